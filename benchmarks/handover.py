@@ -185,7 +185,7 @@ def waits(handoff: str) -> list[float]:
         chain = Chain(kaggle, folder)
         chain.limits = Limits()
         chain.gateway = Behind(kaggle.gateway(), kaggle)  # type: ignore[assignment]
-        for _ in chain.turns(turns_max=20_000):
+        for _ in chain.ticks(ticks_max=20_000):
             pass
         state = chain.state
         assert final_digest(state) == kaggle.uncut[-1]

@@ -217,7 +217,7 @@ class Row:
     size_mb: float
 
     @property
-    def turn_ms(self) -> float:
+    def tick_ms(self) -> float:
         """Median milliseconds of a tick."""
         return statistics.median(self.turns_ms)
 
@@ -244,10 +244,10 @@ def table(rows: Sequence[Row]) -> str:
     head = f"{'':34}{'tick ms':>9}{'95 %':>8}{'×':>6}{'round ms':>10}{'×':>6}{'status s':>10}{'×':>6}{'its MB':>8}{'report s':>10}{'on disk MB':>12}"
     lines, first = [head], rows[0]
     for each in rows:
-        turn = f"{each.turn_ms:9.2f}{each.late_ms:8.2f}{each.turn_ms / first.turn_ms:6.1f}"
+        result = f"{each.tick_ms:9.2f}{each.late_ms:8.2f}{each.tick_ms / first.tick_ms:6.1f}"
         rounds = f"{each.round_ms:10.2f}{each.round_ms / first.round_ms:6.1f}"
         lines.append(
-            f"{each.name:34}{turn}{rounds}{each.status_s:10.2f}{each.status_s / first.status_s:6.1f}"
+            f"{each.name:34}{result}{rounds}{each.status_s:10.2f}{each.status_s / first.status_s:6.1f}"
             f"{each.status_mb:8.0f}{each.report_s:10.2f}{each.size_mb:12.1f}"
         )
     return "\n".join(lines)
@@ -287,8 +287,8 @@ def curves(points: int) -> tuple[dict[str, float], float]:
 
 def verdicts(rows: Sequence[Row], newest_ms: float | None, watched: Watched | None) -> Iterator[tuple[bool, str]]:
     """Yield for each bound whether it holds, and a sentence."""
-    most = max(rows, key=lambda each: each.turn_ms)
-    yield most.turn_ms <= TICK_MS_MAX, f"a tick within {TICK_MS_MAX:g} ms: {most.turn_ms:.1f} ms ({most.name})"
+    most = max(rows, key=lambda each: each.tick_ms)
+    yield most.tick_ms <= TICK_MS_MAX, f"a tick within {TICK_MS_MAX:g} ms: {most.tick_ms:.1f} ms ({most.name})"
     slow = max(rows, key=lambda each: each.status_s)
     yield slow.status_s <= STATUS_S_MAX, f"relay status within {STATUS_S_MAX} s: {slow.status_s:.2f} s ({slow.name})"
     if newest_ms is not None:
@@ -308,7 +308,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     figure = Figure(figsize=(7, 3), layout="constrained")
     counts = [int(each.name.split()[0].replace(",", "")) for each in rows]
     left, right = figure.subplots(1, 2)
-    left.plot(counts, [each.turn_ms for each in rows], "o-", label="a tick")
+    left.plot(counts, [each.tick_ms for each in rows], "o-", label="a tick")
     left.plot(counts, [each.round_ms for each in rows], "o-", label="an idle round")
     left.axhline(TICK_MS_MAX, linestyle="--", color="tab:red")
     left.set_ylabel("ms")

@@ -14,15 +14,15 @@ from orchestrator.app.app import SETTLED, App, warn_stderr
 from orchestrator.app.settings import Settings, home_folder
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import BadInput, Parked
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.document import status_document
-from orchestrator.views.fact_text import lines
+from orchestrator.views.fact_text import describe_tick
 from state.model.metrics import CurvePoint
 from state.model.statuses import RunStatus
 
-LOOK_S = 1.0
+POLL_STATUS_S = 1.0
 """Poll interval of `Relay.wait`, in seconds."""
 
 _LOCK = threading.Lock()
@@ -88,7 +88,7 @@ def rehearsing(source: Source, folder: str | Path = ".relay/rehearsal") -> Itera
     from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
 
     draft = load(source)
-    with rehearse.prepared(draft.pipeline, draft.path, Path(folder), 0, FaultPlan()) as app:
+    with rehearse.prepare_rehearsal(draft.pipeline, draft.path, Path(folder), 0, FaultPlan()) as app:
         yield Relay(app)
 
 
@@ -163,7 +163,7 @@ class Relay:
         name = self._id(run)
         enough = self._enough(name, until, timeout_s)
         while not enough():
-            self._app.clock.sleep(LOOK_S)
+            self._app.clock.sleep(POLL_STATUS_S)
         return self._outcome(name, until)
 
     # --- read ----------------------------------------------------------------
@@ -199,7 +199,7 @@ class Relay:
     def pause(self, run: str) -> None:
         """Let the current session finish and start no other.
 
-        The daemon acts on this, as on other requests, at its next turn.
+        The daemon acts on this, as on other requests, at its next tick.
         """
         requests.pause(self._app, run)
 
@@ -270,9 +270,9 @@ class Relay:
         return document
 
 
-def _listener(say: Say) -> Callable[[str, Turn], None]:
-    def listen(run: str, turn: Turn) -> None:
-        for line in lines(turn):
+def _listener(say: Say) -> Callable[[str, TickResult], None]:
+    def listen(run: str, tick: TickResult) -> None:
+        for line in describe_tick(tick):
             say(f"{run}  {line}")
 
     return listen

@@ -15,7 +15,7 @@ from orchestrator.app.notify import config as notify_config
 from orchestrator.app.settings import Settings
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.clock import monotonic_s
-from orchestrator.base.disk import on_disk, unless_full
+from orchestrator.base.disk import disk_errors, ignore_full_disk
 from orchestrator.base.errors import BadInput, Permanent
 from orchestrator.base.process_id import is_alive
 from orchestrator.core.plan import limits_for
@@ -24,7 +24,7 @@ from orchestrator.engine.backups import Backups
 from orchestrator.engine.daemon import Daemon, LeaseKeeper, Listener
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home_identity import identity_of
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.difference import first_difference
@@ -109,7 +109,7 @@ class App(Workspace):
             home=self.identity,
         )
         try:
-            with on_disk(self.home.path):
+            with disk_errors(self.home.path):
                 self.home.keep_inputs(fact.run, [path.parent / name for name in pipeline.inputs.files])
             return store.begin_run(fact, self.clock.now()).run
         except BaseException:
@@ -142,7 +142,7 @@ class App(Workspace):
                 known.append(run)
         return tuple(known), tuple(damaged)
 
-    def settled(self, run: str) -> bool:
+    def is_settled(self, run: str) -> bool:
         """Return whether a run is finished, cancelled or parked. `run` is its id."""
         return self.store.load(run).run.status in SETTLED
 
@@ -211,11 +211,11 @@ class App(Workspace):
         try:
             with LeaseKeeper(self.store, self.clock) as keeper, self._senders(keeper) as senders:
 
-                def hear(run: str, turn: Turn) -> None:
-                    listener(run, turn)
-                    if any(isinstance(fact, CheckpointPublished) for fact in turn.facts):
+                def hear(run: str, tick: TickResult) -> None:
+                    listener(run, tick)
+                    if any(isinstance(fact, CheckpointPublished) for fact in tick.facts):
                         self._back_up()
-                    if senders is not None and (turn.facts or turn.failure):
+                    if senders is not None and (tick.facts or tick.failure):
                         senders.wake()
 
                 self.begun()
@@ -263,5 +263,5 @@ class App(Workspace):
 
 def warn_stderr(sentence: str) -> None:
     """Print a sentence on standard error, unless its disk is full."""
-    with unless_full():
+    with ignore_full_disk():
         click.echo(f"relay: {sentence}", err=True)

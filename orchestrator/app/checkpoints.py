@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from orchestrator.app.app import App
-from orchestrator.base.disk import on_disk
+from orchestrator.base.disk import disk_errors
 from orchestrator.base.errors import BadInput, RelayError
 from orchestrator.engine.checkpoint_checks import damage_here, entries_of, lacking, listed_damage
 from orchestrator.engine.checkpoint_copies import CheckpointCopies
@@ -190,7 +190,7 @@ def _pull(app: App, state: RunState, chosen: Sequence[Checkpoint]) -> None:
         session = state.session(checkpoint.session, checkpoint.attempt)
         quarantine = Quarantine(app.home, state.run.id, app.clock.now())
         copies = CheckpointCopies(checkpoint, session, kaggle.gateway, app.home, quarantine, state.run)
-        with on_disk(copies.folder):
+        with disk_errors(copies.folder):
             lost = copies.repair((copies.from_dataset, copies.from_output))
         for found in quarantine.found:
             kept = f"; kept as {quarantine.folder / found.kept}" if found.kept else ""

@@ -23,7 +23,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.base.local_server import LOOPBACK, server_of
 from orchestrator.views.document import status_document
 from orchestrator.views.pages import render
-from orchestrator.views.run_history import gathered
+from orchestrator.views.run_history import read_history
 from state.failures import StoreCorrupt, StoreUnavailable
 from state.read_only import ReadOnlyStore
 from state.reader import Reader
@@ -33,7 +33,7 @@ HOSTS = (LOOPBACK, "localhost", "[::1]")
 """Accepted Host headers. Others are refused: a foreign page could resolve its name to this machine (DNS rebinding)."""
 
 EVERY_S = 3.0
-PATIENCE = 5.0
+BUILD_TIMES = 5.0
 """Minimum time between builds of a document, in multiples of its build time, to limit the load of polling."""
 STALE_S = 30.0
 """Seconds after which a document is rebuilt although the database has not changed: durations in it grow with time."""
@@ -53,7 +53,7 @@ HEADERS = {
 
 
 @dataclass(frozen=True)
-class Made:
+class CachedDocument:
     """A cached document, shared by all open pages."""
 
     text: bytes
@@ -63,7 +63,7 @@ class Made:
     of: tuple[Any, ...]
     """State of the database when the document was built."""
 
-    def holds(self, now_s: float, of: tuple[Any, ...]) -> bool:
+    def is_current(self, now_s: float, of: tuple[Any, ...]) -> bool:
         """Return whether the document is still current: it is recent, or the database has not changed since."""
         age_s = now_s - self.made_s
         return age_s < self.every_s / 2 or (self.of == of and age_s < STALE_S)
@@ -75,7 +75,7 @@ class Dashboard:
 
     relay: App
     clock_s: Callable[[], float] = monotonic_s
-    _made: dict[str | None, Made] = field(default_factory=dict)
+    _made: dict[str | None, CachedDocument] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def app(self) -> ASGIApp:
@@ -85,7 +85,7 @@ class Dashboard:
             Route("/live.json", self.runs_live),
             Route("/runs/{run}", self.run),
             Route("/runs/{run}/live.json", self.run_live),
-            Route("/static/{name:path}", served),
+            Route("/static/{name:path}", serve_static),
         ]
         handlers: dict[Any, Any] = {
             NoSuchRun: lambda request, error: _trouble(request, error.args[0], 404),
@@ -127,17 +127,17 @@ class Dashboard:
             return Response(status_code=304, headers=headers)
         return Response(made.text, media_type="application/json", headers=headers)
 
-    def _fresh(self, run: str | None, make: Callable[[], dict[str, Any]]) -> Made:
+    def _fresh(self, run: str | None, make: Callable[[], dict[str, Any]]) -> CachedDocument:
         with self._lock:
             began_s, known, of = self.clock_s(), self._made.get(run), self._written(run)
-            if known is not None and known.holds(began_s, of):
+            if known is not None and known.is_current(began_s, of):
                 return known
             document = make()
             took_s = self.clock_s() - began_s
-            every_s = max(EVERY_S, float(round(PATIENCE * took_s)))
+            every_s = max(EVERY_S, float(round(BUILD_TIMES * took_s)))
             text = json.dumps({**document, "every_s": every_s}).encode()
             etag = f'"{hashlib.sha256(text).hexdigest()[:32]}"'
-            self._made[run] = made = Made(text, etag, self.clock_s(), every_s, of)
+            self._made[run] = made = CachedDocument(text, etag, self.clock_s(), every_s, of)
             return made
 
     def _written(self, name: str | None) -> tuple[Any, ...]:
@@ -176,7 +176,7 @@ class Dashboard:
         store = self._store()
         if store is None or name not in [run for run, _ in store.run_names()]:
             raise NoSuchRun(f"there is no run {name}")
-        return gathered(store, self.relay.home, name, self._now())
+        return read_history(store, self.relay.home, name, self._now())
 
     def _store(self) -> Reader | None:
         """Return the database, read-only, as it is now; None if it does not exist yet."""
@@ -229,7 +229,7 @@ def _without_port(host: str) -> str:
     return (name if colon and port.isdigit() else host).lower()
 
 
-def served(request: Request) -> Response:
+def serve_static(request: Request) -> Response:
     """Serve one of relay's own static files; other files cannot be requested."""
     name = request.path_params["name"]
     kind = render.SERVED.get(name)

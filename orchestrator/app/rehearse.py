@@ -14,7 +14,7 @@ import click
 from orchestrator.app.app import App
 from orchestrator.app.settings import Settings
 from orchestrator.base.clock import Stop, SystemClock
-from orchestrator.base.disk import on_disk
+from orchestrator.base.disk import disk_errors
 from orchestrator.base.errors import BadInput
 from orchestrator.base.humanize import duration
 from orchestrator.pipeline import loader
@@ -37,7 +37,7 @@ from orchestrator.views.summary import summary_view
 from stages.data.mounted import STAND_IN_MARK
 from stages.session import packages
 
-HASTY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+QUICK_COMPILE = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 """JAX setting that halves compile time but slows programs down: right for programs that run once (`--short`)."""
 
 MARKER = ".rehearsal"
@@ -60,11 +60,11 @@ def rehearse(
     """
     path = chosen or default_pipeline()
     pipeline = _at_this_machines_speed(loader.load(path), path)
-    with prepared(pipeline, path, home, port, faults, hasty=short) as app:
+    with prepare_rehearsal(pipeline, path, home, port, faults, hasty=short) as app:
         stop.tell(app.stop.set)
         run = app.begin(pipeline.shortened() if short else pipeline, path)
         with display(app.store, run.id, app.clock, console(sys.stderr) if as_json else None) as show:
-            app.work(show, lambda: app.settled(run.id))
+            app.work(show, lambda: app.is_settled(run.id))
         document = status_document(app.store, app.home.path, app.clock.now(), run.id)
     if as_json:
         print_json(document)
@@ -88,7 +88,7 @@ def _at_this_machines_speed(pipeline: pipelines.Pipeline, path: Path) -> pipelin
 
 
 @contextlib.contextmanager
-def prepared(
+def prepare_rehearsal(
     pipeline: pipelines.Pipeline, path: Path, home: Path, port: int, faults: FaultPlan, *, hasty: bool = False
 ) -> Iterator[App]:
     """Start a local Kaggle that has what the pipeline mounts: real files, or tiny stand-ins for large ones."""
@@ -168,7 +168,7 @@ def devices_of(pipeline: pipelines.Pipeline) -> int:
 def local_kaggle(
     home: Path, port: int, faults: FaultPlan, limit_s: float | None, devices: int = 1, *, hasty: bool = False
 ) -> Iterator[LocalKaggle]:
-    """Run a local Kaggle below `home`, which is cleared if an earlier rehearsal left it. `hasty`: see `HASTY`."""
+    """Run a local Kaggle below `home`, which is cleared if an earlier rehearsal left it. `hasty`: see `QUICK_COMPILE`."""
     _check_port(port)
     _clear(home)
     clock = SystemClock()
@@ -179,7 +179,7 @@ def local_kaggle(
     if devices > 1:
         shared["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     if hasty:
-        shared |= HASTY
+        shared |= QUICK_COMPILE
     sandbox = ProcessSandbox(home.resolve() / "kaggle", clock, shared)
     with LocalKaggle(home / "kaggle", clock, rules, faults, sandbox, port=port) as kaggle:
         yield kaggle
@@ -204,7 +204,7 @@ def _check_port(port: int) -> None:
 def _clear(home: Path) -> None:
     if home.exists() and any(home.iterdir()) and not (home / MARKER).exists():
         raise BadInput(f"{home} holds something that is not a rehearsal: name another folder with --home")
-    with on_disk(home):
+    with disk_errors(home):
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True, mode=0o700)
         (home / MARKER).write_text("relay rehearse clears this folder when it begins\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Store requests for the daemon, which acts on them at its next turn. Invalid requests raise BadInput at once."""
+"""Store requests for the daemon, which acts on them at its next tick. Invalid requests raise BadInput at once."""
 
 from dataclasses import dataclass, field
 

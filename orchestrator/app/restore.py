@@ -12,7 +12,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.base.humanize import when
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.ownership import go_on_here
-from orchestrator.views.fact_text import describe
+from orchestrator.views.fact_text import describe_fact
 from state.backups import BackupEntry, defects, logged, newest_fact
 from state.damaged_rows import UNREADABLE
 from state.database import Database
@@ -23,7 +23,7 @@ from state.sql import scalar
 from state.store import Store
 
 FORMAT = 1
-FACTS_TOLD = 5
+FACTS_SHOWN = 5
 """Maximum number of lost facts that are listed per run, newest first."""
 
 Tell = Callable[[str], None]
@@ -42,7 +42,7 @@ def back_up(app: App, into: Path | None, tell: Tell) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Loss:
+class LostFacts:
     """Facts of one run that are in the replaced database but not in the backup."""
 
     run: str
@@ -51,7 +51,7 @@ class Loss:
     def told(self) -> Iterator[str]:
         """Yield a line for each of the newest lost facts."""
         yield f"{self.run}: {len(self.facts)} facts are later than the backup; the newest of them:"
-        for entry in self.facts[-FACTS_TOLD:]:
+        for entry in self.facts[-FACTS_SHOWN:]:
             yield f"  {entry.at[:19]} UTC  {_describe(entry)}"
 
 
@@ -143,12 +143,12 @@ def _fence_and_log(database: Path) -> tuple[int, list[BackupEntry] | None]:
         return 0, None
 
 
-def _losses(before: list[BackupEntry] | None, after: list[BackupEntry]) -> list[Loss]:
+def _losses(before: list[BackupEntry] | None, after: list[BackupEntry]) -> list[LostFacts]:
     kept, found = set(after), dict[str, list[BackupEntry]]()
     for entry in before or ():
         if entry not in kept:
             found.setdefault(entry.run, []).append(entry)
-    return [Loss(run, entries) for run, entries in found.items()]
+    return [LostFacts(run, entries) for run, entries in found.items()]
 
 
 def _known_until(until: datetime | None, now: datetime) -> str:
@@ -157,6 +157,6 @@ def _known_until(until: datetime | None, now: datetime) -> str:
 
 def _describe(entry: BackupEntry) -> str:
     try:
-        return describe(FACTS[entry.name].from_dict(json.loads(entry.data))) or entry.name
+        return describe_fact(FACTS[entry.name].from_dict(json.loads(entry.data))) or entry.name
     except UNREADABLE:
         return f"{entry.name}, which cannot be read"

@@ -4,7 +4,7 @@ from functools import cached_property
 
 from orchestrator.app.settings import Settings
 from orchestrator.base.clock import Stop, SystemClock
-from orchestrator.base.disk import FULL, refusal, shortage
+from orchestrator.base.disk import FULL, disk_error, shortage_message
 from orchestrator.base.errors import BadInput
 from orchestrator.engine.home import HomeLayout
 from orchestrator.views.lost import lost_sentence, pipeline_of
@@ -35,7 +35,7 @@ class Workspace:
             raise BadInput(f"{self.home.path / 'relay.db'}: {error}") from error
         except OSError as error:
             if error.errno in FULL:
-                raise refusal(error, self.home.database) from error
+                raise disk_error(error, self.home.database) from error
             raise BadInput(
                 f"{self.home.path} cannot hold relay's state ({error}): name another folder with --home"
             ) from error
@@ -53,7 +53,7 @@ class Workspace:
         path = self.home.path
         if not path.exists():
             return []
-        full = shortage(path)
+        full = shortage_message(path)
         mode = path.stat().st_mode & 0o777
         open_ = f"{path} is open to other users of this machine: type `chmod 700 {path}`" if mode & 0o077 else ""
         return [sentence for sentence in (full, open_) if sentence]

@@ -24,19 +24,19 @@ def free_bytes(place: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def shortage(place: Path, wanted_bytes: int = 0) -> str:
+def shortage_message(place: Path, wanted_bytes: int = 0) -> str:
     """Return the message for a disk without room for `wanted_bytes` and relay's own records; empty if they fit."""
     missing_bytes = wanted_bytes + RESERVE_BYTES - free_bytes(place)
-    return full(place, missing_bytes) if missing_bytes > 0 else ""
+    return full_message(place, missing_bytes) if missing_bytes > 0 else ""
 
 
 def require_room(place: Path, wanted_bytes: int) -> None:
     """Raise DiskRefused unless `wanted_bytes` fit on the disk of `place`."""
-    if problem := shortage(place, wanted_bytes):
+    if problem := shortage_message(place, wanted_bytes):
         raise DiskRefused(problem)
 
 
-def full(place: Path, missing_bytes: int) -> str:
+def full_message(place: Path, missing_bytes: int) -> str:
     """Return the message for a disk that lacks `missing_bytes`."""
     return (
         f"the disk that holds {place} is full, {missing_bytes:,} bytes are missing: make room, and it goes on by itself"
@@ -48,14 +48,16 @@ def is_unread(error: OSError) -> bool:
     return error.errno in UNREAD
 
 
-def refusal(error: OSError, path: Path, wanted_bytes: int = 0) -> RelayError:
+def disk_error(error: OSError, path: Path, wanted_bytes: int = 0) -> RelayError:
     """Return the error to raise for a failed read or write of `path`, with `wanted_bytes` still to be written.
 
     Missing space or permission can come back, so those errors are retried; a missing file does not come back by itself.
     """
     if error.errno in FULL:
         # A quota of this user or process does not show in the free space: then only the remaining size is known.
-        return DiskRefused(full(path.parent, max(wanted_bytes, wanted_bytes + RESERVE_BYTES - free_bytes(path), 1)))
+        return DiskRefused(
+            full_message(path.parent, max(wanted_bytes, wanted_bytes + RESERVE_BYTES - free_bytes(path), 1))
+        )
     why = error.strerror or error
     if isinstance(error, FileNotFoundError):
         return Permanent(f"{path} cannot be read or written: {why}")
@@ -63,7 +65,7 @@ def refusal(error: OSError, path: Path, wanted_bytes: int = 0) -> RelayError:
 
 
 @contextmanager
-def unless_full() -> Iterator[None]:
+def ignore_full_disk() -> Iterator[None]:
     """Ignore a full disk while writing a report, so that it does not end the work that it reports on."""
     try:
         yield
@@ -73,7 +75,7 @@ def unless_full() -> Iterator[None]:
 
 
 @contextmanager
-def on_disk(path: Path, wanted_bytes: int = 0) -> Iterator[None]:
+def disk_errors(path: Path, wanted_bytes: int = 0) -> Iterator[None]:
     """Convert an OSError into an error of relay's own, about the file that it names, else about `path`.
 
     Use only around calls that touch the disk: errors of requests are OSErrors too, and mean something else.
@@ -82,7 +84,7 @@ def on_disk(path: Path, wanted_bytes: int = 0) -> Iterator[None]:
         yield
     except OSError as error:
         named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else path
-        raise refusal(error, named, wanted_bytes) from error
+        raise disk_error(error, named, wanted_bytes) from error
 
 
 # --- writing -----------------------------------------------------------------

@@ -1,19 +1,13 @@
-"""Formats times and durations for people, in the reader's time zone."""
+"""Formats durations, ages and times of day for people: the only place that does so."""
 
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from stages.session.duration_text import duration as duration
 
 
-def duration(seconds: float) -> str:
-    """Format a duration in its two largest units (in days from 10 days on): `2 d 3 h`, `1 h 0 min`, `5 min`, `42 s`."""
-    if seconds < 60:
-        return f"{max(0.0, seconds):.0f} s"
-    minutes = int(seconds // 60)
-    days, hours = minutes // 1440, minutes // 60 % 24
-    if days >= 10:
-        return f"{days} d"
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
+def machine_time(seconds: float) -> str:
+    """Format time on a machine, in hours instead of days, as quota is counted: `28 h 30 min`."""
+    return duration(seconds, longest_unit="h")
 
 
 def bounded_s(lasted: timedelta, most_s: float) -> float:
@@ -43,3 +37,18 @@ def local_time(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
 def when(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
     """Format a time both absolutely and relatively: `17:40 (in 3 h 20 min)`."""
     return f"{local_time(at, now, zone)} ({relative(at, now)})"
+
+
+def utc_time(at: datetime) -> str:
+    """Format a time for logs, messages and pages, whose readers' zones are unknown: `2026-12-02 04:31 UTC`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def clock_of_day(at: datetime) -> str:
+    """Format the time of day in this machine's zone, for lines that are printed as things happen: `17:40:05`."""
+    return f"{at.astimezone():%H:%M:%S}"
+
+
+def log_time(at: datetime) -> str:
+    """Format the time of a log's line: `2026-12-02T04:31:07Z`."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -13,7 +13,7 @@ def process_id() -> str:
 
 def is_alive(other: str) -> bool | None:
     """Return True if a holder's process runs; None for a process of another machine, which cannot be checked here."""
-    node, pid, started = parts(other)
+    node, pid, started = split_holder(other)
     if node != platform.node() or pid is None:
         return None
     try:
@@ -25,7 +25,7 @@ def is_alive(other: str) -> bool | None:
     return started == _started(pid)
 
 
-def parts(holder: str) -> tuple[str, int | None, str]:
+def split_holder(holder: str) -> tuple[str, int | None, str]:
     """Split a holder's id into machine, process number and start; any other name counts as a machine's."""
     found = re.fullmatch(r"(.*)/([0-9]+)/([^/]*)", holder)
     return (found[1], int(found[2]), found[3]) if found else (holder, None, "")

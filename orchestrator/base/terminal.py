@@ -54,7 +54,7 @@ def encodable(text: str, encoding: str) -> str:
     return text
 
 
-class Outward:
+class EscapingStream:
     """A stream that filters everything printed before it reaches the real one."""
 
     def __init__(self, stream: IO[str]) -> None:
@@ -79,10 +79,10 @@ class Outward:
 
 
 @contextlib.contextmanager
-def outward() -> Iterator[None]:
-    """Pass everything that this process prints through `Outward`, including a final traceback."""
+def escape_output() -> Iterator[None]:
+    """Pass everything that this process prints through `EscapingStream`, including a final traceback."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (stream and Outward(stream) for stream in before)
+    sys.stdout, sys.stderr = (stream and EscapingStream(stream) for stream in before)
     sys.excepthook = _traceback
     try:
         yield
@@ -92,4 +92,4 @@ def outward() -> Iterator[None]:
 
 def _traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if sys.stderr is not None:
-        Outward(sys.stderr).writelines(traceback.format_exception(kind, error, trace))
+        EscapingStream(sys.stderr).writelines(traceback.format_exception(kind, error, trace))

@@ -8,7 +8,7 @@ import click
 
 from orchestrator.app.settings import Settings, home_folder
 from orchestrator.base.errors import BadInput, RelayError
-from orchestrator.base.terminal import outward
+from orchestrator.base.terminal import escape_output
 from orchestrator.cli import daemons, environment, first, home, pages, reference, requests, rescue, runs, trials
 from state.failures import StoreCorrupt, StoreUnavailable
 
@@ -17,7 +17,7 @@ class Guarded(click.Group):
     """Click group that reports relay's own errors as one sentence. Exit status: 2 for bad input, 1 for other errors."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        with outward():
+        with escape_output():
             return super().main(*args, **options)
 
     def invoke(self, context: click.Context) -> Any:

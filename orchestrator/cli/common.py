@@ -20,7 +20,7 @@ PIPELINE_OR_NONE = click.argument(
 )
 RUN = click.argument("run", shell_complete=completing.runs)
 RUN_OR_NONE = click.argument("run", required=False, shell_complete=completing.runs)
-WRITE_OFF = click.option(
+ABANDON_SESSION = click.option(
     "--abandon-session",
     is_flag=True,
     help="Stop waiting for the session on Kaggle and start the next one in its place.",
@@ -39,7 +39,7 @@ def app_of(context: click.Context) -> "App":
     return App(context.obj)
 
 
-def onlooker_of(context: click.Context) -> "Workspace":
+def workspace_of(context: click.Context) -> "Workspace":
     """Return read access for a command that changes nothing, without importing what only the daemon needs."""
     gc.set_threshold(GC_THRESHOLD)
     from orchestrator.app.workspace import Workspace

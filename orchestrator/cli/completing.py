@@ -61,7 +61,7 @@ def pipelines(_context: click.Context, _parameter: click.Parameter, begun: str) 
     return [CompletionItem(path) for path in found]
 
 
-def explained(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+def explainable(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Complete stage kinds, keys and options."""
     from orchestrator.pipeline.reference.lookup import names
 

@@ -20,7 +20,7 @@ DEFAULT_LOG = "-"
 """Value of `--log-file` without a name."""
 
 
-def told(command: Callable[..., Any]) -> Callable[..., Any]:
+def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options for the daemon's log output."""
     options = (
         click.option(
@@ -49,7 +49,7 @@ def told(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--launchd", is_flag=True, hidden=True, help="Exit with 0 instead of 2, so that launchd does not restart it."
 )
-@told
+@log_options
 @click.pass_context
 def daemon(context: click.Context, /, once: bool, launchd: bool, **how: Any) -> None:
     """Run the daemon: execute all runs until told to stop.
@@ -58,12 +58,12 @@ def daemon(context: click.Context, /, once: bool, launchd: bool, **how: Any) -> 
     """
     app = app_of(context)
     try:
-        with telling(app, **how) as journal:
+        with open_daemon_log(app, **how) as journal:
             _ = app.gateway
             if once:
                 app.work_once(journal)
                 return
-            app.begun = lambda: journal.begin(None, watches(app))
+            app.begun = lambda: journal.begin(None, daemon_sentence(app))
             stop_on_signals(app.stop)
             app.work(journal)
             journal.end()
@@ -75,7 +75,7 @@ def daemon(context: click.Context, /, once: bool, launchd: bool, **how: Any) -> 
 
 @click.command()
 @PIPELINE
-@told
+@log_options
 @click.pass_context
 def up(context: click.Context, /, pipeline: Path, **how: Any) -> None:
     """Start PIPELINE, or continue its open run, until it finishes or is parked.
@@ -84,16 +84,16 @@ def up(context: click.Context, /, pipeline: Path, **how: Any) -> None:
     """
     app = app_of(context)
     run = app.start_or_continue(pipeline)
-    with telling(app, **how) as journal:
+    with open_daemon_log(app, **how) as journal:
         journal.begin(run.id, run.status.value)
         stop_on_signals(app.stop)
-        app.work(journal, lambda: app.settled(run.id))
+        app.work(journal, lambda: app.is_settled(run.id))
     if how["log_format"] == "text":
         show_status(app, run.id, as_json=False)
     context.exit(0 if app.store.load(run.id).run.status.value == "finished" else 1)
 
 
-def watches(app: "App") -> str:
+def daemon_sentence(app: "App") -> str:
     """Return the first log sentence of a daemon: its process and the runs that it executes."""
     runs = app.store.open_runs()
     which = f"runs {', '.join(runs)}" if runs else "there is no open run: relay start PIPELINE creates one"
@@ -101,7 +101,9 @@ def watches(app: "App") -> str:
 
 
 @contextlib.contextmanager
-def telling(app: "App", log_file: str | None, log_format: str, quiet: bool, verbose: bool) -> Iterator["DaemonLog"]:
+def open_daemon_log(
+    app: "App", log_file: str | None, log_format: str, quiet: bool, verbose: bool
+) -> Iterator["DaemonLog"]:
     """Open the log of one daemon. An error that ends the daemon becomes its last line."""
     from orchestrator.base.errors import RelayError
     from orchestrator.views.daemon_log import DaemonLog

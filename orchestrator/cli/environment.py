@@ -37,7 +37,7 @@ def publish(context: click.Context, pipeline: Path, as_json: bool) -> None:
 
     found = wheels.publish(loader.load(pipeline), app.gateway, app.clock, say)
     if as_json:
-        json_output.print_json(json_output.wheels_published(found))
+        json_output.print_json(json_output.environment_document(found))
         return
     there = "was there already" if found.there_before else "is published"
     click.echo(f"{found.ref} {there}: {len(found.wheels.files)} wheels for Python {found.wheels.python}")

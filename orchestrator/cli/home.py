@@ -24,13 +24,13 @@ def notify(context: click.Context, test: bool, as_json: bool) -> None:
     from orchestrator.app.notify import command
 
     app = app_of(context)
-    told = command.configured(app.home.path, app.settings.environ, test=test)
+    told = command.read_settings(app.home.path, app.settings.environ, test=test)
     if as_json:
         from orchestrator.views.json_output import print_json
 
-        print_json(command.document(told))
+        print_json(command.settings_document(told))
     else:
-        for line in command.lines(told, app.home.path):
+        for line in command.settings_lines(told, app.home.path):
             click.echo(line)
     context.exit(told.status)
 
@@ -43,7 +43,7 @@ def service() -> None:
     """
 
 
-def on_a_system(command: Callable[..., Any]) -> Callable[..., Any]:
+def service_manager_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that select the service manager."""
     options = (
         click.option(
@@ -57,7 +57,7 @@ def on_a_system(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @service.command()
-@on_a_system
+@service_manager_options
 @click.option("--no-start", is_flag=True, help="Only write the file.")
 @click.pass_context
 def install(context: click.Context, wanted: str | None, no_start: bool) -> None:
@@ -69,7 +69,7 @@ def install(context: click.Context, wanted: str | None, no_start: bool) -> None:
 
 
 @service.command()
-@on_a_system
+@service_manager_options
 @click.pass_context
 def uninstall(context: click.Context, wanted: str | None) -> None:
     """Stop the service and remove its file. Runs and checkpoints stay.
@@ -80,7 +80,7 @@ def uninstall(context: click.Context, wanted: str | None) -> None:
 
 
 @service.command("status")
-@on_a_system
+@service_manager_options
 @JSON
 @click.pass_context
 def service_status(context: click.Context, wanted: str | None, as_json: bool) -> None:
@@ -99,7 +99,7 @@ def service_status(context: click.Context, wanted: str | None, as_json: bool) ->
 
 
 @service.command()
-@on_a_system
+@service_manager_options
 @click.pass_context
 def show(context: click.Context, wanted: str | None) -> None:
     """Print the file that `install` would write.

@@ -25,16 +25,16 @@ def report(context: click.Context, run: str, output: Path | None, open_it: bool,
     """
     from orchestrator.views.pages.render import report_page
     from orchestrator.views.pages.report import write_report
-    from orchestrator.views.run_history import gathered
+    from orchestrator.views.run_history import read_history
 
     app = app_of(context)
     name = app.run(run).run.id
     path = output or Path(f"{name}.html")
-    write_report(report_page(gathered(app.reader, app.home, name, app.clock.now())), path)
+    write_report(report_page(read_history(app.reader, app.home, name, app.clock.now())), path)
     if as_json:
         from orchestrator.views import json_output
 
-        json_output.print_json(json_output.written(name, path))
+        json_output.print_json(json_output.report_document(name, path))
     else:
         click.echo(f"{path} holds all about {name}: it needs no network and can be sent to anybody")
     if open_it:

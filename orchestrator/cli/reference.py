@@ -29,7 +29,7 @@ def show_schema(output: Path | None) -> None:
 
 
 @click.command("explain")
-@click.argument("name", required=False, shell_complete=completing.explained)
+@click.argument("name", required=False, shell_complete=completing.explainable)
 @JSON
 def show_explanation(name: str | None, as_json: bool) -> None:
     """Explain a stage kind, a key of the pipeline file or an option; without NAME, list them all.

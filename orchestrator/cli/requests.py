@@ -1,11 +1,11 @@
-"""Commands that store requests for the daemon, which acts on them at its next turn."""
+"""Commands that store requests for the daemon, which acts on them at its next tick."""
 
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli import completing
-from orchestrator.cli.common import JSON, RUN, WRITE_OFF, app_of
+from orchestrator.cli.common import ABANDON_SESSION, JSON, RUN, app_of
 
 if TYPE_CHECKING:
     from orchestrator.app.requests import RequestReceipt
@@ -30,7 +30,7 @@ def pause(context: click.Context, run: str, as_json: bool) -> None:
 @click.option(
     "--from-step", help="Resume from an older checkpoint: STEP, or STAGE:STEP.", shell_complete=completing.steps
 )
-@WRITE_OFF
+@ABANDON_SESSION
 @click.option("--take-over", is_flag=True, help="Take over the run from another home folder, which stops.")
 @JSON
 @click.pass_context
@@ -52,7 +52,7 @@ def resume(
 
 @click.command()
 @RUN
-@WRITE_OFF
+@ABANDON_SESSION
 @JSON
 @click.pass_context
 def retry(context: click.Context, run: str, abandon_session: bool, as_json: bool) -> None:
@@ -90,8 +90,10 @@ def _report_request(context: click.Context, asked: "RequestReceipt", as_json: bo
     daemon = daemon_document(app.store.lease(), app.clock.now())
     unattended = daemon is None or not daemon["runs"]
     if as_json:
-        told = json_output.asked(asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not unattended)
+        told = json_output.request_document(
+            asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not unattended
+        )
         json_output.print_json(told)
         return
     type_ = "; no daemon runs here, so type: relay daemon" if unattended else ""
-    click.echo(f"{asked.run}: {asked.verb} noted; the daemon obeys at its next turn{type_}")
+    click.echo(f"{asked.run}: {asked.verb} noted; the daemon obeys at its next tick{type_}")

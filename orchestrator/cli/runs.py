@@ -10,7 +10,7 @@ import click
 
 from orchestrator.base.errors import BadInput
 from orchestrator.cli import completing
-from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, onlooker_of, stop_on_signals
+from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, stop_on_signals, workspace_of
 
 if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic or rich
     from orchestrator.app.workspace import Workspace
@@ -31,7 +31,7 @@ def start(context: click.Context, pipeline: Path, new: bool, as_json: bool) -> N
     if as_json:
         from orchestrator.views import json_output
 
-        json_output.print_json(json_output.started(run))
+        json_output.print_json(json_output.started_document(run))
     else:
         click.echo(f"{run.id} is ready; relay daemon executes it")
 
@@ -49,7 +49,7 @@ def status(context: click.Context, run: str | None, watch: bool, as_json: bool) 
 
     Example: relay status --watch
     """
-    app = onlooker_of(context)
+    app = workspace_of(context)
     named = app.run(run).run.id if run else None
     if watch:
         context.exit(watch_status(app, named, as_json))
@@ -78,12 +78,12 @@ def watch_status(app: "Workspace", run: str | None, as_json: bool) -> int:
     """Show the status as it changes. Return the exit status."""
     from orchestrator.views.document import status_document
     from orchestrator.views.overview import RUNS_SHOWN
-    from orchestrator.views.printing import console, redraws
+    from orchestrator.views.printing import can_redraw, console
     from orchestrator.views.watch import Watcher, watch
 
     stop_on_signals(app.stop)
     on = console()
-    most = None if as_json or not redraws(on) else RUNS_SHOWN  # programs and logs get every run
+    most = None if as_json or not can_redraw(on) else RUNS_SHOWN  # programs and logs get every run
     watcher = Watcher(
         lambda: app.reader if app.has_store else None,
         lambda store: status_document(store, app.home.path, app.clock.now(), run, app.warnings(), most=most),
@@ -110,9 +110,9 @@ def logs(context: click.Context, run: str, session: int | None, follow: bool, ra
 
     Example: relay logs gsm-3f9a --session 2
     """
-    from orchestrator.views.logs import Following, stored_log
+    from orchestrator.views.logs import LogFollower, stored_log
 
-    app = onlooker_of(context)
+    app = workspace_of(context)
     state = app.run(run)
     found = [s for s in state.sessions if session in (None, s.number)]
     if (session is not None and not found) or not (found or follow):
@@ -121,7 +121,7 @@ def logs(context: click.Context, run: str, session: int | None, follow: bool, ra
     if not follow:
         show_log(stored_log(app.home, found[-1]), raw, as_json)
         return
-    following = Following(app.reader, lambda: app_of(context).gateway, app.home, app.clock)
+    following = LogFollower(app.reader, lambda: app_of(context).gateway, app.home, app.clock)
     since = found[-1].key if found else (0, 0)
     pieces = following.run(state.run.id, since) if session is None else following.session(found[-1])
     with contextlib.suppress(KeyboardInterrupt):
@@ -130,19 +130,19 @@ def logs(context: click.Context, run: str, session: int | None, follow: bool, ra
 
 def show_log(pieces: "Iterable[Piece]", raw: bool, as_json: bool) -> None:
     """Print log lines as they arrive. Notices go to standard error."""
-    from orchestrator.views.logs import Begins, Notice, heading, line_document, readable
+    from orchestrator.views.logs import Notice, SessionHeading, event_text, heading_text, line_document
 
     for piece in pieces:
         match piece:
             case Notice(sentence):
                 click.echo(f"relay: {sentence}", err=True)
-            case Begins(session):
+            case SessionHeading(session):
                 if not as_json:
-                    click.echo(heading(session))
+                    click.echo(heading_text(session))
             case line if as_json:
                 click.echo(json.dumps(line_document(line)))
             case line:
-                if text := line.text if raw else readable(line.text):
+                if text := line.text if raw else event_text(line.text):
                     click.echo(text)
 
 
@@ -155,13 +155,13 @@ def artifacts(context: click.Context, run: str, as_json: bool) -> None:
 
     Example: relay artifacts gsm-3f9a
     """
-    app = onlooker_of(context)
+    app = workspace_of(context)
     name = app.run(run).run.id
     found = sorted(path for path in app.home.artifacts(name).glob("*") if path.suffix != ".part")
     if as_json:
         from orchestrator.views import json_output
 
-        json_output.print_json(json_output.artifacts(name, found))
+        json_output.print_json(json_output.artifacts_document(name, found))
         return
     for path in found:
         click.echo(f"{path.stat().st_size:>10,} bytes  {path}")
@@ -210,7 +210,7 @@ def adopt(context: click.Context, run: str | None, pipeline: Path | None, as_jso
     Example: relay adopt gsm-3f9a
     """
     adoption = app_of(context).adoption
-    tell = quiet if as_json else click.echo
+    tell = discard if as_json else click.echo
     document = adoption.list(tell) if run is None else adoption.adopt(run, pipeline, tell)
     if as_json:
         from orchestrator.views.json_output import print_json
@@ -218,5 +218,5 @@ def adopt(context: click.Context, run: str | None, pipeline: Path | None, as_jso
         print_json(document)
 
 
-def quiet(_sentence: str) -> None:
+def discard(_sentence: str) -> None:
     """Discard a sentence: with --json only the document is printed."""

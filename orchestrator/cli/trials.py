@@ -51,7 +51,7 @@ def rehearse(
 
     Models on Kaggle and data sets are replaced by tiny ones of the same format; rehearse a large pipeline with --short.
     With --simulate, training is replaced by counting and time is virtual: thousands of chains meet every kind of fault.
-    To print a failing chain turn by turn, use --simulate 1 --seed N.
+    To print a failing chain tick by tick, use --simulate 1 --seed N.
 
     Example: relay rehearse examples/gemma2_2b.yaml --short
     """

@@ -8,7 +8,7 @@ from orchestrator.core.decide_session import blocking_session, carry_on, dataset
 from orchestrator.core.decide_start import begin_planned, begin_session, quota_again
 from orchestrator.core.plan import WEEK, Limits
 from orchestrator.core.retention import prunable
-from orchestrator.core.waits import HOURS, SLOT, came_after_all, told, too_long
+from orchestrator.core.waits import HOURS, SLOT, park_for_wait, wait_is_over, waited_too_long
 from orchestrator.pipeline.model import Pipeline
 from state.facts.run import RunParked, RunWoken
 from state.facts.session import SessionLost
@@ -72,7 +72,7 @@ def _await_cancelled(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now
     last = state.last
     if last is None or not last.phase.on_kaggle:
         return _prune(snapshot, pipeline) or Wait(None, f"the run is {state.run.status}")
-    unmoved = last.phase is not Phase.RUNNING and too_long(snapshot.watch, last, limits)
+    unmoved = last.phase is not Phase.RUNNING and waited_too_long(snapshot.watch, last, limits)
     if unmoved or snapshot.watch.failures >= limits.give_up_failures:
         return Append((SessionLost(number=last.number, attempt=last.attempt, reason="the run was cancelled"),))
     return carry_on(last, snapshot, limits, now)
@@ -100,7 +100,7 @@ def _give_up(snapshot: Snapshot, limits: Limits) -> Command | None:
 
 def _ask_user(snapshot: Snapshot, limits: Limits) -> Command | None:
     """Park the run if it has waited too long for what only the user can bring about."""
-    parked = told(snapshot, limits)
+    parked = park_for_wait(snapshot, limits)
     return None if parked is None else Append((parked,))
 
 
@@ -109,7 +109,7 @@ def _ask_user(snapshot: Snapshot, limits: Limits) -> Command | None:
 
 def _wake_parked(state: RunState) -> Command | None:
     """Wake a parked run if the event that it waited for has happened."""
-    woken = state.run.status is RunStatus.PARKED and came_after_all(state)
+    woken = state.run.status is RunStatus.PARKED and wait_is_over(state)
     return Append((RunWoken(),)) if woken else None
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from orchestrator.base.humanize import machine_time
 from orchestrator.core.commands import (
     Append,
     Command,
@@ -21,11 +22,11 @@ from orchestrator.core.plan import (
     plan_session,
     refresh_time,
     renewed_at,
-    resized,
+    resize,
     session_limit_s,
 )
 from orchestrator.core.retention import needs_verification, unpublished_parent
-from orchestrator.core.waits import not_renewed, short
+from orchestrator.core.waits import park_for_quota, too_little_quota
 from orchestrator.pipeline.model import Pipeline
 from state.facts.run import RunFinished, RunWaiting, RunWoken
 from state.model.run_state import RunState, Session
@@ -68,7 +69,7 @@ def begin_planned(session: Session, snapshot: Snapshot, pipeline: Pipeline, limi
     blocker = _blocker(snapshot, pipeline, limits, now)
     if blocker is not None:
         return blocker
-    other = resized(snapshot.state, session, pipeline, _quota(snapshot, pipeline))
+    other = resize(snapshot.state, session, pipeline, _quota(snapshot, pipeline))
     return Push(*session.key) if other is None else Append((other,))
 
 
@@ -87,15 +88,15 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     if not pipeline.hardware.quota:
         return None
     quota = snapshot.quota
-    if quota is None or not fresh(snapshot, limits, now):
+    if quota is None or not is_quota_fresh(snapshot, limits, now):
         return ReadQuota(pipeline.hardware.quota)
     if session_limit_s(pipeline, quota) >= pipeline.min_session_s:
         return None
-    left = f"{quota.left_s or 0.0:.0f} s of this week's {quota.accelerator} quota are left"
+    left = f"{machine_time(quota.left_s or 0.0)} of this week's {quota.accelerator} quota are left"
     source = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
-    why = f"{left}{source}, too few to start a session"
+    why = f"{left}{source}, too little to start a session"
     waiting = RunWaiting(until=refresh_time(quota, now).isoformat(), reason=why)
-    return Append((not_renewed(snapshot, limits, why) or waiting,))
+    return Append((park_for_quota(snapshot, limits, why) or waiting,))
 
 
 def _quota(snapshot: Snapshot, pipeline: Pipeline) -> QuotaRow | None:
@@ -110,7 +111,7 @@ def _has_slot(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datet
     return snapshot.others_live + ahead < pipeline.slots
 
 
-def fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
+def is_quota_fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
     """Return True if the quota reading is recent, and newer than the last session's end (by the order of facts)."""
     quota = snapshot.quota
     return (
@@ -139,5 +140,5 @@ def quota_again(snapshot: Snapshot, pipeline: Pipeline, now: datetime) -> Comman
     quota, again = snapshot.quota, timedelta(seconds=QUOTA_AGAIN_S)
     if quota is None or not timedelta(0) <= now - quota.read_at < again:
         return ReadQuota(pipeline.hardware.quota)
-    resumable = not short(quota, pipeline.min_session_s) or renewed_at(quota, now) is not None
+    resumable = not too_little_quota(quota, pipeline.min_session_s) or renewed_at(quota, now) is not None
     return Append((RunWoken(),)) if resumable else Wait(quota.read_at + again, snapshot.state.run.reason)

@@ -3,9 +3,9 @@
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
+from orchestrator.core.estimates import EXPECTED_SHARE, MEASURED_SHARE, Estimate, step_duration
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import Stage
 from stages.catalog import find
@@ -13,28 +13,6 @@ from state.facts.base import Fact
 from state.facts.session import NothingCollected, OutputCollected
 from state.model.metrics import StepSeen
 from state.model.run_state import Checkpoint, Session
-
-Basis = Literal["measured", "expected", "assumed"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Typical, lowest and highest duration in seconds, and the basis of the estimate."""
-
-    usual_s: float
-    low_s: float
-    high_s: float
-    basis: Basis = "assumed"
-
-    @classmethod
-    def around(cls, usual_s: float, share: float, basis: Basis) -> "Estimate":
-        """Return an estimate of `usual_s`, plus or minus `share` of it."""
-        return cls(usual_s, usual_s * (1 - share), usual_s * (1 + share), basis)
-
-    def times(self, factor: float) -> "Estimate":
-        """Return this estimate multiplied by `factor`."""
-        return Estimate(self.usual_s * factor, self.low_s * factor, self.high_s * factor, self.basis)
-
 
 QUEUE_S = {
     "tpu": Estimate(900, 420, 1800),  # users report 7 to 30 minutes as typical, and sometimes up to 4 hours
@@ -65,18 +43,8 @@ SESSION_S_MAX = 12 * 3600.0
 """Longest session, in seconds. A report that states a longer duration is ignored."""
 BETWEEN_S_MAX = 24 * 3600.0
 """Longest plausible time between two sessions, in seconds."""
-EXPECTED_SHARE = 0.25
-"""Assumed relative error of a duration that the pipeline states."""
-MEASURED_SHARE = 0.05
-"""Minimum relative error of a measured duration; doubled if only one session, on one machine, measured it."""
-INTERVALS_MIN = 3
-"""Minimum number of step intervals for an estimate."""
-INTERVALS_ENOUGH = 30
-"""Number of step intervals above which a session gets no more weight in the mean."""
 INTERVALS_KEPT = 400
 """Number of a stage's newest steps that are used: completions grow longer while a model learns."""
-ODD = 2.0
-"""Factor from the median beyond which a step is an outlier: interrupted by a save, or reported late by the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,16 +131,36 @@ def _expected(seconds: float | None) -> Estimate | None:
 def _step(
     pipeline: Pipeline, stage: Stage, own: RunHistory | None, earlier: Sequence[RunHistory]
 ) -> tuple[Estimate, str] | None:
+    """Return the estimated duration of a stage's step, and its source in words, from the best source that has one."""
+    return (
+        _measured_step(pipeline, stage, own, earlier)
+        or _stated_step(pipeline, stage)
+        or _similar_step(pipeline, stage, earlier)
+    )
+
+
+def _measured_step(
+    pipeline: Pipeline, stage: Stage, own: RunHistory | None, earlier: Sequence[RunHistory]
+) -> tuple[Estimate, str] | None:
     for steps, name, words in _alike(pipeline, stage, own, earlier):
         if (span := step_duration(steps, name)) is not None:
             return span, words
+    return None
+
+
+def _stated_step(pipeline: Pipeline, stage: Stage) -> tuple[Estimate, str] | None:
+    """Return what the pipeline itself says."""
     if stage.kind == "counting" and "step_s" in stage.options:
-        return Estimate.around(
-            float(stage.options["step_s"]), MEASURED_SHARE, "expected"
-        ), "as the options of the stage say"
+        took_s = float(stage.options["step_s"])
+        return Estimate.around(took_s, MEASURED_SHARE, "expected"), "as the options of the stage say"
     expected_s = pipeline.expect.step_s
     if (seconds := expected_s.get(stage.name, expected_s.get(stage.kind))) is not None:
         return Estimate.around(seconds, EXPECTED_SHARE, "expected"), "as the pipeline expects"
+    return None
+
+
+def _similar_step(pipeline: Pipeline, stage: Stage, earlier: Sequence[RunHistory]) -> tuple[Estimate, str] | None:
+    """Return what earlier runs of the same pipeline measured with other options."""
     for other in earlier:
         same = (other.pipeline.name, other.pipeline.accelerator) == (pipeline.name, pipeline.accelerator)
         if same and (span := step_duration(other.steps, stage.name)) is not None:
@@ -194,35 +182,6 @@ def _alike(
         for twin in other.pipeline.stages:
             if same_work(pipeline, stage, other.pipeline, twin):
                 yield other.steps, twin.name, f"as measured in {other.run}"
-
-
-def step_duration(steps: Sequence[StepSeen], stage: str) -> Estimate | None:
-    """Return the seconds per step of a stage, or None if too few steps were seen.
-
-    Each session contributes the mean of its intervals near the median, which leaves out intervals that contain a save.
-    The result is the mean over sessions, since each runs on a machine of its own, however long it ran.
-    """
-    found: dict[tuple[int, int], list[float]] = {}
-    for before, after in pairwise(step for step in steps if step.stage == stage):
-        done = after.step - before.step
-        if (before.session, before.attempt) == (after.session, after.attempt) and done > 0:
-            found.setdefault((after.session, after.attempt), []).append((after.at_s - before.at_s) / done)
-    rates = [rate for session in found.values() for rate in session]
-    if len(rates) < INTERVALS_MIN:
-        return None
-    middle = statistics.median(rates)
-    kept = [near for session in found.values() if (near := [r for r in session if middle / ODD <= r <= middle * ODD])]
-    if not kept:
-        return Estimate.around(middle, EXPECTED_SHARE, "measured")
-    means = [statistics.fmean(near) for near in kept]
-    weights = [min(len(near), INTERVALS_ENOUGH) for near in kept]
-    usual = statistics.fmean(means, weights)
-    every = [rate for near in kept for rate in near]
-    error_s = 2 * statistics.stdev(every) / len(every) ** 0.5 if len(every) > 1 else usual
-    share = MEASURED_SHARE if len(means) > 1 else 2 * MEASURED_SHARE
-    spread_s = max(abs(mean - usual) for mean, weight in zip(means, weights, strict=True) if weight == max(weights))
-    margin_s = min(max(share * usual, error_s, spread_s), 0.9 * usual)
-    return Estimate(usual, usual - margin_s, usual + margin_s, "measured")
 
 
 CHANGES_NO_TIME = frozenset(
@@ -307,14 +266,17 @@ def _first_guess(pipeline: Pipeline, stage: Stage, share: float) -> Estimate:
 
 
 def _first(pipeline: Pipeline, stage: Stage, seen: Sequence[RunHistory]) -> Estimate | None:
+    """Return the extra seconds of a stage's first step, from the first run that measured the same work."""
     for observed in seen:
         twins = [t for t in observed.pipeline.stages if same_work(pipeline, stage, observed.pipeline, t)]
         for twin in sorted(twins, key=lambda twin: twin.name != stage.name):
-            values = [
-                max(0.0, timings[f"{twin.name}.first_step_s"] - timings.get(f"{twin.name}.step_s", 0.0))
-                for timings in observed.reported.values()
-                if f"{twin.name}.first_step_s" in timings
-            ]
-            if values:
+            if values := list(_first_extras(observed, twin.name)):
                 return Estimate(statistics.median(values), min(values), max(values), "measured")
     return None
+
+
+def _first_extras(observed: RunHistory, stage: str) -> Iterator[float]:
+    """Yield, for each session that reported it, the duration of the first step minus that of a usual one."""
+    for timings in observed.reported.values():
+        if (first_s := timings.get(f"{stage}.first_step_s")) is not None:
+            yield max(0.0, first_s - timings.get(f"{stage}.step_s", 0.0))

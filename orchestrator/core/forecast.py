@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from orchestrator.core.durations import Estimate, Times
+from orchestrator.core.durations import Times
+from orchestrator.core.estimates import Estimate
 from orchestrator.core.forecast_session import (
     LiveSession,
     Pace,

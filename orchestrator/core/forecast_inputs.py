@@ -5,10 +5,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from orchestrator.core.durations import Estimate, RunHistory, Times
+from orchestrator.base.humanize import duration, machine_time, utc_time
+from orchestrator.core.durations import RunHistory, Times
+from orchestrator.core.estimates import Estimate
 from orchestrator.core.forecast import Forecast, forecast
 from orchestrator.core.forecast_session import LiveSession, RunPosition, left
-from orchestrator.core.plan import WEEK, week_of, where
+from orchestrator.core.plan import WEEK, run_cursor, week_of
 from orchestrator.core.weekly_quota import Hours, hours_of
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor
@@ -18,43 +20,43 @@ from state.model.run_state import RunState, Session
 from state.model.snapshot import QuotaRow
 from state.model.statuses import Phase, RunStatus
 
-TOGETHER_S = 1.0
+SAME_S = 1.0
 """Differences up to this many seconds are shown as one value."""
 
 
 def run_forecast(
-    state: RunState, seen: RunHistory, times: Times, quota: QuotaRow | None, watch: PollState, now: datetime
+    state: RunState, history: RunHistory, times: Times, quota: QuotaRow | None, watch: PollState, now: datetime
 ) -> Forecast:
     """Forecast a run that is not over; raises Unforeseeable."""
-    standing = position_of(state, seen, now, watch)
-    return forecast(seen.pipeline, times, standing, hours_left(state, seen.pipeline, quota, now))
+    place = position_of(state, history, now, watch)
+    return forecast(history.pipeline, times, place, hours_left(state, history.pipeline, quota, now))
 
 
 # --- the position ------------------------------------------------------------
 
 
-def position_of(state: RunState, seen: RunHistory, now: datetime, watch: PollState) -> RunPosition:
+def position_of(state: RunState, history: RunHistory, now: datetime, watch: PollState) -> RunPosition:
     """Return the run's position, with its live session or the last one whose checkpoint is being fetched, if any."""
-    pipeline, last = seen.pipeline, _by_now(state.last, now)
+    pipeline, last = history.pipeline, _by_now(state.last, now)
     waits = [at for at in (watch.not_before, _waits(state)) if at is not None and at <= now + WEEK]
-    standing = RunPosition(
-        now=now, position=pipeline.position(where(state, pipeline)), until=max(waits) if waits else None
+    place = RunPosition(
+        now=now, position=pipeline.position(run_cursor(state, pipeline)), until=max(waits) if waits else None
     )
     if last is None:
-        return standing
+        return place
     match last.phase:
         case Phase.PUSHED | Phase.QUEUED:
-            return replace(standing, live=_queued(last))
+            return replace(place, live=_queued(last))
         case Phase.RUNNING:
-            return _running(standing, last, seen)
+            return _running(place, last, history)
         case Phase.ENDED:
-            steps = _of(last, seen.steps)
-            position = max([standing.position, *(_position(pipeline, step) for step in steps[-1:])])
-            return replace(standing, position=position, ended_at=last.ended_at)
+            steps = _of(last, history.steps)
+            position = max([place.position, *(_position(pipeline, step) for step in steps[-1:])])
+            return replace(place, position=position, ended_at=last.ended_at)
         case Phase.COLLECTED | Phase.PUBLISHING:
-            return replace(standing, ended_at=last.ended_at)
+            return replace(place, ended_at=last.ended_at)
         case Phase.PLANNED | Phase.PUSHING | Phase.PUBLISHED | Phase.NO_CHECKPOINT | Phase.LOST:
-            return standing
+            return place
         case _:
             assert_never(last.phase)
 
@@ -85,21 +87,21 @@ def _queued(session: Session) -> LiveSession:
     return LiveSession(budget_s=session.budget_s, limit_s=session.limit_s, pushed_at=pushed_at)
 
 
-def _running(standing: RunPosition, session: Session, seen: RunHistory) -> RunPosition:
+def _running(place: RunPosition, session: Session, history: RunHistory) -> RunPosition:
     """Return the position inside the stage of the newest step, or before the next stage if that step was its last."""
-    pipeline = seen.pipeline
+    pipeline = history.pipeline
     live = replace(_queued(session), running_at=session.running_at)
-    steps = [step for step in _of(session, seen.steps) if pipeline.holds(Cursor(stage=step.stage, step=step.step))]
+    steps = [step for step in _of(session, history.steps) if pipeline.holds(Cursor(stage=step.stage, step=step.step))]
     if not steps:
-        return replace(standing, live=live)
+        return replace(place, live=live)
     newest = steps[-1]
     live = replace(live, clock_s=newest.at_s)
-    position = max(standing.position, _position(pipeline, newest))
+    position = max(place.position, _position(pipeline, newest))
     if not any(stage.name == newest.stage and stage.steps == newest.step for stage in pipeline.stages):
         first = next(step for step in steps if step.stage == newest.stage)
         before_s = max((step.at_s for step in steps if step.at_s < first.at_s), default=0.0)
         live = replace(live, first_step_s=first.at_s - before_s, stage_began_s=first.at_s)
-    return replace(standing, live=live, position=position)
+    return replace(place, live=live, position=position)
 
 
 def _of(session: Session, steps: Sequence[StepSeen]) -> list[StepSeen]:
@@ -168,35 +170,27 @@ def _steps(times: Times, names: Sequence[str]) -> list[str]:
 def _around(times: Times, names: Sequence[str]) -> str:
     firsts = [times.first_s[name] for name in names] or [Estimate(0, 0, 0)]
     least, most = min(s.usual_s for s in firsts), max(s.usual_s for s in firsts)
-    first = seconds(most) if most - least <= TOGETHER_S else f"{seconds(least)} to {seconds(most)}"
+    first = duration(most) if most - least <= SAME_S else f"{duration(least)} to {duration(most)}"
     return (
-        f"A session takes {seconds(times.startup_s.usual_s)} to start ({times.startup_s.basis}), {first} more for a "
-        f"stage's first step ({firsts[0].basis}) and {seconds(times.save_s.usual_s)} a save ({times.save_s.basis})."
+        f"A session takes {duration(times.startup_s.usual_s)} to start ({times.startup_s.basis}), {first} more for a "
+        f"stage's first step ({firsts[0].basis}) and {duration(times.save_s.usual_s)} a save ({times.save_s.basis})."
     )
 
 
 def _between(times: Times) -> str:
     queue, handover = times.queue_s, times.handover_s
     return (
-        f"Before a session {seconds(queue.usual_s)} in Kaggle's queue ({queue.basis}), after it "
-        f"{seconds(handover.usual_s)} to fetch and publish its checkpoint ({handover.basis})."
+        f"Before a session {duration(queue.usual_s)} in Kaggle's queue ({queue.basis}), after it "
+        f"{duration(handover.usual_s)} to fetch and publish its checkpoint ({handover.basis})."
     )
 
 
 def _hours(pipeline: Pipeline, hours: Hours, quota: QuotaRow | None) -> str:
-    name, when = pipeline.hardware.quota.upper(), f"{hours.refreshes_at:%a %d %b %H:%M} UTC"
-    left_h, total_h = f"{hours.left_s / 3600:.1f}", f"{hours.total_s / 3600:.1f}"
-    if quota is None or quota.total_s is None:
-        return f"{left_h} of {total_h} {name} hours are left: Kaggle was not asked; renewed {when}."
-    count = ", by relay's own count" if quota.assumed else ""
-    return (
-        f"{left_h} of {total_h} {name} hours are left, as read {quota.read_at:%a %d %b %H:%M} UTC{count}; renewed "
-        f"{when}."
+    left = (
+        f"{machine_time(hours.left_s)} of {machine_time(hours.total_s)} of {pipeline.hardware.quota.upper()} are left"
     )
-
-
-def seconds(value: float) -> str:
-    """Format a duration with about two digits: 0.25 s, 3.6 s, 90 s, 15 min, 2.5 h."""
-    if value < 120:
-        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
-    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+    renewed = f"renewed {utc_time(hours.refreshes_at)}"
+    if quota is None or quota.total_s is None:
+        return f"{left}: Kaggle was not asked; {renewed}."
+    count = ", by relay's own count" if quota.assumed else ""
+    return f"{left}, as read {utc_time(quota.read_at)}{count}; {renewed}."

@@ -10,7 +10,8 @@ from math import ceil, floor
 from typing import Literal
 
 from orchestrator.base.humanize import bounded_s
-from orchestrator.core.durations import Estimate, Times
+from orchestrator.core.durations import Times
+from orchestrator.core.estimates import Estimate
 from orchestrator.pipeline.model import Pipeline
 from stages.session.budget import STEPS_KEPT, Budget
 

@@ -1,6 +1,6 @@
 """Decides from past sessions whether the user must act before another session is started. Pure."""
 
-from orchestrator.core.retention import NOT_FINITE, excused, sound
+from orchestrator.core.retention import NOT_FINITE, caused_by_parent, last_good_checkpoint
 from orchestrator.pipeline.model import Pipeline
 from state.facts.run import RunParked
 from state.model.run_state import Checkpoint, RunState, Session
@@ -14,7 +14,7 @@ BROKEN_TRAINING = (
 
 def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
     """Return why the user must act before another session is started, or None."""
-    sessions = [s for s in state.sessions[state.run.accepted_sessions :] if not excused(state, s)]
+    sessions = [s for s in state.sessions[state.run.accepted_sessions :] if not caused_by_parent(state, s)]
     if not sessions:
         return None
     last = sessions[-1]
@@ -27,7 +27,7 @@ def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
         if repeated or last.cause in BROKEN_TRAINING:
             reason = f"session {last.number} failed{' twice at the same step' if repeated else ''}: {last.reason}"
             if last.cause in BROKEN_TRAINING:
-                return _parked_before(state, reason, last, sound(state, last, pipeline))
+                return _parked_before(state, reason, last, last_good_checkpoint(state, last, pipeline))
             return _parked(state, reason, last)
     fruitless = 0
     for session in reversed(sessions):

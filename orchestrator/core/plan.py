@@ -85,7 +85,7 @@ class Limits:
 CALM_MAX = 10.0
 
 
-def patience_of(limit_s: float) -> tuple[float, float, float]:
+def search_limits(limit_s: float) -> tuple[float, float, float]:
     """Return `unclear_s`, `visible_s` and `processing_s`, shortened only for sessions as short as a rehearsal's."""
     return min(Limits.unclear_s, limit_s), min(Limits.visible_s, 3 * limit_s), min(Limits.processing_s, 36 * limit_s)
 
@@ -97,7 +97,7 @@ def limits_for(pipeline: Pipeline) -> Limits:
     calls: 27 an hour). A rehearsal's session of a minute is polled every half second throughout.
     """
     poll_s = min(30.0, max(0.5, pipeline.limit_s / 1000))
-    unclear_s, visible_s, processing_s = patience_of(pipeline.limit_s)
+    unclear_s, visible_s, processing_s = search_limits(pipeline.limit_s)
     return Limits(
         poll_s=poll_s,
         calm=min(CALM_MAX, max(1.0, pipeline.limit_s / 3600)),
@@ -121,7 +121,7 @@ def slug_of(run: str, number: int, attempt: int) -> str:
     return f"{run}-s{number:04d}{_suffix(attempt)}"
 
 
-def key_in(run: str, letter: str, name: str) -> tuple[int, int] | None:
+def parse_key(run: str, letter: str, name: str) -> tuple[int, int] | None:
     """Parse (number, attempt) from the name of a run's kernel (letter `s`) or checkpoint (`c`); None if it differs."""
     found = NAME.fullmatch(name.removeprefix(f"{run}-{letter}")) if name.startswith(f"{run}-{letter}") else None
     if found is None:
@@ -130,10 +130,10 @@ def key_in(run: str, letter: str, name: str) -> tuple[int, int] | None:
     return (number, attempt) if name == f"{run}-{letter}{number:04d}{_suffix(attempt)}" else None
 
 
-def run_in(slug: str) -> str | None:
+def parse_run(slug: str) -> str | None:
     """Return the run that a kernel's name belongs to, or None if the name does not fit."""
     run = slug.rpartition("-s")[0]
-    return run if run and key_in(run, "s", slug) else None
+    return run if run and parse_key(run, "s", slug) else None
 
 
 def checkpoint_of(run: str, number: int, attempt: int) -> str:
@@ -169,14 +169,14 @@ def token_of(state: RunState, number: int, attempt: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def where(state: RunState, pipeline: Pipeline) -> Cursor:
+def run_cursor(state: RunState, pipeline: Pipeline) -> Cursor:
     """Return the run's cursor: that of its newest usable checkpoint, else the pipeline's beginning."""
     return state.head.cursor if state.head else pipeline.beginning
 
 
 def finished(state: RunState, pipeline: Pipeline) -> bool:
     """Return True if the newest checkpoint is at the end of the pipeline."""
-    return pipeline.position(where(state, pipeline)) >= pipeline.total_steps
+    return pipeline.position(run_cursor(state, pipeline)) >= pipeline.total_steps
 
 
 def next_key(state: RunState) -> tuple[int, int]:
@@ -238,20 +238,20 @@ def plan_session(state: RunState, pipeline: Pipeline, quota: QuotaRow | None) ->
     """Plan the next session, as a fact."""
     number, attempt = next_key(state)
     limit_s = session_limit_s(pipeline, quota)
-    budget_s = pipeline.budget_s(limit_s, timed_out(state))
+    budget_s = pipeline.budget_s(limit_s, count_timed_out(state))
     return SessionPlanned(
         number=number,
         attempt=attempt,
         slug=slug_of(state.run.id, number, attempt),
         token=token_of(state, number, attempt),
-        start=where(state, pipeline),
+        start=run_cursor(state, pipeline),
         parent=state.head.name if state.head else None,
         budget_s=budget_s,
         limit_s=limit_s,
     )
 
 
-def timed_out(state: RunState) -> int:
+def count_timed_out(state: RunState) -> int:
     """Return how many sessions Kaggle stopped at their limit: each widens the safety margin of those that follow."""
     return sum(session.outcome is Outcome.TIMED_OUT for session in state.sessions)
 
@@ -260,7 +260,7 @@ RESIZE_S = 60.0
 """Change of the available time, in seconds, above which a planned session is resized before its push."""
 
 
-def resized(state: RunState, session: Session, pipeline: Pipeline, quota: QuotaRow | None) -> SessionResized | None:
+def resize(state: RunState, session: Session, pipeline: Pipeline, quota: QuotaRow | None) -> SessionResized | None:
     """Resize the planned session to the quota that is left now; None if it fits as it is."""
     limit_s = session_limit_s(pipeline, quota)
     if abs(limit_s - session.limit_s) <= RESIZE_S:
@@ -268,7 +268,7 @@ def resized(state: RunState, session: Session, pipeline: Pipeline, quota: QuotaR
     return SessionResized(
         number=session.number,
         attempt=session.attempt,
-        budget_s=pipeline.budget_s(limit_s, timed_out(state)),
+        budget_s=pipeline.budget_s(limit_s, count_timed_out(state)),
         limit_s=limit_s,
     )
 
@@ -278,7 +278,7 @@ TIMES_OF = 3
 NOT_FOR_BUDGETS = ("session_s", "restore_s", "hold_s")
 
 
-def times_known(state: RunState, session: Session) -> dict[str, float]:
+def known_timings(state: RunState, session: Session) -> dict[str, float]:
     """Return the timings of earlier sessions for this one's budget: the newest step times, the longest of all others.
 
     All earlier sessions are over when this one is planned, so the result never changes.
@@ -320,7 +320,7 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline, home: str =
         datasets=pipeline.inputs.datasets,
         wheels=pipeline.inputs.wheels,
         sources=pipeline.sources,
-        times=times_known(state, session),
+        times=known_timings(state, session),
         created_at=state.run.created_at.isoformat(),
         pipeline_rest=pipeline.rest,
         home=home,

@@ -12,7 +12,7 @@ from state.model.poll_state import PollState
 from state.model.run_state import Session
 from state.model.statuses import Phase
 
-PART = 4
+INTERVAL_SHARE = 4
 """Divisor: poll interval = time to the nearest expected event / PART, capped at `calm_s`."""
 
 QUEUED = 4
@@ -31,7 +31,7 @@ def poll_interval_s(session: Session, at: datetime, limits: Limits, done_at: dat
     """Return the seconds from a poll at `at` to the next; `done_at` is when the last step is likely to be done."""
     longest_s = limits.calm_s if session.phase is Phase.RUNNING else min(limits.calm_s, QUEUED * limits.poll_s)
     nearest_s = min((abs((at - moment).total_seconds()) for moment in expected_events(session, done_at)), default=0.0)
-    return max(limits.poll_s, min(longest_s, nearest_s / PART))
+    return max(limits.poll_s, min(longest_s, nearest_s / INTERVAL_SHARE))
 
 
 def expected_events(session: Session, done_at: datetime | None) -> tuple[datetime, ...]:

@@ -17,7 +17,7 @@ COMMANDS_MAX = 200
 """Maximum number of different commands in a row without a pause: more than any sequence of events needs."""
 
 
-def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) -> Wait | None:
+def wait_before(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) -> Wait | None:
     """Return a wait in place of a command that comes too soon, or None if it may be carried out."""
     if isinstance(command, Wait):
         over = command.until is not None and command.until <= now  # a wait that is already over
@@ -41,7 +41,7 @@ def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) ->
     )
 
 
-def noted(
+def with_command_counted(
     watch: PollState, before: PollState, command: Command, calls: int, limits: Limits, now: datetime
 ) -> PollState:
     """Return the poll state after a command that took `calls` calls; `before` is the state when it began."""

@@ -80,7 +80,7 @@ def unpublished_parent(state: RunState, *, mounts_output: bool) -> Session | Non
     return session if session.phase in (Phase.COLLECTED, Phase.PUBLISHING) else None
 
 
-def excused(state: RunState, session: Session) -> bool:
+def caused_by_parent(state: RunState, session: Session) -> bool:
     """Return True if the session's failure came from its parent, which was published again or given up since."""
     if not failed_over_parent(session) or session.ended_at is None:
         return False
@@ -101,7 +101,7 @@ def _seen_since(checkpoint: Checkpoint, session: Session) -> bool:
 # --- checkpoints to resume from ----------------------------------------------
 
 
-def sound(state: RunState, session: Session, pipeline: Pipeline) -> Checkpoint | None:
+def last_good_checkpoint(state: RunState, session: Session, pipeline: Pipeline) -> Checkpoint | None:
     """Return the newest usable checkpoint from before the trouble that ended a session, or None.
 
     Excluded: the checkpoint whose numbers the session could not read, one that led to NaN at once, and those of the

@@ -21,7 +21,7 @@ def search_time_s(watch: PollState, name: str, polled_at: datetime | None, inter
     return watch.search_s.get(name, 0.0) + passed_s
 
 
-def carried_on(watch: PollState, before: Snapshot) -> PollState:
+def with_search_times(watch: PollState, before: Snapshot) -> PollState:
     """Return the poll state after a command, keeping the search times of everything still searched for."""
     names = _names(before.state)
     kept = {name: seconds for name, seconds in before.watch.search_s.items() if name in names}

@@ -27,7 +27,7 @@ QUEUE, END, SLOT, HOURS = "queue", "end", "slot", "hours"
 """Kinds of waits: for a machine, a session's end, a slot of the account, the renewal of the weekly quota."""
 
 
-def of_session(session: Session) -> str:
+def awaited_event(session: Session) -> str:
     """Return what relay waits for in a pushed session: `queue` or `end` and its name, or an empty string."""
     match session.phase:
         case Phase.PUSHED | Phase.QUEUED:
@@ -38,7 +38,7 @@ def of_session(session: Session) -> str:
             return ""
 
 
-def after(
+def awaited_after(
     command: Command,
     snapshot: Snapshot,
     facts: tuple[Fact, ...],
@@ -49,10 +49,12 @@ def after(
     """Return what the run waits for after a command; None if the command was no poll and leaves the wait unchanged."""
     match command:
         case Poll(number, attempt):
-            return of_session(snapshot.state.session(number, attempt))
+            return awaited_event(snapshot.state.session(number, attempt))
         case Push():
             return SLOT if any(isinstance(fact, PushRefused) for fact in facts) else ""
-        case ReadQuota() if quota is not None and short(quota, min_session_s) and renewed_at(quota, now) is None:
+        case ReadQuota() if (
+            quota is not None and too_little_quota(quota, min_session_s) and renewed_at(quota, now) is None
+        ):
             return HOURS
         case ReadQuota() if snapshot.watch.awaiting == HOURS:
             return ""
@@ -60,12 +62,12 @@ def after(
             return None
 
 
-def short(quota: QuotaRow, min_session_s: float) -> bool:
+def too_little_quota(quota: QuotaRow, min_session_s: float) -> bool:
     """Return True if too little quota is left to start a session."""
     return quota.left_s is not None and quota.left_s < min_session_s
 
 
-def counted(watch: PollState, awaiting: str, limits: Limits, now: datetime) -> PollState:
+def with_poll_counted(watch: PollState, awaiting: str, limits: Limits, now: datetime) -> PollState:
     """Return the poll state after a poll has shown that the run (still) waits for `awaiting`."""
     if watch.awaiting != awaiting:
         return replace(watch, awaiting=awaiting, waited_s=0.0, waited_at=now)
@@ -84,9 +86,9 @@ def _interval_s(awaiting: str, limits: Limits) -> float:
             return max(limits.calm_s, QUEUED * limits.poll_s)
 
 
-def too_long(watch: PollState, session: Session, limits: Limits) -> bool:
+def waited_too_long(watch: PollState, session: Session, limits: Limits) -> bool:
     """Return True if Kaggle has reported a session as queued or running for too long."""
-    awaiting = of_session(session)
+    awaiting = awaited_event(session)
     most_s = session.limit_s + limits.overdue_s if awaiting.startswith(END) else limits.queue_s
     return bool(awaiting) and watch.awaiting == awaiting and watch.waited_s >= most_s
 
@@ -94,14 +96,14 @@ def too_long(watch: PollState, session: Session, limits: Limits) -> bool:
 # --- parking the run ---------------------------------------------------------
 
 
-def told(snapshot: Snapshot, limits: Limits) -> RunParked | None:
+def park_for_wait(snapshot: Snapshot, limits: Limits) -> RunParked | None:
     """Return the fact that parks the run if only the user can help: no machine, or no slot, for too long. Else None."""
     state, watch = snapshot.state, snapshot.watch
     last = state.last
     if last is None or state.run.status is not RunStatus.ACTIVE:
         return None
     place = f"https://www.kaggle.com/code/{state.run.owner}"
-    if last.phase in (Phase.PUSHED, Phase.QUEUED) and too_long(watch, last, limits):
+    if last.phase in (Phase.PUSHED, Phase.QUEUED) and waited_too_long(watch, last, limits):
         reason = (
             f"session {last.number} has waited {duration(watch.waited_s)} for a machine: look at {place}/{last.slug}; "
             f"relay goes on by itself once it runs, and relay resume {state.run.id} --abandon-session gives it up "
@@ -117,7 +119,7 @@ def told(snapshot: Snapshot, limits: Limits) -> RunParked | None:
     return None
 
 
-def not_renewed(snapshot: Snapshot, limits: Limits, why: str) -> RunParked | None:
+def park_for_quota(snapshot: Snapshot, limits: Limits, why: str) -> RunParked | None:
     """Return the fact that parks the run because Kaggle does not renew the quota; None if that is not yet a problem."""
     watch, run = snapshot.watch, snapshot.state.run
     if run.status is not RunStatus.ACTIVE or watch.awaiting != HOURS or watch.waited_s < limits.renewal_s:
@@ -130,7 +132,7 @@ def not_renewed(snapshot: Snapshot, limits: Limits, why: str) -> RunParked | Non
     return RunParked(reason=reason, remedy=f"relay resume {run.id}", awaits=HOURS)
 
 
-def came_after_all(state: RunState) -> bool:
+def wait_is_over(state: RunState) -> bool:
     """Return True if the event that a parked run waited for has happened, so that it resumes by itself."""
     last = state.last
     match state.run.awaits:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.base.disk import is_unread, private_folder, shortage, sync_folder
+from orchestrator.base.disk import is_unread, private_folder, shortage_message, sync_folder
 from orchestrator.engine.home import HomeLayout
 from state import backups as copies
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -51,7 +51,7 @@ class Backups:
             size_bytes = self.home.database.stat().st_size
         except OSError as error:
             raise StoreUnavailable(f"{folder} cannot hold a backup: {error.strerror or error}") from error
-        if problem := shortage(folder, size_bytes):
+        if problem := shortage_message(folder, size_bytes):
             raise StoreUnavailable(problem)
         return copies.copy_database(self.home.database, folder / f"{kind}-{self._next():06d}-{at:%Y%m%dT%H%M%SZ}.db")
 

@@ -15,7 +15,7 @@ from orchestrator.base.process_id import is_alive, process_id
 from orchestrator.core.commands import Wait
 from orchestrator.engine import failsafe
 from orchestrator.engine.effects import EffectContext
-from orchestrator.engine.tick import Turn, tick
+from orchestrator.engine.tick import TickResult, tick
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import Lease, LeaseHeld, LeaseLost
 from state.model.run_state import RunState
@@ -32,7 +32,7 @@ JUMP_S = 60.0
 REFUSED_S = 60.0
 """Seconds before relay retries a run that it could not serve, for example for wrong credentials."""
 
-Listener = Callable[[str, Turn], None]
+Listener = Callable[[str, TickResult], None]
 
 
 class LeaseKeeper:
@@ -220,31 +220,31 @@ class Daemon:
         changed = False
         while not self.stop.is_set():
             try:
-                turn = tick(self.store, run, shell, self.keeper.fence)
+                result = tick(self.store, run, shell, self.keeper.fence)
             except RunDamaged as error:
                 return self._skip_for_now(run, mark, str(error))
             except failsafe.CONCERNS_ALL:
                 raise
             except Exception as error:  # noqa: BLE001  likewise
                 return self._give_up(run, mark, error)
-            self.listener(run, turn)
-            if isinstance(turn.command, Wait):
-                self.sleeping[run] = Sleep(turn.command.until, mark, turn.command.wants_slot)
+            self.listener(run, result)
+            if isinstance(result.command, Wait):
+                self.sleeping[run] = Sleep(result.command.until, mark, result.command.wants_slot)
                 break
             changed = True
         return changed
 
     def _give_up(self, run: str, mark: ChangeToken, error: Exception) -> bool:
         """Park the run because of a bug in relay; if even that fails, leave the run alone for a while."""
-        turn = failsafe.parked(self.store, run, error, self.clock.now(), self.keeper.fence)
-        if turn is None:
+        result = failsafe.parked(self.store, run, error, self.clock.now(), self.keeper.fence)
+        if result is None:
             return self._skip_for_now(run, mark, failsafe.sentence(error))
-        self.listener(run, turn)
+        self.listener(run, result)
         return True
 
     def _skip_for_now(self, run: str, mark: ChangeToken, why: str) -> bool:
         """Report why a run is skipped, and retry it later, when the user may have fixed it. Returns False."""
         again = self.clock.now() + timedelta(seconds=REFUSED_S)
         self.sleeping[run] = Sleep(again, mark)
-        self.listener(run, Turn(Wait(again, why), failure=why))
+        self.listener(run, TickResult(Wait(again, why), failure=why))
         return False

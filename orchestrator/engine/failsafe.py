@@ -4,7 +4,7 @@ import traceback
 from datetime import datetime
 
 from orchestrator.core.commands import Append
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from stages.safe_text import whole_text
 from state.facts.run import RunParked
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -36,14 +36,14 @@ def _excerpt(error: Exception) -> str:
     return f"Traceback (the newest calls last):\n{frames}{_summary(error)}"
 
 
-def parked(store: Store, run: str, error: Exception, now: datetime, fence: int) -> Turn | None:
+def parked(store: Store, run: str, error: Exception, now: datetime, fence: int) -> TickResult | None:
     """Park the run; return None if that fails, or if the run already waits for the user."""
     try:
         if store.load(run).run.status not in (RunStatus.ACTIVE, RunStatus.WAITING):
             return None
         fact = RunParked(reason=sentence(error), remedy=f"relay retry {run}", excerpt=_excerpt(error))
         store.append(run, (fact,), now, fence=fence)
-        return Turn(Append((fact,)), (fact,))
+        return TickResult(Append((fact,)), (fact,))
     except CONCERNS_ALL:
         raise
     except Exception:  # noqa: BLE001  the run's own rows may be the cause: then the run is only left alone for a while

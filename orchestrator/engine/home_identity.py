@@ -7,7 +7,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from orchestrator.base.disk import on_disk, private_folder, write_whole
+from orchestrator.base.disk import disk_errors, private_folder, write_whole
 
 FILE = "home.json"
 MACHINE_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
@@ -60,7 +60,7 @@ def machine_id() -> str:
 
 def _own(home: Path, machine: str) -> Birth | None:
     """Return the folder's stored identity; None if there is none, or if it belongs to another folder."""
-    with on_disk(home / FILE):
+    with disk_errors(home / FILE):
         found = _read(home / FILE)
         return None if found is None or _copied(found, machine, str(home.resolve())) else found
 
@@ -84,7 +84,7 @@ def _read(path: Path) -> Birth | None:
 
 
 def _write(home: Path, birth: Birth) -> None:
-    with on_disk(home):
+    with disk_errors(home):
         write_whole(private_folder(home) / FILE, json.dumps(asdict(birth)).encode())
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.base.disk import RESERVE_BYTES, full, private_folder
+from orchestrator.base.disk import RESERVE_BYTES, full_message, private_folder
 from orchestrator.base.errors import Corrupt, DiskRefused
 from orchestrator.engine.home import HomeLayout
 from stages.contract import Manifest
@@ -77,7 +77,7 @@ class Quarantine:
             _remove(oldest.pop(0))
         missing_bytes = wanted_bytes - self.home.free_bytes(folder)
         if missing_bytes > 0:
-            raise DiskRefused(full(folder, missing_bytes))
+            raise DiskRefused(full_message(folder, missing_bytes))
 
     def make_room_for(self, manifest: Manifest, into: Path) -> None:
         """Ensure that those files of a checkpoint that are not in a folder yet, going by file sizes, fit into it.

@@ -19,7 +19,7 @@ from orchestrator.core import search_time, waits
 from orchestrator.core.commands import Append, Command, Publish, PublishInputs, Push, Wait
 from orchestrator.core.decide import decide
 from orchestrator.core.plan import assumed_quota, week_of
-from orchestrator.core.rate_limit import held, noted
+from orchestrator.core.rate_limit import wait_before, with_command_counted
 from orchestrator.engine import effects
 from orchestrator.engine.effects import EffectContext, EffectResult
 from orchestrator.engine.effects.call_meter import CallMeter
@@ -40,7 +40,7 @@ AWAKE_FACTOR = 2.0
 
 
 @dataclass(frozen=True)
-class Turn:
+class TickResult:
     """Result of one tick."""
 
     command: Command
@@ -56,29 +56,29 @@ class Turn:
     """User request that the tick answered."""
 
 
-def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None) -> Turn:
+def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None) -> TickResult:
     """Perform the next command of one run. After a crash at any point, calling it again repairs the state."""
     snapshot = store.snapshot(run)
     pipeline = Pipeline.from_canonical(snapshot.state.run.pipeline)
     now = shell.clock.now()
     command = _fenced_command(snapshot, shell) or decide(snapshot, pipeline, shell.limits, now)
-    command = held(command, snapshot, shell.limits, now) or command
+    command = wait_before(command, snapshot, shell.limits, now) or command
     match command:
         case Wait(until=until, why=why, held=True):
             watch = replace(snapshot.watch, not_before=until, failure=why)
             store.append(run, (), now, watch=watch, fence=fence)
-            return Turn(command, before=snapshot.watch)
+            return TickResult(command, before=snapshot.watch)
         case Wait(wants_slot=wants_slot):
             if wants_slot and _slot_claim_stale(snapshot.watch, shell, now):
                 store.append(run, (), now, watch=_claim_slot(snapshot.watch, now), fence=fence)
-            return Turn(command, before=snapshot.watch)
+            return TickResult(command, before=snapshot.watch)
         case Append(facts, fulfilled):
             fresh = any(isinstance(fact, (RunResumed, SessionLost)) for fact in facts)
             watch = PollState(search_s=snapshot.watch.search_s) if fresh else snapshot.watch
-            watch = noted(watch, snapshot.watch, command, 0, shell.limits, now)
+            watch = with_command_counted(watch, snapshot.watch, command, 0, shell.limits, now)
             store.append(run, facts, now, watch=watch, fulfilled=fulfilled, fence=fence)
             request = next((asked for asked in snapshot.requests if asked.id == fulfilled), None)
-            return Turn(command, facts, before=snapshot.watch, request=request)
+            return TickResult(command, facts, before=snapshot.watch, request=request)
     intent = _intent(command, snapshot)
     if intent:
         state = store.append(run, intent, now, fence=fence)
@@ -93,9 +93,9 @@ def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None)
     now, watch = shell.clock.now(), result.watch or snapshot.watch
     if not failure:
         watch = _track_wait(watch, command, snapshot, result, quota, pipeline.min_session_s, shell)
-    watch = noted(watch, snapshot.watch, command, metered.calls, shell.limits, now)
+    watch = with_command_counted(watch, snapshot.watch, command, metered.calls, shell.limits, now)
     store.append(run, result.facts, now, metrics=result.metrics, watch=watch, fence=fence)
-    return Turn(command, (*intent, *result.facts), failure, snapshot.watch, result.watch, quota)
+    return TickResult(command, (*intent, *result.facts), failure, snapshot.watch, result.watch, quota)
 
 
 def _fenced_command(snapshot: Snapshot, shell: EffectContext) -> Command | None:
@@ -181,10 +181,10 @@ def _track_wait(
 ) -> PollState:
     """Return the poll state after a completed command, with the time waited for Kaggle updated."""
     before, now = snapshot.watch, shell.clock.now()
-    watch = search_time.carried_on(watch, snapshot)
+    watch = search_time.with_search_times(watch, snapshot)
     watch = replace(watch, awaiting=before.awaiting, waited_s=before.waited_s, waited_at=before.waited_at)
-    awaiting = waits.after(command, snapshot, result.facts, quota, min_session_s, now)
-    return watch if awaiting is None else waits.counted(watch, awaiting, shell.limits, now)
+    awaiting = waits.awaited_after(command, snapshot, result.facts, quota, min_session_s, now)
+    return watch if awaiting is None else waits.with_poll_counted(watch, awaiting, shell.limits, now)
 
 
 def _tried_s(watch: PollState, shell: EffectContext, now: datetime) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.base.clock import Clock
-from orchestrator.base.disk import shortage
+from orchestrator.base.disk import shortage_message
 from orchestrator.base.errors import BadInput, Permanent
 from orchestrator.kaggle.gateway import DatasetSeen, Gateway
 from orchestrator.pipeline.model import Pipeline
@@ -85,7 +85,7 @@ def publish(
         say(f"downloading wheels of {', '.join(pipeline.pins)} for Python {python}")
         (downloaded := folder / "wheels").mkdir()
         get(pipeline.pins, python, downloaded)
-        if full := shortage(folder):
+        if full := shortage_message(folder):
             raise BadInput(full)
         wheels = packed(pipeline.pins, python, downloaded, folder)
         owner, slug = gateway.owner(), wheels.slug

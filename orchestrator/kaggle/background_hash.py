@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-BEHIND_BLOCKS_MAX = 8
+QUEUED_BLOCKS_MAX = 8
 """Maximum number of blocks waiting to be hashed; bounds the memory."""
 
 
@@ -31,7 +31,7 @@ class BackgroundHasher:
 
     def update(self, block: bytes) -> None:
         """Add a block, which must not change afterwards."""
-        if len(self._waiting) >= BEHIND_BLOCKS_MAX:
+        if len(self._waiting) >= QUEUED_BLOCKS_MAX:
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(self._sha256.update, block))
 

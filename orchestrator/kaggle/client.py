@@ -20,7 +20,7 @@ from orchestrator.base.errors import Corrupt, Refused
 from orchestrator.kaggle import request_bodies, responses
 from orchestrator.kaggle.account import SignedIn
 from orchestrator.kaggle.credentials import Credentials, find_credentials
-from orchestrator.kaggle.datasets import ABREAST_MAX, DatasetApi
+from orchestrator.kaggle.datasets import UPLOADS_AT_ONCE_MAX, DatasetApi
 from orchestrator.kaggle.endpoint import limits_for, server_url
 from orchestrator.kaggle.gateway import (
     DatasetSeen,
@@ -40,7 +40,7 @@ from orchestrator.kaggle.gateway import (
 from orchestrator.kaggle.logs import lines_of_log
 from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.rpc import KaggleSignIn, RpcClient
-from orchestrator.kaggle.session import AuthenticatedRpc, all_pages, beginning
+from orchestrator.kaggle.session import AuthenticatedRpc, all_pages, with_prefix
 from orchestrator.kaggle.sources import InputSources
 from orchestrator.kaggle.streams import Follower, OpenLog, read_now
 from orchestrator.kaggle.transfer import fetch, opener
@@ -127,7 +127,7 @@ class KaggleGateway:
 
     @property
     def abreast_max(self) -> int:
-        return ABREAST_MAX
+        return UPLOADS_AT_ONCE_MAX
 
     # --- account ------------------------------------------------------------
 
@@ -165,7 +165,7 @@ class KaggleGateway:
             ask = self._calls.kernels("list_kernels", request_bodies.own_kernels(_sdk(), token))
             return self._calls.read("the list of kernels", ask, responses.kernel_slugs)
 
-        return beginning(prefix, all_pages(page))
+        return with_prefix(prefix, all_pages(page))
 
     def recent_kernels(self, page: str | None = None) -> KernelsPage:
         ask = self._calls.kernels("list_kernels", request_bodies.recent_kernels(_sdk(), page))
@@ -183,9 +183,7 @@ class KaggleGateway:
                 raise responses.push_refused(str(error), kernel.slug) from error
             raise as_change(error, what) from error
         try:
-            return self._calls.understood(
-                (answer, {}), lambda found, _raw: responses.kernel_pushed(found, kernel, owner)
-            )
+            return self._calls.parsed((answer, {}), lambda found, _raw: responses.kernel_pushed(found, kernel, owner))
         except InvalidResponse as error:
             raise as_change(error, what) from error
 
@@ -195,7 +193,7 @@ class KaggleGateway:
         def look() -> SessionSeen:
             try:
                 ask = self._calls.kernels("get_kernel_session_status", request)
-                return self._calls.understood(self._calls.call(ask), responses.session_seen)
+                return self._calls.parsed(self._calls.call(ask), responses.session_seen)
             except InvalidResponse as error:
                 return SessionSeen(worker=Worker.UNKNOWN, message=str(error))
             except CallFailed as error:
@@ -215,7 +213,7 @@ class KaggleGateway:
             open_=self._log_stream(slug, version),
             limits=self._limits,
             redact=self._account.redact,
-            patience=self._retry,
+            retries=self._retry,
             session=lambda: self.session(slug, version).worker,
             whole=lambda: self._stored_log(slug, version),
         )

@@ -11,20 +11,20 @@ from typing import Any
 import requests
 
 from orchestrator.base.concurrency import run_concurrently
-from orchestrator.base.disk import on_disk
+from orchestrator.base.disk import disk_errors
 from orchestrator.base.errors import Refused
 from orchestrator.kaggle import request_bodies, responses
 from orchestrator.kaggle.gateway import DatasetFile, DatasetSeen, Downloaded, FileWanted
-from orchestrator.kaggle.refusals import dataset_refused, spoils_uploads
+from orchestrator.kaggle.refusals import dataset_refused, invalidates_uploads
 from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.rpc import Ask
-from orchestrator.kaggle.session import AuthenticatedRpc, all_pages, beginning
+from orchestrator.kaggle.session import AuthenticatedRpc, all_pages, with_prefix
 from orchestrator.kaggle.transfer import fetch
 from orchestrator.kaggle.transport import CallFailed, NotFound, TransportLimits, as_change
 from orchestrator.kaggle.upload import upload
 from orchestrator.kaggle.upload_journal import Slot, UploadJournal
 
-ABREAST_MAX = 4
+UPLOADS_AT_ONCE_MAX = 4
 """Maximum number of concurrent file transfers, each with its own connection and hashing thread. Concurrency hides the
 latency between transfers (connecting, requesting, syncing to disk) and helps where bandwidth is limited per
 connection; it does not raise the link's total bandwidth."""
@@ -64,7 +64,7 @@ class DatasetApi:
             ask = self._calls.datasets("list_datasets", request_bodies.own_datasets(self._calls.sdk, token))
             return self._calls.read("the list of datasets", ask, responses.dataset_slugs)
 
-        return beginning(prefix, all_pages(page))
+        return with_prefix(prefix, all_pages(page))
 
     def send_ahead(self, slug: str, file: Path, sha256: str) -> None:
         """Upload one file and journal its blob, where `create` finds it; does nothing without a journal."""
@@ -77,17 +77,17 @@ class DatasetApi:
     ) -> None:
         """Upload the files, resuming interrupted uploads, and create a private dataset from them."""
         request_bodies.check_name("dataset", slug, request_bodies.DATASET_CHARACTERS_MIN)
-        with on_disk(files[0] if files else Path()):
+        with disk_errors(files[0] if files else Path()):
             request_bodies.check_size(slug, sum(path.stat().st_size for path in files))
         owner = self._calls.account.username
         journal = self._journal(slug, sha256 or {})
         tokens = run_concurrently(
-            [partial(self._upload, path, journal, self._calls.patience) for path in files], ABREAST_MAX
+            [partial(self._upload, path, journal, self._calls.patience) for path in files], UPLOADS_AT_ONCE_MAX
         )
         try:
             self._make(slug, request_bodies.new_dataset(self._calls.sdk, owner, slug, tokens, description), owner)
         except Refused as error:
-            if spoils_uploads(error):
+            if invalidates_uploads(error):
                 journal.forget()
             raise
         journal.forget()
@@ -144,7 +144,7 @@ class DatasetApi:
             return self._calls.read_once(
                 f"start of the upload of {path.name}",
                 lambda http: self._calls.sdk.blobs.BlobApiClient(http).start_blob_upload(request),
-                responses.slot,
+                responses.upload_slot,
             )
 
         return upload(path, start, self._limits, retry, self._calls.redact, journal)

@@ -11,7 +11,7 @@ TAKEN = re.compile(
 )
 """Wording for a name that belongs to something else, or to something that was deleted."""
 
-POISONED = re.compile(r"\bnotebook not found\b|\bkernel not found\b", re.IGNORECASE)
+DELETED_KERNEL = re.compile(r"\bnotebook not found\b|\bkernel not found\b", re.IGNORECASE)
 """Answer to a push under the name of a deleted kernel."""
 
 ROOM = re.compile(
@@ -37,9 +37,9 @@ def dataset_refused(slug: str, reason: str) -> Refused:
 
 def name_refused(reason: str) -> bool:
     """Return whether a push was declined because of the kernel's name."""
-    return bool(TAKEN.search(reason) or POISONED.search(reason))
+    return bool(TAKEN.search(reason) or DELETED_KERNEL.search(reason))
 
 
-def spoils_uploads(error: Refused) -> bool:
+def invalidates_uploads(error: Refused) -> bool:
     """Return whether the uploaded bytes are useless now; otherwise they are kept for the next attempt."""
     return not isinstance(error, (NameTaken, NoRoom)) and bool(BLOBS.search(str(error)))

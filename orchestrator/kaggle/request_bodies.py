@@ -64,7 +64,7 @@ def check_name(kind: str, slug: str, characters_min: int) -> None:
         )
 
 
-def filled(request: Any, **fields: Any) -> Any:
+def fill_in(request: Any, **fields: Any) -> Any:
     """Return the request with these fields set; None omits a field."""
     for name, value in fields.items():
         if value is not None:
@@ -84,7 +84,7 @@ def push(sdk: Any, owner: str, kernel: KernelPush) -> Any:
     """
     shape = kernel.machine_shape
     tpu = shape.lower().startswith("tpu")
-    return filled(
+    return fill_in(
         sdk.kernel_types.ApiSaveKernelRequest(),
         slug=f"{owner}/{kernel.slug}",
         new_title=kernel.slug,
@@ -106,12 +106,12 @@ def push(sdk: Any, owner: str, kernel: KernelPush) -> Any:
 
 def kernel(sdk: Any, owner: str, slug: str) -> Any:
     """Build GetKernel."""
-    return filled(sdk.kernel_types.ApiGetKernelRequest(), user_name=owner, kernel_slug=slug)
+    return fill_in(sdk.kernel_types.ApiGetKernelRequest(), user_name=owner, kernel_slug=slug)
 
 
 def own_kernels(sdk: Any, page: str | None) -> Any:
     """Build ListKernels for the account's own kernels, by creation date: runs in progress do not change that order."""
-    return filled(
+    return fill_in(
         sdk.kernel_types.ApiListKernelsRequest(),
         group=sdk.kernel_enums.KernelsListViewType.PROFILE,
         sort_by=sdk.kernel_enums.KernelsListSortType.DATE_CREATED,
@@ -122,7 +122,7 @@ def own_kernels(sdk: Any, page: str | None) -> Any:
 
 def recent_kernels(sdk: Any, page: str | None) -> Any:
     """Build ListKernels for the account's own kernels, most recently run first."""
-    return filled(
+    return fill_in(
         sdk.kernel_types.ApiListKernelsRequest(),
         group=sdk.kernel_enums.KernelsListViewType.PROFILE,
         sort_by=sdk.kernel_enums.KernelsListSortType.DATE_RUN,
@@ -147,7 +147,7 @@ def model(sdk: Any, request_type: str, ref: str, **fields: Any) -> Any:
             "google/gemma-2/flax/gemma2-2b-it/1"
         ) from error
     request = getattr(sdk.model_types, request_type)()
-    return filled(request, owner_slug=owner, model_slug=slug, instance_slug=instance, **fields)
+    return fill_in(request, owner_slug=owner, model_slug=slug, instance_slug=instance, **fields)
 
 
 def _framework(sdk: Any, name: str) -> Any:
@@ -158,7 +158,7 @@ def _framework(sdk: Any, name: str) -> Any:
 
 def own_datasets(sdk: Any, page: str | None) -> Any:
     """Build ListDatasets for the account's own datasets, including private ones."""
-    return filled(
+    return fill_in(
         sdk.dataset_types.ApiListDatasetsRequest(),
         group=sdk.dataset_enums.DatasetSelectionGroup.DATASET_SELECTION_GROUP_MY,
         sort_by=sdk.dataset_enums.DatasetSortBy.DATASET_SORT_BY_PUBLISHED,
@@ -170,19 +170,21 @@ def own_datasets(sdk: Any, page: str | None) -> Any:
 def session(sdk: Any, owner: str, slug: str, version: int | None) -> Any:
     """Build GetKernelSessionStatus."""
     request = sdk.kernel_types.ApiGetKernelSessionStatusRequest()
-    return filled(request, user_name=owner, kernel_slug=slug, version_label=version_label(version))
+    return fill_in(request, user_name=owner, kernel_slug=slug, version_label=version_label(version))
 
 
 def output(sdk: Any, owner: str, slug: str, version: int | None, page: str | None) -> Any:
     """Build ListKernelSessionOutput."""
     request = sdk.kernel_types.ApiListKernelSessionOutputRequest()
     label = version_label(version)
-    return filled(request, user_name=owner, kernel_slug=slug, version_label=label, page_size=PAGE_SIZE, page_token=page)
+    return fill_in(
+        request, user_name=owner, kernel_slug=slug, version_label=label, page_size=PAGE_SIZE, page_token=page
+    )
 
 
 def blob(sdk: Any, name: str, size_bytes: int, modified_s: int) -> Any:
     """Build StartBlobUpload."""
-    return filled(
+    return fill_in(
         sdk.blob_types.ApiStartBlobUploadRequest(),
         type=sdk.blob_types.ApiBlobType.DATASET,
         name=name,
@@ -194,8 +196,8 @@ def blob(sdk: Any, name: str, size_bytes: int, modified_s: int) -> Any:
 
 def new_dataset(sdk: Any, owner: str, slug: str, tokens: Sequence[str], description: str = "") -> Any:
     """Build CreateDataset for a private dataset."""
-    files = [filled(sdk.dataset_types.ApiDatasetNewFile(), token=token) for token in tokens]
-    return filled(
+    files = [fill_in(sdk.dataset_types.ApiDatasetNewFile(), token=token) for token in tokens]
+    return fill_in(
         sdk.dataset_types.ApiCreateDatasetRequest(),
         owner_slug=owner,
         slug=slug,
@@ -209,4 +211,4 @@ def new_dataset(sdk: Any, owner: str, slug: str, tokens: Sequence[str], descript
 
 def dataset(sdk: Any, request_type: str, owner: str, slug: str, **fields: Any) -> Any:
     """Build a request about an existing dataset."""
-    return filled(getattr(sdk.dataset_types, request_type)(), owner_slug=owner, dataset_slug=slug, **fields)
+    return fill_in(getattr(sdk.dataset_types, request_type)(), owner_slug=owner, dataset_slug=slug, **fields)

@@ -206,7 +206,7 @@ def model_files(answer: Any, _raw: Mapping[str, Any]) -> tuple[DatasetFile, ...]
     return tuple(DatasetFile(name=file.name or "", size_bytes=file.size or 0) for file in answer.files or ())
 
 
-def slot(answer: Any, _raw: Mapping[str, Any]) -> Slot:
+def upload_slot(answer: Any, _raw: Mapping[str, Any]) -> Slot:
     """Parse a blob's token and upload URL."""
     if not answer.token or not answer.create_url:
         raise InvalidResponse("the answer holds no address to upload to")

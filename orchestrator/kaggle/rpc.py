@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import requests
 
 from orchestrator.kaggle.log_extractor import LogSieve, unescaped
-from orchestrator.kaggle.request_bodies import filled
+from orchestrator.kaggle.request_bodies import fill_in
 from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.transport import (
     UNREADABLE,
@@ -21,8 +21,8 @@ from orchestrator.kaggle.transport import (
     TransportLimits,
     as_read,
     check_status,
-    honest_errors,
-    unreadable,
+    invalid_response,
+    transport_errors,
 )
 from stages.safe_text import OddJson, read_json
 
@@ -63,7 +63,7 @@ class RpcClient:
                 _check_types(answer)
                 return answer, session.answer
             except UNREADABLE as error:
-                raise unreadable(error, self.redact) from error
+                raise invalid_response(error, self.redact) from error
 
     @contextmanager
     def stream(
@@ -73,7 +73,7 @@ class RpcClient:
         with BoundedSession(self.limits, authorization) as session:
             session.read_s = read_s
             headers = {"User-Agent": USER_AGENT, "Accept": "text/event-stream, */*"}
-            with honest_errors(self.redact):
+            with transport_errors(self.redact):
                 response = session.get(f"{self.base}/{path}", headers=headers, stream=True)
             with response:
                 yield session, response
@@ -83,7 +83,7 @@ class RpcClient:
         self, method: str, request: Any, headers: Mapping[str, str], authorization: str
     ) -> Iterator[requests.Response]:
         """Open the file behind a call that answers with the file's URL, or with the file. Raises CallFailed."""
-        with BoundedSession(self.limits, authorization) as session, honest_errors(self.redact):
+        with BoundedSession(self.limits, authorization) as session, transport_errors(self.redact):
             url, body = f"{self.base}/{method}", type(request).to_dict(request)
             asked = {**headers, "User-Agent": USER_AGENT}
             response = session.post(url, json=body, headers=asked, stream=True, allow_redirects=False)
@@ -98,7 +98,7 @@ class RpcClient:
     @contextmanager
     def log(self, request: Any, authorization: str) -> Iterator[Iterator[str]]:
         """Yield the text of a session's stored log, in pieces as they arrive. Raises CallFailed."""
-        with BoundedSession(self.limits, authorization) as session, honest_errors(self.redact):
+        with BoundedSession(self.limits, authorization) as session, transport_errors(self.redact):
             headers = {"User-Agent": USER_AGENT}
             url, body = f"{self.base}/{OUTPUT}", type(request).to_dict(request)
             with session.post(url, json=body, headers=headers, stream=True, allow_redirects=False) as response:
@@ -151,7 +151,7 @@ class _RpcSession(BoundedSession):
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         # If kagglesdk ever calls another server, no credentials are sent there.
         assert (request.url or "").startswith(f"{self._base}/"), "kagglesdk called another address than the given one"
-        with honest_errors(self._redact):
+        with transport_errors(self._redact):
             response = super().send(request, **{**kwargs, "stream": True, "allow_redirects": False})
             with response:
                 body = self._kept(response, str(request.url))
@@ -207,13 +207,13 @@ def _same_origin(one: str, other: str) -> bool:
 class KaggleSignIn:
     """Checks of credentials against Kaggle: implements `account.SignIn`."""
 
-    def __init__(self, door: RpcClient, sdk: Callable[[], Any], patience: RetryPolicy) -> None:
-        self._rpc = door
+    def __init__(self, rpc: RpcClient, sdk: Callable[[], Any], retries: RetryPolicy) -> None:
+        self._rpc = rpc
         self._sdk = sdk
-        self._retry = patience
+        self._retry = retries
 
     def name_of(self, token: str) -> str | None:
-        request = filled(self._sdk().oauth_types.IntrospectTokenRequest(), token=token)
+        request = fill_in(self._sdk().oauth_types.IntrospectTokenRequest(), token=token)
         answer = self._ask(
             lambda http: self._sdk().oauth.OAuthClient(http).introspect_token(request),
             f"Bearer {token}",
@@ -223,7 +223,7 @@ class KaggleSignIn:
 
     def renew(self, refresh_token: str) -> tuple[str, str] | None:
         types = self._sdk().user_types
-        request = filled(
+        request = fill_in(
             types.GenerateAccessTokenRequest(), refresh_token=refresh_token, api_version=types.ApiVersion.API_VERSION_V1
         )
         answer = self._ask(

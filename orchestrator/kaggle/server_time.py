@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from orchestrator.kaggle.endpoint import limits_for, server_url
-from orchestrator.kaggle.transport import BoundedSession, CallFailed, as_read, honest_errors
+from orchestrator.kaggle.transport import BoundedSession, CallFailed, as_read, transport_errors
 
 KAGGLE = "https://www.kaggle.com"
 
@@ -17,7 +17,7 @@ def server_date(environ: Mapping[str, str]) -> datetime | None:
     """
     url = server_url(environ) or KAGGLE
     try:
-        with honest_errors(lambda text: text), BoundedSession(limits_for(url)) as session:
+        with transport_errors(lambda text: text), BoundedSession(limits_for(url)) as session:
             answer = session.head(url, allow_redirects=False)
     except CallFailed as error:
         raise as_read(error, "the time at Kaggle") from None

@@ -11,7 +11,7 @@ from orchestrator.base.errors import Transient
 from orchestrator.kaggle.account import SignedIn
 from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.rpc import Answer, Ask, RpcClient
-from orchestrator.kaggle.transport import UNREADABLE, CallFailed, HttpStatus, as_read, unreadable
+from orchestrator.kaggle.transport import UNREADABLE, CallFailed, HttpStatus, as_read, invalid_response
 
 T = TypeVar("T")
 
@@ -20,12 +20,12 @@ class AuthenticatedRpc:
     """Makes the calls for every part of the client. Safe to use from several threads."""
 
     def __init__(
-        self, sdk: Callable[[], SimpleNamespace], door: RpcClient, account: SignedIn, patience: RetryPolicy
+        self, sdk: Callable[[], SimpleNamespace], rpc: RpcClient, account: SignedIn, retries: RetryPolicy
     ) -> None:
         self._sdk = sdk
-        self._rpc = door
+        self._rpc = rpc
         self.account = account
-        self.patience = patience
+        self.patience = retries
 
     @property
     def sdk(self) -> SimpleNamespace:
@@ -57,16 +57,16 @@ class AuthenticatedRpc:
     def read_once(self, what: str, ask: Ask, understand: Callable[[Any, Mapping[str, Any]], T]) -> T:
         """Do the same as `read`, without retries."""
         try:
-            return self.understood(self.call(ask), understand)
+            return self.parsed(self.call(ask), understand)
         except CallFailed as error:
             raise as_read(error, what) from error
 
-    def understood(self, answer: Answer, understand: Callable[[Any, Mapping[str, Any]], T]) -> T:
+    def parsed(self, answer: Answer, understand: Callable[[Any, Mapping[str, Any]], T]) -> T:
         """Parse an answer; raises InvalidResponse if `understand` cannot interpret it."""
         try:
             return understand(*answer)
         except UNREADABLE as error:
-            raise unreadable(error, self.redact) from error
+            raise invalid_response(error, self.redact) from error
 
     @contextmanager
     def log(self, request: Any) -> Iterator[Iterator[str]]:
@@ -130,7 +130,7 @@ def all_pages(page: Callable[[str | None], tuple[tuple[T, ...], str | None]]) ->
     raise Transient("Kaggle's listing leads back to a page that was already read")
 
 
-def beginning(prefix: str, slugs: tuple[str, ...]) -> tuple[str, ...]:
+def with_prefix(prefix: str, slugs: tuple[str, ...]) -> tuple[str, ...]:
     """Return the slugs with this prefix, sorted.
 
     Filtered here, because it is unknown what Kaggle's own search omits.

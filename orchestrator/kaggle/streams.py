@@ -22,7 +22,7 @@ from orchestrator.kaggle.transport import (
     as_read,
     blocks_of,
     check_status,
-    honest_errors,
+    transport_errors,
 )
 
 RECONNECT_S_MAX = 15.0
@@ -46,7 +46,7 @@ class Connection:
 
     def lines(self, session: BoundedSession, response: requests.Response) -> Iterator[LogLine]:
         """Yield lines until the log or the connection ends. An unfinished line is withheld."""
-        with honest_errors(self._redact):
+        with transport_errors(self._redact):
             if response.status_code >= 400:
                 check_status(response, session.read_whole(response), self._redact)
             if not response.headers.get("Content-Type", "").lower().startswith("text/event-stream"):
@@ -92,7 +92,7 @@ class Follower:
     open_: OpenLog
     limits: TransportLimits
     redact: Redact
-    patience: RetryPolicy
+    retries: RetryPolicy
     session: Callable[[], Worker]
     """Fetches the session's state: once the session has ended, a silent stream will never send its end marker."""
     whole: Callable[[], Iterator[LogLine]]
@@ -119,7 +119,7 @@ class Follower:
                     yield from (line for line in self.whole() if line.number >= number)
                     return
                 waited_s, failures = min(2 * waited_s, RECONNECT_S_MAX), self._failures(failures, worker, trouble)
-            self.patience.sleep(waited_s)
+            self.retries.sleep(waited_s)
 
     def _connected(self, connection: Connection) -> Iterator[LogLine]:
         with self.open_(self.limits.follow_s) as (session, response):
@@ -132,7 +132,7 @@ class Follower:
         healthy = worker is not Worker.UNKNOWN and (
             trouble is None or isinstance(trouble, ConnectionLost) or _is_absent(trouble)
         )
-        if not healthy and before + 1 >= self.patience.attempts_max:
+        if not healthy and before + 1 >= self.retries.attempts_max:
             reason = trouble or InvalidResponse("the session is not known")
             raise as_read(reason, "the live log") from trouble
         return 0 if healthy else before + 1

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import requests
 
-from orchestrator.base.disk import on_disk, sync_folder
+from orchestrator.base.disk import disk_errors, sync_folder
 from orchestrator.base.errors import Corrupt, RelayError
 from orchestrator.kaggle.background_hash import BackgroundHasher
 from orchestrator.kaggle.gateway import Downloaded, FileWanted, OutputFile
@@ -30,7 +30,7 @@ from orchestrator.kaggle.transport import (
     as_read,
     blocks_of,
     check_status,
-    honest_errors,
+    transport_errors,
 )
 
 BLOCK_BYTES = 2**20
@@ -52,7 +52,7 @@ def opener(url: str, limits: TransportLimits, redact: Redact, authorization: str
     @contextmanager
     def open_(headers: Mapping[str, str]) -> Iterator[requests.Response]:
         with BoundedSession(limits, authorization) as session:
-            with honest_errors(redact):
+            with transport_errors(redact):
                 response = session.get(url, headers=dict(headers), stream=True)
             with response:
                 yield response
@@ -60,20 +60,20 @@ def opener(url: str, limits: TransportLimits, redact: Redact, authorization: str
     return open_
 
 
-def fetch(open_: Opener, into: Path, wanted: FileWanted, patience: RetryPolicy, redact: Redact) -> Downloaded:
+def fetch(open_: Opener, into: Path, wanted: FileWanted, retries: RetryPolicy, redact: Redact) -> Downloaded:
     """Download one file to `into`. See `Gateway.download`; raises DiskRefused if the local disk fails."""
     if (kept := _already_there(into, wanted)) is not None:
         return kept
     with BackgroundHasher() as sha256:
-        return _fetched(_Part(into, wanted, sha256), open_, patience, redact)
+        return _fetched(_Part(into, wanted, sha256), open_, retries, redact)
 
 
-def _fetched(part: "_Part", open_: Opener, patience: RetryPolicy, redact: Redact) -> Downloaded:
+def _fetched(part: "_Part", open_: Opener, retries: RetryPolicy, redact: Redact) -> Downloaded:
     continued = part.adopt()
-    part.fill(open_, patience, redact)
+    part.fill(open_, retries, redact)
     if continued and part.problem():
         part.start_over()  # the partial file belonged to another version: not Kaggle's fault
-        part.fill(open_, patience, redact)
+        part.fill(open_, retries, redact)
     if problem := part.problem():
         part.set_aside()
         raise Corrupt(f"{part.into.name} is not what was promised: {problem}")
@@ -126,7 +126,7 @@ class _Part:
 
     def adopt(self) -> bool:
         """Take over the partial file of an earlier process; return whether there is anything to resume."""
-        with on_disk(self.path):
+        with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
                 return False
@@ -145,9 +145,9 @@ class _Part:
         self.sha256.restart()
         self.validator = None
 
-    def fill(self, open_: Opener, patience: RetryPolicy, redact: Redact) -> None:
+    def fill(self, open_: Opener, retries: RetryPolicy, redact: Redact) -> None:
         """Receive until the end of the file."""
-        while not patience(lambda: self._receive(open_, redact)):
+        while not retries(lambda: self._receive(open_, redact)):
             pass  # interrupted after good progress: resume at once
 
     def problem(self) -> str:
@@ -156,7 +156,7 @@ class _Part:
 
     def set_aside(self) -> None:
         """Move the received bytes to `wanted.damaged`, or delete them."""
-        with on_disk(self.path):
+        with disk_errors(self.path):
             if self.wanted.damaged is not None and self.path.exists():
                 self.wanted.damaged.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self.path.replace(self.wanted.damaged)
@@ -164,7 +164,7 @@ class _Part:
 
     def keep(self) -> Downloaded:
         """Rename the file to its final name once every byte is on disk."""
-        with on_disk(self.into):
+        with disk_errors(self.into):
             with self.path.open("ab") as file:  # creates the file if the download is empty
                 os.fsync(file.fileno())
             self.path.replace(self.into)
@@ -178,7 +178,7 @@ class _Part:
         """
         before = self.size
         try:
-            with open_(self._headers()) as response, honest_errors(redact):
+            with open_(self._headers()) as response, transport_errors(redact):
                 return self._receive_body(response, redact)
         except CallFailed as error:
             if self.size - before >= PROGRESS_BYTES_MIN:
@@ -217,10 +217,10 @@ class _Part:
         return self._ended(response)
 
     def _write(self, response: requests.Response) -> None:
-        with on_disk(self.path):
+        with disk_errors(self.path):
             file = self.path.open("r+b" if self.size else "wb")
         with file:
-            with on_disk(self.path):
+            with disk_errors(self.path):
                 file.seek(self.size)
                 file.truncate()
             self._copy(response, file)
@@ -243,7 +243,7 @@ class _Part:
             self._keep_block(b"".join(pieces), file)
 
     def _keep_block(self, block: bytes, file: BinaryIO) -> None:
-        with on_disk(self.path, self._lacking_bytes()):
+        with disk_errors(self.path, self._lacking_bytes()):
             file.write(block)
             file.flush()
         self.sha256.update(block)

@@ -24,6 +24,7 @@ import urllib3
 
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import Ambiguous, BadInput, RateLimited, Refused, RelayError, Transient
+from orchestrator.base.humanize import duration
 from stages.safe_text import OddJson, read_json, whole_text
 
 Redact = Callable[[str], str]
@@ -88,7 +89,7 @@ class InvalidResponse(CallFailed):
     """The answer is complete but cannot be interpreted."""
 
 
-def unreadable(error: Exception, redact: Redact) -> InvalidResponse:
+def invalid_response(error: Exception, redact: Redact) -> InvalidResponse:
     """Return the InvalidResponse for an answer that is JSON but not what the caller expects."""
     return InvalidResponse(
         redact(f"the answer cannot be read ({type(error).__name__}: {error})")[:REASON_CHARACTERS_MAX]
@@ -203,7 +204,7 @@ class BoundedSession(requests.Session):
         for block in blocks_of(response, 2**16):
             yield block
             if monotonic_s() > self.ends_at_s:
-                raise ConnectionLost(f"the answer took longer than {self.lasts_s:g} s")
+                raise ConnectionLost(f"the answer took longer than {duration(self.lasts_s)}")
 
 
 def blocks_of(response: requests.Response, bytes_max: int) -> Iterator[bytes]:
@@ -213,7 +214,7 @@ def blocks_of(response: requests.Response, bytes_max: int) -> Iterator[bytes]:
 
 
 @contextmanager
-def honest_errors(redact: Redact) -> Iterator[None]:
+def transport_errors(redact: Redact) -> Iterator[None]:
     """Convert exceptions of requests and urllib3 to NotSent or ConnectionLost."""
     try:
         yield

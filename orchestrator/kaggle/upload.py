@@ -2,7 +2,7 @@
 
 The protocol is Google Cloud Storage's, to which Kaggle's upload URLs belong: a PUT of the whole body; after a failure
 a probe with `Content-Range: bytes */N`, answered with 200/201 (complete), 308 with `Range: bytes=0-K` (continue at
-K+1) or 404 (the upload is unknown: start a new one). Each file's upload URL is kept on disk (`half_sent`, an
+K+1) or 404 (the upload is unknown: start a new one). Each file's upload URL is kept on disk (`journal`, an
 UploadJournal), so that killing the process costs at most the bytes in flight.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import requests
 
-from orchestrator.base.disk import on_disk, refusal
+from orchestrator.base.disk import disk_error, disk_errors
 from orchestrator.base.errors import Corrupt, RelayError, Transient
 from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.transport import (
@@ -25,7 +25,7 @@ from orchestrator.kaggle.transport import (
     TransportLimits,
     as_read,
     check_status,
-    honest_errors,
+    transport_errors,
 )
 from orchestrator.kaggle.upload_journal import Slot, UploadJournal
 
@@ -36,26 +36,26 @@ def upload(
     path: Path,
     start: Callable[[], Slot],
     limits: TransportLimits,
-    patience: RetryPolicy,
+    retries: RetryPolicy,
     redact: Redact,
-    half_sent: UploadJournal = NOWHERE,
+    journal: UploadJournal = NOWHERE,
 ) -> str:
     """Upload one file and return its blob token. `start` opens a new upload and raises Transient if that fails.
 
-    An upload that an earlier process recorded in `half_sent` is resumed: only the bytes that the storage lacks are
+    An upload that an earlier process recorded in `journal` is resumed: only the bytes that the storage lacks are
     sent.
 
     Raises Refused if the storage declines, Transient if retries are exhausted (nothing refers to the blob yet, so
     starting again is safe), Corrupt if the file changed meanwhile, Permanent if it no longer exists, DiskRefused if it
     cannot be read.
     """
-    sending = _Sending(path, start, limits, redact, half_sent)
+    sending = _Sending(path, start, limits, redact, journal)
     try:
-        while not patience(sending.step):
+        while not retries(sending.step):
             pass  # the server has more bytes than before, so the retry count starts over
     except Transient:
         if not sending.heard:
-            half_sent.begin_anew(path)
+            journal.begin_anew(path)
         raise
     assert sending.slot is not None
     return sending.slot.token
@@ -121,7 +121,7 @@ class _Sending:
         if self.size == 0:
             return self._put(b"", None)
         whole = None if self.stored == 0 else f"bytes {self.stored}-{self.size - 1}/{self.size}"
-        with on_disk(self.path):
+        with disk_errors(self.path):
             file = _TrackedFile(self.path)
         with file:
             file.seek(self.stored)
@@ -129,7 +129,7 @@ class _Sending:
                 return self._put(file, whole)
             except CallFailed as error:
                 if file.failed is not None:
-                    raise refusal(file.failed, self.path) from error
+                    raise disk_error(file.failed, self.path) from error
                 raise
 
     def _put(self, body: Any, content_range: str | None) -> requests.Response:
@@ -138,7 +138,7 @@ class _Sending:
         if content_range is not None:
             headers["Content-Range"] = content_range
         self.uncertain = True
-        with BoundedSession(self.limits) as session, honest_errors(self.redact):
+        with BoundedSession(self.limits) as session, transport_errors(self.redact):
             response = session.put(self.slot.url, data=body, headers=headers, stream=True, allow_redirects=False)
             session.restart()
             self.heard = True
@@ -167,5 +167,5 @@ class _Sending:
         return as_read(error, what)
 
     def _size(self) -> int:
-        with on_disk(self.path):
+        with disk_errors(self.path):
             return self.path.stat().st_size

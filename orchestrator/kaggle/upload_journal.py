@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.base.disk import on_disk, private_folder, write_whole
+from orchestrator.base.disk import disk_errors, private_folder, write_whole
 from stages.session import packing
 
 
@@ -48,7 +48,7 @@ class UploadJournal:
         if note is None:
             return
         text = json.dumps({"content": self._content(path), "token": slot.token, "url": slot.url})
-        with on_disk(note):
+        with disk_errors(note):
             private_folder(note.parent)
             write_whole(note, text.encode())
 
@@ -56,7 +56,7 @@ class UploadJournal:
         """Delete a file's entry because its upload URL no longer answers: the next attempt requests a new one."""
         note = self._note(path)
         if note is not None:
-            with on_disk(note):
+            with disk_errors(note):
                 note.unlink(missing_ok=True)
 
     def forget(self) -> None:
@@ -68,5 +68,5 @@ class UploadJournal:
         return None if self.folder is None else self.folder / f"{path.name}.json"
 
     def _content(self, path: Path) -> str:
-        with on_disk(path):
+        with disk_errors(path):
             return f"{path.stat().st_size}:{self.sha256.get(path.name) or packing.sha256_of(path)}"

@@ -19,7 +19,7 @@ def doctor_view(document: dict[str, Any]) -> RenderableType:
     count = document["problems"] + document["warnings"]
     what = f"run {document['run']}" if document["run"] else document["home"]
     said = f"all is well with {what}" if not count else f"{_count(count, 'thing')} to look at in {what}"
-    unseen = "; what is on Kaggle was not looked at (--offline)" if document["offline"] else ""
+    unseen = "; what is on Kaggle was not checked (--offline)" if document["offline"] else ""
     return Group(_findings(document), Text(), Text(said + unseen))
 
 
@@ -49,10 +49,10 @@ def _summary(document: dict[str, Any]) -> str:
     path, problems, warnings = document["path"], document["problems"], document["warnings"]
     beside = f", and {_count(warnings, 'warning')}" if warnings else ""
     if document["pipeline"] is None:
-        return f"{_count(problems, 'mistake')} in {path}: nothing else was looked at"
+        return f"{_count(problems, 'mistake')} in {path}: nothing else was checked"
     if problems:
         return f"{_count(problems, 'thing')} in the way of {document['pipeline']}{beside}"
-    unseen = "; what is on Kaggle was not looked at (--offline)" if document["offline"] else ""
+    unseen = "; what is on Kaggle was not checked (--offline)" if document["offline"] else ""
     return f"nothing stands in the way of {document['pipeline']}{beside}{unseen}: relay start {path}"
 
 

@@ -1,11 +1,13 @@
 """The checkpoints of a run as a table that fits 80 columns, followed by problems and their remedies."""
 
+from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.base.humanize import utc_time
 from orchestrator.views.format import size
 
 STYLES = {"published": "green", "collected": "cyan", "damaged": "bold red", "part": "bold red", "whole": "green"}
@@ -45,7 +47,7 @@ def _table(run: str, rows: list[dict[str, Any]]) -> Table:
     table.add_column("digest\nparent", no_wrap=True)
     for row in rows:
         number = row["session"] if row["attempt"] == 1 else f"{row['session']}.{row['attempt']}"
-        when = Text(f"\n{row['verified_at'][5:16].replace('T', ' ')}", style="dim")
+        when = Text(f"\n{utc_time(datetime.fromisoformat(row['verified_at']))}", style="dim")
         table.add_row(
             f"  {row['name'].removeprefix(run + '-')}",
             f"{row['stage']}:{row['step']}",

@@ -12,11 +12,12 @@ from typing import Any, TextIO
 
 import click
 
-from orchestrator.base.disk import FULL, private_folder, unless_full
+from orchestrator.base.disk import FULL, ignore_full_disk, private_folder
 from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import log_time
 from orchestrator.base.terminal import escape_controls
-from orchestrator.engine.tick import Turn
-from orchestrator.views.news_filter import LEVELS, Narration, Narrator, cut
+from orchestrator.engine.tick import TickResult
+from orchestrator.views.news_filter import LEVELS, Narration, Narrator, truncate_line
 
 FILE_BYTES_MAX = 2**20
 """Size limit of one log file; it is rotated before it would grow beyond this."""
@@ -38,9 +39,9 @@ class DaemonLog:
         self._narrator = Narrator(now)
         self._file = None if file is None else LogFile(file)
 
-    def __call__(self, run: str, turn: Turn) -> None:
-        """Log what is new in a turn."""
-        for line in self._narrator.hear(run, turn):
+    def __call__(self, run: str, tick: TickResult) -> None:
+        """Log what is new in a tick."""
+        for line in self._narrator.hear(run, tick):
             self.say(line)
 
     def notice(self, sentence: str) -> None:
@@ -63,7 +64,7 @@ class DaemonLog:
         at = self._now()
         text = as_json(line, at) if self._as_json else as_text(line, at)
         if print_it:
-            with unless_full():
+            with ignore_full_disk():
                 _print(line, text, self._as_json)
         if self._file is not None:
             self._file.write(text)
@@ -84,7 +85,7 @@ def _print(line: Narration, text: str, as_json: bool) -> None:
 
 def as_text(line: Narration, at: datetime) -> str:
     """Format a line for a person: time, run, sentence."""
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}  {line.run or 'relay'}  {escape_controls(' '.join(line.message.split()))}"
+    return f"{log_time(at)}  {line.run or 'relay'}  {escape_controls(' '.join(line.message.split()))}"
 
 
 def as_json(line: Narration, at: datetime) -> str:
@@ -95,7 +96,7 @@ def as_json(line: Narration, at: datetime) -> str:
         "run": line.run,
         "session": line.session,
         "event": line.event,
-        "message": cut(line.message),
+        "message": truncate_line(line.message),
         "data": line.data,
     }
     return escape_controls(json.dumps(document))
@@ -118,7 +119,7 @@ class LogFile:
 
     def close(self) -> None:
         """Close the file. Buffered text is lost if the disk is full."""
-        with unless_full():
+        with ignore_full_disk():
             self._handler.close()
 
 
@@ -141,5 +142,5 @@ class _Handler(RotatingFileHandler):
             super().handleError(record)
         elif error.errno not in FULL and not self._complained:
             self._complained = True
-            with unless_full():
+            with ignore_full_disk():
                 click.echo(f"relay: {self.baseFilename} cannot be written ({error.strerror})", err=True)

@@ -14,7 +14,7 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.stage_plan import StagePlan
 from orchestrator.views.curves import Curves
 from orchestrator.views.lost import damaged_document, lost_documents
-from orchestrator.views.next_action import to_do
+from orchestrator.views.next_action import next_action
 from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts.base import Fact
 from state.facts.checkpoint import DamageFound
@@ -102,7 +102,7 @@ def _run(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | None)
         **_forecast(store, state, facts, now),
         "requests": [_request(request) for request in store.requests(name)],
     }
-    return {**found, "to_do": to_do(found, daemon, now)}
+    return {**found, "to_do": next_action(found, daemon, now)}
 
 
 def _forecast(store: Reader, state: RunState, facts: Sequence[tuple[datetime, Fact]], now: datetime) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _in_brief(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | 
     if state.run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
         return _run(store, name, now, daemon)
     found = {**run_document(state, (), now), **_failure(PollState()), "requests": []}
-    return {**found, "to_do": to_do(found, daemon, now)}
+    return {**found, "to_do": next_action(found, daemon, now)}
 
 
 def daemon_document(
@@ -131,7 +131,7 @@ def daemon_document(
     """
     if lease is None:
         return None
-    host, pid, _ = process_id.parts(lease.holder)
+    host, pid, _ = process_id.split_holder(lease.holder)
     runs = lease.held(now, alive(lease.holder))
     return {"runs": runs, "host": host, "pid": pid, "lease_until": _time(lease.expires_at)}
 

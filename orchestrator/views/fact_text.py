@@ -1,7 +1,9 @@
 """One sentence for each fact, as the daemon prints it."""
 
-from orchestrator.engine.tick import Turn
-from orchestrator.views.format import clock_time
+from datetime import datetime
+
+from orchestrator.base.humanize import duration, utc_time
+from orchestrator.engine.tick import TickResult
 from stages.contract import Cursor
 from state.facts.base import Fact, SessionFact
 from state.facts.checkpoint import (
@@ -43,18 +45,18 @@ from state.facts.session import (
 )
 
 
-def lines(turn: Turn) -> list[str]:
-    """Return a sentence for each event of a turn; empty for a turn that only polled or waited."""
-    said = [text for fact in turn.facts if (text := describe(fact))]
-    return [*said, f"trying again later: {turn.failure}"] if goes_on_failing(turn) else said
+def describe_tick(tick: TickResult) -> list[str]:
+    """Return a sentence for each event of a tick; empty for a tick that only polled or waited."""
+    said = [text for fact in tick.facts if (text := describe_fact(fact))]
+    return [*said, f"trying again later: {tick.failure}"] if will_be_retried(tick) else said
 
 
-def goes_on_failing(turn: Turn) -> bool:
+def will_be_retried(tick: TickResult) -> bool:
     """Return whether something failed and will be retried. A failure that parked the run is described by that fact."""
-    return bool(turn.failure) and not any(isinstance(fact, RunParked) for fact in turn.facts)
+    return bool(tick.failure) and not any(isinstance(fact, RunParked) for fact in tick.facts)
 
 
-def describe(fact: Fact) -> str:
+def describe_fact(fact: Fact) -> str:
     """Describe a fact in one sentence; empty if another fact describes it better."""
     match fact:
         case PushHeld():
@@ -84,13 +86,13 @@ def _before(
     match fact:
         case SessionPlanned():
             parent = f"from {fact.parent}" if fact.parent else "from the beginning"
-            return f"planned {parent}, at {_at(fact.start)}, {fact.budget_s:.0f} s of {fact.limit_s:.0f} s"
+            return f"planned {parent}, at {_at(fact.start)}, {duration(fact.budget_s)} of {duration(fact.limit_s)}"
         case PushConfirmed():
             return "found on Kaggle" if fact.adopted else "pushed to Kaggle"
         case PushRefused():
             return f"not accepted: {fact.reason}"
         case SessionResized():
-            return f"will have {fact.budget_s:.0f} s of {fact.limit_s:.0f} s: the remaining quota has changed"
+            return f"will have {duration(fact.budget_s)} of {duration(fact.limit_s)}: the remaining quota has changed"
 
 
 def _conflict(
@@ -144,7 +146,7 @@ def _run(fact: Fact) -> str:
         case InputsPublished():
             return "the pipeline's files are published"
         case RunWaiting():
-            return f"waiting until {clock_time(fact.until)}: {fact.reason}"
+            return f"waiting until {utc_time(datetime.fromisoformat(fact.until))}: {fact.reason}"
         case RunWoken():
             return "continues: the wait is over"
         case RunParked():

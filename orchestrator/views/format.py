@@ -16,7 +16,7 @@ STYLES = {
     "failed": "red",
     "lost": "red",
 }
-TELLING = ("loss", "reward", "format", "accuracy", "hard_accuracy", "tried", "hard", "kl")
+MAIN_METRICS = ("loss", "reward", "format", "accuracy", "hard_accuracy", "tried", "hard", "kl")
 PROGRESS = {
     "learning_rate": "learning rate {:.3g}",
     "grad_norm": "gradient norm {:.3g}",
@@ -25,22 +25,22 @@ PROGRESS = {
     "idle_groups": "{:.0%} of groups idle",
     "logprob": "log-probability {:.3g}",
 }
-ELSEWHERE = frozenset((*RATES, *MEASURED, *PROGRESS))
+SHOWN_ELSEWHERE = frozenset((*RATES, *MEASURED, *PROGRESS))
 """Metrics that are left out of the general list: some have lines of their own, counts only serve to compute rates."""
 METRICS_SHOWN = 4
 CURVED = ("loss", "reward")
 """Metrics that are drawn as curves, since their course shows whether training goes well."""
 
 
-def time_of(seconds: float, limit_s: float) -> str:
+def elapsed_text(seconds: float, limit_s: float) -> str:
     """Format a session's elapsed time against its limit. The elapsed time is capped, since the end may be seen late."""
     return f"{duration(min(seconds, limit_s))} of {duration(limit_s)}"
 
 
 def metrics_text(metrics: Mapping[str, float], between: str = "  ") -> str:
     """Format the most telling metrics with four digits; the others are in the JSON document."""
-    telling = [name for name in TELLING if name in metrics]
-    others = sorted(name for name in metrics if name not in TELLING and name not in ELSEWHERE)
+    telling = [name for name in MAIN_METRICS if name in metrics]
+    others = sorted(name for name in metrics if name not in MAIN_METRICS and name not in SHOWN_ELSEWHERE)
     return between.join(f"{name} {metrics[name]:.4g}" for name in [*telling, *others][:METRICS_SHOWN])
 
 
@@ -57,11 +57,6 @@ def progress_text(metrics: Mapping[str, float]) -> str:
     return ", ".join(form.format(metrics[name]) for name, form in PROGRESS.items() if name in metrics)
 
 
-def hours(seconds: float) -> str:
-    """Format seconds as hours with one decimal."""
-    return f"{seconds / 3600:.1f} h"
-
-
 def size(size_bytes: float) -> str:
     """Format bytes in a readable unit: `512 B`, `1.6 KiB`, `300 MiB`, `18.6 GiB`."""
     for unit in ("B", "KiB", "MiB"):
@@ -69,8 +64,3 @@ def size(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}" if unit == "B" or size_bytes >= 10 else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1024
     return f"{size_bytes:.1f} GiB"
-
-
-def clock_time(iso: str) -> str:
-    """Format a UTC time without fractions of a second, as in logs."""
-    return iso[:19].replace("T", " ") + " UTC"

@@ -19,7 +19,7 @@ def print_json(document: dict[str, Any]) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def started(run: Run) -> dict[str, Any]:
+def started_document(run: Run) -> dict[str, Any]:
     """Describe a run that was just created."""
     return {
         "format": FORMAT,
@@ -34,7 +34,9 @@ def started(run: Run) -> dict[str, Any]:
     }
 
 
-def asked(run: str, verb: str, arguments: dict[str, str], number: int, *, daemon_runs: bool) -> dict[str, Any]:
+def request_document(
+    run: str, verb: str, arguments: dict[str, str], number: int, *, daemon_runs: bool
+) -> dict[str, Any]:
     """Describe a request stored for the daemon. `command` is null if a daemon is running."""
     return {
         "format": FORMAT,
@@ -46,12 +48,12 @@ def asked(run: str, verb: str, arguments: dict[str, str], number: int, *, daemon
     }
 
 
-def written(run: str, path: Path) -> dict[str, Any]:
+def report_document(run: str, path: Path) -> dict[str, Any]:
     """Describe a file that contains a run's report."""
     return {"format": FORMAT, "run": run, "path": str(path.resolve())}
 
 
-def wheels_published(found: "Published") -> dict[str, Any]:
+def environment_document(found: "Published") -> dict[str, Any]:
     """Describe a published dataset of wheels."""
     wheels = found.wheels
     return {
@@ -65,7 +67,7 @@ def wheels_published(found: "Published") -> dict[str, Any]:
     }
 
 
-def artifacts(run: str, found: Iterable[Path]) -> dict[str, Any]:
+def artifacts_document(run: str, found: Iterable[Path]) -> dict[str, Any]:
     """List the text files that came with a run's checkpoints."""
     listed = [{"name": path.name, "path": str(path), "size_bytes": path.stat().st_size} for path in found]
     return {"format": FORMAT, "run": run, "artifacts": listed}

@@ -14,7 +14,7 @@ NARROW_COLUMNS = 64
 
 
 @dataclass(frozen=True)
-class Either:
+class WideOrNarrow:
     """Shows the wide form if it fits, else the narrow one."""
 
     wide: RenderableType

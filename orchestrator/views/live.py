@@ -11,13 +11,13 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.base.clock import Clock
-from orchestrator.base.humanize import duration
-from orchestrator.engine.tick import Turn
+from orchestrator.base.humanize import clock_of_day, duration
+from orchestrator.engine.tick import TickResult
 from orchestrator.views.document import run_document
-from orchestrator.views.fact_text import lines
-from orchestrator.views.format import metrics_text, time_of
+from orchestrator.views.fact_text import describe_tick
+from orchestrator.views.format import elapsed_text, metrics_text
 from orchestrator.views.layout import sentence
-from orchestrator.views.printing import console, redraws
+from orchestrator.views.printing import can_redraw, console
 from orchestrator.views.tables import current_stage, stages_table
 from state.store import Store
 
@@ -26,8 +26,10 @@ SHOWN = ("loss", "reward", "format", "accuracy", "hard_accuracy", "kl")
 
 
 @contextlib.contextmanager
-def display(store: Store, run: str, clock: Clock, on: Console | None = None) -> Iterator[Callable[[str, Turn], None]]:
-    """Yield a listener that shows the daemon's turns: a live screen on a terminal, else lines.
+def display(
+    store: Store, run: str, clock: Clock, on: Console | None = None
+) -> Iterator[Callable[[str, TickResult], None]]:
+    """Yield a listener that shows the daemon's ticks: a live screen on a terminal, else lines.
 
     `on` defaults to standard output.
     """
@@ -37,17 +39,17 @@ def display(store: Store, run: str, clock: Clock, on: Console | None = None) -> 
     def now() -> dict[str, Any]:
         return run_document(store.load(run), store.last_metrics(run), clock.now())
 
-    def turn(_name: str, happened: Turn) -> None:
-        for line in lines(happened):
+    def tick(_name: str, happened: TickResult) -> None:
+        for line in describe_tick(happened):
             told.say(line)
-        if not redraws(on) and told.due():
+        if not can_redraw(on) and told.due():
             told.progress(now())
 
-    if not redraws(on):
-        yield turn
+    if not can_redraw(on):
+        yield tick
         return
     with Live(Screen(now, clock), console=on, refresh_per_second=4, transient=True):
-        yield turn
+        yield tick
 
 
 class Screen:
@@ -72,7 +74,7 @@ class LineView:
 
     def say(self, line: str) -> None:
         """Print one line with the time."""
-        self._on.print(Text(f"{self._clock.now().astimezone():%H:%M:%S}  {line}"), soft_wrap=True)
+        self._on.print(Text(f"{clock_of_day(self._clock.now())}  {line}"), soft_wrap=True)
         self._on.file.flush()
 
     def due(self) -> bool:
@@ -105,7 +107,7 @@ def session_line(run: dict[str, Any], now: datetime) -> str:
     parts = []
     if run["sessions"]:
         session = run["sessions"][-1]
-        clock = "" if session["seconds"] is None else f" {time_of(session['seconds'], session['limit_s'])}"
+        clock = "" if session["seconds"] is None else f" {elapsed_text(session['seconds'], session['limit_s'])}"
         parts.append(f"session {session['number']} {session['phase']}{clock}")
     seen = sum(stage["seen"] for stage in run["stages"])
     elapsed_s = (now - datetime.fromisoformat(run["created_at"])).total_seconds()

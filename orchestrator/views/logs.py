@@ -6,11 +6,12 @@ from typing import Any
 
 from orchestrator.base.clock import Clock
 from orchestrator.base.errors import BadInput, Transient
+from orchestrator.base.humanize import duration
 from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.views.document import status_document
 from orchestrator.views.format import metrics_text
-from orchestrator.views.next_action import in_a_line
+from orchestrator.views.next_action import action_line
 from stages.contract import Progress
 from state.model.run_state import RunState, Session
 from state.model.statuses import RunStatus
@@ -40,7 +41,7 @@ class ShownLine:
 
 
 @dataclass(frozen=True)
-class Begins:
+class SessionHeading:
     """Marks the beginning of a session's lines."""
 
     session: Session
@@ -53,18 +54,18 @@ class Notice:
     sentence: str
 
 
-Piece = ShownLine | Begins | Notice
+Piece = ShownLine | SessionHeading | Notice
 
 
-def stored_log(home: HomeLayout, session: Session, seen: int = 0) -> Iterator[ShownLine]:
+def stored_log(home: HomeLayout, session: Session, skip: int = 0) -> Iterator[ShownLine]:
     """Yield the lines that the daemon has stored so far, from line number `seen` on."""
     for number, text in enumerate(log_lines(home.log(session))):
-        if number >= seen:
+        if number >= skip:
             yield ShownLine(session, number, text)
 
 
 @dataclass(frozen=True)
-class Following:
+class LogFollower:
     """Follows the sessions of one run. It only reads the database, and fetches live logs from Kaggle."""
 
     store: Reader
@@ -82,7 +83,7 @@ class Following:
             later = [s for s in state.sessions if s.key >= since and (done is None or s.key > done)]
             session = next((s for s in later if self._has_log(s)), None)
             if session is not None:
-                yield Begins(session)
+                yield SessionHeading(session)
                 yield from self.session(session)
                 done = session.key
                 continue
@@ -131,7 +132,7 @@ class Following:
             except Transient as error:
                 if not trouble:
                     trouble = str(error)
-                    yield Notice(f"{error}: asking again every {AGAIN_S:.0f} s")
+                    yield Notice(f"{error}: asking again every {duration(AGAIN_S)}")
                 self.clock.sleep(AGAIN_S)
                 session = self._now(session)
 
@@ -164,17 +165,17 @@ class Following:
         reason_key = (run.status, run.reason, to_do["command"])
         if to_do["command"] is None and run.status is RunStatus.ACTIVE:
             return reason_key, ""
-        return reason_key, f"{run.id} is {run.status}: {in_a_line(to_do)}"
+        return reason_key, f"{run.id} is {run.status}: {action_line(to_do)}"
 
 
-def heading(session: Session) -> str:
+def heading_text(session: Session) -> str:
     """Return the separator line before a session's log."""
     attempt = "" if session.attempt == 1 else f", attempt {session.attempt}"
     start = f"{session.start.stage} step {session.start.step}"
     return f"--- session {session.number}{attempt} ({session.slug}), from {start} ---"
 
 
-def readable(line: str) -> str:
+def event_text(line: str) -> str:
     """Return a progress event as a sentence, and any other line unchanged."""
     event = Progress.from_line(line)
     if event is None:

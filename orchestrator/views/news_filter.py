@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from orchestrator.base.humanize import duration
+from orchestrator.base.humanize import duration, machine_time, utc_time
 from orchestrator.core.commands import Append, Wait
-from orchestrator.engine.tick import Turn
-from orchestrator.views.fact_text import describe, goes_on_failing
-from orchestrator.views.format import clock_time, hours
+from orchestrator.engine.tick import TickResult
+from orchestrator.views.fact_text import describe_fact, will_be_retried
 from state.facts.base import Fact, SessionFact
 from state.facts.checkpoint import CheckpointDamaged, CheckpointWithdrawn, DamageFound, DatasetDropped
 from state.facts.run import InputsDropped, RunCancelled, RunParked, RunResumed
@@ -54,53 +53,53 @@ class Narrator:
         """Sentences of each run's newest facts, which a following wait does not repeat."""
         self._quotas: dict[tuple[str, str], str] = {}
 
-    def hear(self, run: str, turn: Turn) -> list[Narration]:
-        """Return the log lines of a turn; empty if nothing is new."""
-        said = [*self._request(run, turn), *self._recovery(run, turn), *self._quota(run, turn)]
-        happened = [line for fact in turn.facts if (line := fact_line(run, fact)) is not None]
-        if any(isinstance(fact, FRESH) for fact in turn.facts):
+    def hear(self, run: str, tick: TickResult) -> list[Narration]:
+        """Return the log lines of a tick; empty if nothing is new."""
+        said = [*self._request(run, tick), *self._recovery(run, tick), *self._quota(run, tick)]
+        happened = [line for fact in tick.facts if (line := narrate_fact(run, fact)) is not None]
+        if any(isinstance(fact, FRESH) for fact in tick.facts):
             self._failing.pop(run, None)
         if happened:
             self._last_sentences[run] = [line.message for line in happened]
-        said += [*happened, *self._failure(run, turn), *self._rest(run, turn)]
-        return said or [_without_news(run, turn)] if not isinstance(turn.command, Wait | Append) else said
+        said += [*happened, *self._failure(run, tick), *self._rest(run, tick)]
+        return said or [_without_news(run, tick)] if not isinstance(tick.command, Wait | Append) else said
 
-    def _request(self, run: str, turn: Turn) -> list[Narration]:
-        request = turn.request
-        return [] if request is None else [_request_line(run, request, turn)]
+    def _request(self, run: str, tick: TickResult) -> list[Narration]:
+        request = tick.request
+        return [] if request is None else [_request_line(run, request, tick)]
 
-    def _failure(self, run: str, turn: Turn) -> list[Narration]:
-        if not goes_on_failing(turn):
+    def _failure(self, run: str, tick: TickResult) -> list[Narration]:
+        if not will_be_retried(tick):
             return []
-        key, after = _without_numbers(turn.failure), turn.after
+        key, after = _without_numbers(tick.failure), tick.after
         first = after.failing_since if after else None
         before, since = self._failing.get(run, ("", first or self._now()))
         self._failing[run] = (key, since)
         self._resting.pop(run, None)
         if key == before:
             return []
-        until = turn.command.until if isinstance(turn.command, Wait) else (after.not_before if after else None)
-        again = "" if until is None else f", trying again at {clock_time(until.isoformat())}"
-        data = {"failure": turn.failure, "retry_at": _iso(until), "failing_since": _iso(since)}
-        return [Narration(event="failing", message=f"{turn.failure}{again}", level="warning", run=run, data=data)]
+        until = tick.command.until if isinstance(tick.command, Wait) else (after.not_before if after else None)
+        again = "" if until is None else f", trying again at {utc_time(until)}"
+        data = {"failure": tick.failure, "retry_at": _iso(until), "failing_since": _iso(since)}
+        return [Narration(event="failing", message=f"{tick.failure}{again}", level="warning", run=run, data=data)]
 
-    def _recovery(self, run: str, turn: Turn) -> list[Narration]:
-        """Log that a failure is over. Only a turn that attempted something can prove that."""
-        tried = not isinstance(turn.command, Wait | Append)
-        refused = run in self._failing and not turn.before.failures and turn.before.failing_since is None
-        if turn.failure or not (tried or refused) or not (turn.before.failures or run in self._failing):
+    def _recovery(self, run: str, tick: TickResult) -> list[Narration]:
+        """Log that a failure is over. Only a tick that attempted something can prove that."""
+        tried = not isinstance(tick.command, Wait | Append)
+        refused = run in self._failing and not tick.before.failures and tick.before.failing_since is None
+        if tick.failure or not (tried or refused) or not (tick.before.failures or run in self._failing):
             return []
         _, noted = self._failing.pop(run, ("", None))
-        since = turn.before.failing_since or noted
-        what = "Kaggle answers again" if turn.before.failing_since else "it works again"
+        since = tick.before.failing_since or noted
+        what = "Kaggle answers again" if tick.before.failing_since else "it works again"
         if since is None:
             return [Narration(event="recovered", message=what, run=run)]
         lasted_s = max(0.0, (self._now() - since).total_seconds())
-        data = {"failing_since": _iso(since), "seconds": round(lasted_s, 3), "failures": turn.before.failures}
+        data = {"failing_since": _iso(since), "seconds": round(lasted_s, 3), "failures": tick.before.failures}
         return [Narration(event="recovered", message=f"{what} after {duration(lasted_s)}", run=run, data=data)]
 
-    def _quota(self, run: str, turn: Turn) -> list[Narration]:
-        quota = turn.quota
+    def _quota(self, run: str, tick: TickResult) -> list[Narration]:
+        quota = tick.quota
         if quota is None:
             return []
         sentence, key = _quota_sentence(quota), (quota.owner, quota.accelerator)
@@ -111,9 +110,9 @@ class Narrator:
         data |= {"total_s": quota.total_s, "refreshes_at": _iso(quota.refreshes_at), "assumed": quota.assumed}
         return [Narration(event="quota_read", message=sentence, run=run, data=data)]
 
-    def _rest(self, run: str, turn: Turn) -> list[Narration]:
+    def _rest(self, run: str, tick: TickResult) -> list[Narration]:
         """Log a wait with a new reason. A wait for the retry of a failure was logged with the failure."""
-        rest = turn.command
+        rest = tick.command
         if not isinstance(rest, Wait):
             return []
         key, before = _without_numbers(rest.why), self._resting.get(run)
@@ -122,7 +121,7 @@ class Narrator:
         self._resting[run] = key
         if key == before or any(rest.why in said for said in self._last_sentences.get(run, ())) or rest.why in OVER:
             return []
-        until = "you ask for something" if rest.until is None else clock_time(rest.until.isoformat())
+        until = "you ask for something" if rest.until is None else utc_time(rest.until)
         data = {"until": _iso(rest.until), "why": rest.why}
         level = "warning" if rest.held else "debug" if self._short(rest) else "info"
         return [Narration(event="resting", message=f"rests until {until}: {rest.why}", level=level, run=run, data=data)]
@@ -138,14 +137,16 @@ FRESH = (RunResumed, SessionLost, RunParked, RunCancelled)
 OVER = ("the run is finished", "the run is cancelled")
 
 
-def fact_line(run: str, fact: Fact) -> Narration | None:
+def narrate_fact(run: str, fact: Fact) -> Narration | None:
     """Return the log line of a fact; None if another fact describes it better."""
-    sentence = describe(fact)
+    sentence = describe_fact(fact)
     if not sentence:
         return None
     session = fact.number if isinstance(fact, SessionFact) else None
     data = {key: value for key, value in _shown(fact.to_dict()).items() if key != "number"}
-    return Narration(event=fact.name, message=cut(sentence), level=level_of(fact), run=run, session=session, data=data)
+    return Narration(
+        event=fact.name, message=truncate_line(sentence), level=level_of(fact), run=run, session=session, data=data
+    )
 
 
 def level_of(fact: Fact) -> str:
@@ -163,21 +164,21 @@ def level_of(fact: Fact) -> str:
             return "info"
 
 
-def cut(text: str) -> str:
+def truncate_line(text: str) -> str:
     """Cut a text to the maximum length of a log line."""
     return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}…"
 
 
-def _request_line(run: str, request: Request, turn: Turn) -> Narration:
-    nothing = "" if turn.facts or request.verb == "prune" else ": there is nothing to do for that now"
+def _request_line(run: str, request: Request, tick: TickResult) -> Narration:
+    nothing = "" if tick.facts or request.verb == "prune" else ": there is nothing to do for that now"
     data = {"verb": request.verb, "arguments": request.arguments, "made_at": _iso(request.made_at)}
     return Narration(event="request_obeyed", message=f"you asked to {request.verb}{nothing}", run=run, data=data)
 
 
-def _without_news(run: str, turn: Turn) -> Narration:
-    """Return a debug line for a turn without news, to show every call."""
-    words = type(turn.command).__name__
-    number = getattr(turn.command, "number", None)
+def _without_news(run: str, tick: TickResult) -> Narration:
+    """Return a debug line for a tick without news, to show every call."""
+    words = type(tick.command).__name__
+    number = getattr(tick.command, "number", None)
     what = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words).lower() + ("" if number is None else f" session {number}")
     return Narration(event="done", message=what, level="debug", run=run, session=number, data={"command": words})
 
@@ -185,9 +186,9 @@ def _without_news(run: str, turn: Turn) -> Narration:
 def _quota_sentence(quota: QuotaRow) -> str:
     if quota.total_s is None:
         return f"{quota.accelerator} quota: Kaggle does not say how many hours are left"
-    left = f"{quota.accelerator} quota: {hours(quota.left_s or 0.0)} of {hours(quota.total_s)} left"
+    left = f"{quota.accelerator} quota: {machine_time(quota.left_s or 0.0)} of {machine_time(quota.total_s)} left"
     counted = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
-    renewed = f", renewed {clock_time(quota.refreshes_at.isoformat())}" if quota.refreshes_at else ""
+    renewed = f", renewed {utc_time(quota.refreshes_at)}" if quota.refreshes_at else ""
     return left + counted + renewed
 
 
@@ -199,7 +200,7 @@ def _shown(value: dict[str, Any]) -> dict[str, Any]:
 def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return _shown(value)
-    return cut(value) if isinstance(value, str) else value
+    return truncate_line(value) if isinstance(value, str) else value
 
 
 def _without_numbers(sentence: str) -> str:

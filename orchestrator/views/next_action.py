@@ -9,14 +9,14 @@ OVER = ("finished", "cancelled")
 DAEMON = "relay daemon"
 
 
-def to_do(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
+def next_action(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
     """Return the advice for a run: `message`, one sentence, and `command`, null if there is nothing to do.
 
     `run` and `daemon` are parts of the status document.
     """
     if run["state"] == "parked" and run["requests"]:
         verbs = " and ".join(request["verb"] for request in run["requests"])
-        return _unless_alone(f"{verbs} is noted and the daemon obeys at its next turn", daemon, now)
+        return _unless_alone(f"{verbs} is noted and the daemon obeys at its next tick", daemon, now)
     if run["state"] == "parked":
         return {"message": run["reason"], "command": run["remedy"] or None}
     if run["state"] in OVER:
@@ -36,7 +36,7 @@ def to_do(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetime) -> 
 def _goes_on(run: dict[str, Any]) -> str:
     if run["requests"]:
         verbs = " and ".join(request["verb"] for request in run["requests"])
-        return f"{verbs} is noted and obeyed at the daemon's next turn"
+        return f"{verbs} is noted and obeyed at the daemon's next tick"
     if run["state"] == "waiting":
         return "relay waits and goes on by itself"
     if run["failure"]:
@@ -47,10 +47,10 @@ def _goes_on(run: dict[str, Any]) -> str:
 def _unless_alone(sentence: str, daemon: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
     if daemon is not None and daemon["runs"]:
         return _nothing(sentence)
-    return {"message": f"no daemon is running ({alone(daemon, now)})", "command": DAEMON}
+    return {"message": f"no daemon is running ({no_daemon_reason(daemon, now)})", "command": DAEMON}
 
 
-def alone(daemon: dict[str, Any] | None, now: datetime) -> str:
+def no_daemon_reason(daemon: dict[str, Any] | None, now: datetime) -> str:
     """Return why no daemon is running, in a few words."""
     if daemon is None:
         return "none has been started here"
@@ -58,7 +58,7 @@ def alone(daemon: dict[str, Any] | None, now: datetime) -> str:
     return f"the last one ended {relative(ended_at, now)}" if ended_at <= now else "the last one has died"
 
 
-def in_a_line(to_do: dict[str, Any]) -> str:
+def action_line(to_do: dict[str, Any]) -> str:
     """Format the advice in one line: the sentence, then the command."""
     return f"{to_do['message']}; type: {to_do['command']}" if to_do["command"] else str(to_do["message"])
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from orchestrator.base.humanize import local_time
 from orchestrator.views.curves import Curves, bar
 from orchestrator.views.format import STYLES
-from orchestrator.views.layout import Either, labelled, sentence
+from orchestrator.views.layout import WideOrNarrow, labelled, sentence
 from orchestrator.views.tables import current_stage
 from orchestrator.views.text import OVER, quota_text, run_view
 
@@ -80,7 +80,7 @@ def _in_brief(run: dict[str, Any], now: datetime, columns: int) -> RenderableTyp
     grid.add_column()
     grid.add_row(Text.assemble(name), Text.assemble(state), f"{bar(share, 1, 10)} {percent}  {at}{end}")
     narrow = Text.assemble(name, "  ", state, f" {percent}\n  {at}{end}")
-    lines: list[RenderableType] = [Either(grid, narrow, 72)]
+    lines: list[RenderableType] = [WideOrNarrow(grid, narrow, 72)]
     if run["state"] not in OVER:
         lines.append(_advice(run["to_do"]))
     return Group(*lines)

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.core.forecast_inputs import seconds
+from orchestrator.base.humanize import duration, machine_time, utc_time
 
 GIB = 2**30
 
@@ -20,8 +20,8 @@ def outline_view(plan: dict[str, Any]) -> RenderableType:
         _stages(plan["stages"], plan.get("step_s", {})),
         _line(
             "session",
-            f"{seconds(session['limit_s'])}, all saved by {seconds(session['budget_s'])}, a checkpoint at least every "
-            f"{seconds(session['save_interval_s'])}",
+            f"{duration(session['limit_s'])}, all saved by {duration(session['budget_s'])}, a checkpoint at least every "
+            f"{duration(session['save_interval_s'])}",
         ),
         _line("quota", f"weekly {plan['quota']} hours" if plan["quota"] else "none is used"),
         _line(
@@ -50,7 +50,7 @@ def _stages(stages: list[dict[str, Any]], step_s: dict[str, float]) -> Table:
         row = [f"  {stage['name']}", stage["kind"], f"{stage['steps']:,}"]
         if step_s:
             took_s = step_s.get(stage["name"])
-            row += ["?", "?"] if took_s is None else [seconds(took_s), seconds(took_s * stage["steps"])]
+            row += ["?", "?"] if took_s is None else [duration(took_s), duration(took_s * stage["steps"])]
         table.add_row(*row)
     return table
 
@@ -79,13 +79,11 @@ def _remedy(plan: dict[str, Any], remedy: str) -> str:
 def _needs(found: dict[str, Any], quota: str) -> str:
     sessions = _range(found["sessions"], found["sessions_most"], "session", "sessions")
     if not quota:
-        return f"{sessions}, {seconds(found['training_s'])} of steps"
+        return f"{sessions}, {duration(found['training_s'])} of steps"
     low_s, usual_s, high_s = (found[key] for key in ("quota_low_s", "quota_s", "quota_high_s"))
     weeks = _range(found["weeks"] + 1, found["weeks_most"] + 1, "week of quota", "weeks of quota")
-    if usual_s < 3600:
-        return f"{sessions}, {seconds(usual_s)} of {quota.upper()} ({seconds(low_s)} to {seconds(high_s)}), {weeks}"
-    spread = f"({low_s / 3600:.1f} to {high_s / 3600:.1f})"
-    return f"{sessions}, {usual_s / 3600:.1f} {quota.upper()} hours {spread}, {weeks}"
+    spread = f"({machine_time(low_s)} to {machine_time(high_s)})"
+    return f"{sessions}, {machine_time(usual_s)} of {quota.upper()} {spread}, {weeks}"
 
 
 def _range(usual: int, most: int, one: str, many: str) -> str:
@@ -95,11 +93,11 @@ def _range(usual: int, most: int, one: str, many: str) -> str:
 
 def _after(plan: dict[str, Any], found: dict[str, Any]) -> str:
     lasts_s = (datetime.fromisoformat(found["finish_at"]) - datetime.fromisoformat(plan["begins_at"])).total_seconds()
-    return f"{lasts_s / 86400:.1f} days later" if lasts_s >= 2 * 86400 else f"{seconds(lasts_s)} later"
+    return f"{duration(lasts_s)} later"
 
 
 def _clock(iso: str) -> str:
-    return f"{datetime.fromisoformat(iso):%a %d %b %Y %H:%M} UTC"
+    return utc_time(datetime.fromisoformat(iso))
 
 
 def memory_view(document: dict[str, Any]) -> RenderableType:

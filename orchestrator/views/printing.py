@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from orchestrator.base.terminal import CONTROLS, Outward, encodable, escape_controls
+from orchestrator.base.terminal import CONTROLS, EscapingStream, encodable, escape_controls
 
 PIPE_COLUMNS = 140
 
@@ -50,7 +50,7 @@ def plain_locale(environ: Mapping[str, str]) -> bool:
 def console(stream: IO[str] | None = None, environ: Mapping[str, str] = os.environ) -> Console:
     """Return a console for a stream, by default standard output."""
     stream = stream or sys.stdout
-    real = stream.stream if isinstance(stream, Outward) else stream  # rich's own sequences pass
+    real = stream.stream if isinstance(stream, EscapingStream) else stream  # rich's own sequences pass
     return ShownConsole(file=printable(real, environ), highlight=False, width=_columns(real, environ))
 
 
@@ -78,7 +78,7 @@ def _columns(stream: IO[str], environ: Mapping[str, str]) -> int | None:
     return shutil.get_terminal_size().columns if environ.get("TERM", "") in ("dumb", "unknown") else None
 
 
-def redraws(on: Console) -> bool:
+def can_redraw(on: Console) -> bool:
     """Return whether the terminal can overwrite earlier output."""
     return on.is_terminal and not on.is_dumb_terminal
 

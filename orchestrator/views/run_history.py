@@ -15,12 +15,12 @@ from state.reader import Reader
 POINTS_MAX = 300
 """Maximum number of points per curve."""
 REPORT_BYTES_MAX = 2**20
-PAPER_BYTES_MAX = 8 * 2**20
+ARTIFACT_BYTES_MAX = 8 * 2**20
 """Maximum size of one evaluation's transcripts, in bytes; the rest of a larger file is ignored."""
 TRANSCRIPTS = "transcripts-{stage}.jsonl"
 
 
-def gathered(store: Reader, home: HomeLayout, run: str, now: datetime) -> dict[str, Any]:
+def read_history(store: Reader, home: HomeLayout, run: str, now: datetime) -> dict[str, Any]:
     """Return the history of one run. Read-only. Raises KeyError for an unknown run, RunDamaged for a damaged one."""
     found = store.rows(run).run
     document = status_document(store, home.path, now, run)["runs"][0]
@@ -59,7 +59,7 @@ def artifacts_of(run: Mapping[str, Any], home: HomeLayout) -> dict[str, str]:
     for stage in run["stages"]:
         path = home.artifacts(run["id"]) / TRANSCRIPTS.format(stage=stage["name"])
         if stage["kind"] == "evaluate" and path.is_file():
-            found[stage["name"]] = _text(path, PAPER_BYTES_MAX)
+            found[stage["name"]] = _text(path, ARTIFACT_BYTES_MAX)
     return found
 
 

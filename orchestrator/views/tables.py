@@ -8,9 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.base.humanize import duration
 from orchestrator.views.curves import Curves, bar, curve
 from orchestrator.views.format import CURVED, STYLES, metrics_text
-from orchestrator.views.layout import Either, labelled, plain_table, sentence
+from orchestrator.views.layout import WideOrNarrow, labelled, plain_table, sentence
 
 STAGES_SHOWN = 8
 """Maximum number of stages that have a row. Further ones, long done or far ahead, are counted."""
@@ -25,7 +26,7 @@ def stages_table(run: dict[str, Any]) -> RenderableType:
         table.add_column()
         table.add_column("done", justify="right", no_wrap=True)
     wide.add_column("last values")
-    before, shown, after = window(run["stages"])
+    before, shown, after = visible_stages(run["stages"])
     _counted(f"  {before} done", before, wide, narrow)
     for stage in shown:
         name = f"  {stage['name']}"
@@ -33,7 +34,7 @@ def stages_table(run: dict[str, Any]) -> RenderableType:
         narrow.add_row(name, _bar(stage, BAR_COLUMNS // 2), f"{stage['seen']}/{stage['target']}")
     _counted(f"  {after} to come", after, wide, narrow)
     below = metrics_text(current_stage(run)["metrics"], "\n    ")
-    return Either(wide, Group(narrow, Text(f"    {below}")) if below else narrow)
+    return WideOrNarrow(wide, Group(narrow, Text(f"    {below}")) if below else narrow)
 
 
 def _counted(text: str, count: int, *tables: Table) -> None:
@@ -46,7 +47,7 @@ def curves_view(run: dict[str, Any], curves: Curves) -> RenderableType | None:
     for stage in reversed(run["stages"]):
         drawn = [(n, curves[stage["name"], n]) for n in CURVED if len(curves.get((stage["name"], n), ())) > 1]
         if drawn:
-            return Either(_curve_lines(stage["name"], drawn, 40), _curve_lines(stage["name"], drawn, 12))
+            return WideOrNarrow(_curve_lines(stage["name"], drawn, 40), _curve_lines(stage["name"], drawn, 12))
     return None
 
 
@@ -73,7 +74,7 @@ def current_stage(run: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def window(stages: list[dict[str, Any]]) -> tuple[int, list[dict[str, Any]], int]:
+def visible_stages(stages: list[dict[str, Any]]) -> tuple[int, list[dict[str, Any]], int]:
     """Return the number of stages before the visible ones, the visible ones, and the number after them."""
     if len(stages) <= STAGES_SHOWN:
         return 0, stages, 0
@@ -86,13 +87,12 @@ def sessions_table(run: dict[str, Any], newest: int | None = None) -> Renderable
     """Show one row per session and how it ended. With `newest`, earlier sessions are only counted."""
     sessions = run["sessions"] if newest is None else run["sessions"][-newest:]
     earlier = run["sessions"][: len(run["sessions"]) - len(sessions)]
-    long = any((session["seconds"] or 0) >= 7200 for session in sessions)
     wide, narrow = plain_table(), plain_table()
     wide.add_column("  session", no_wrap=True)
     wide.add_column("how it ended", min_width=14)
     wide.add_column("from", no_wrap=True)
     wide.add_column("to", no_wrap=True)
-    wide.add_column("hours" if long else "seconds", justify="right", no_wrap=True)
+    wide.add_column("lasted", justify="right", no_wrap=True)
     wide.add_column("lost", justify="right", no_wrap=True)
     for name in ("  session", "how it ended", "to"):
         narrow.add_column(name, overflow="fold")
@@ -101,35 +101,29 @@ def sessions_table(run: dict[str, Any], newest: int | None = None) -> Renderable
         wide.add_row(
             name,
             text,
-            place(session["from"]),
-            place(session["to"]),
-            _duration(session["seconds"], long),
+            cursor_text(session["from"]),
+            cursor_text(session["to"]),
+            "" if session["seconds"] is None else duration(session["seconds"]),
             str(session["steps_lost"] or ""),
         )
-        narrow.add_row(name, text, place(session["to"]))
-    tables = Either(wide, narrow)
+        narrow.add_row(name, text, cursor_text(session["to"]))
+    tables = WideOrNarrow(wide, narrow)
     return Group(sentence(earlier_text(earlier), "dim"), tables) if earlier else tables
 
 
 def _ended(session: dict[str, Any]) -> Text:
-    return Text(ending(session), style=STYLES.get(session["outcome"] or session["phase"], ""))
-
-
-def _duration(seconds: float | None, long: bool) -> str:
-    if seconds is None:
-        return ""
-    return f"{seconds / 3600:.1f}" if long else f"{seconds:.0f}"
+    return Text(outcome_text(session), style=STYLES.get(session["outcome"] or session["phase"], ""))
 
 
 def earlier_text(earlier: list[dict[str, Any]]) -> str:
     """Summarize how the sessions without a row ended."""
-    counts = Counter(ending(session) for session in earlier).most_common()
+    counts = Counter(outcome_text(session) for session in earlier).most_common()
     told = ", ".join(f"{count} {how}" for how, count in counts[:3])
     more = f", {sum(count for _, count in counts[3:])} otherwise" if len(counts) > 3 else ""
     return f"{len(earlier)} earlier session{'' if len(earlier) == 1 else 's'}: {told}{more}"
 
 
-ENDINGS = {
+OUTCOME_TEXTS = {
     "finished": "finished the pipeline",
     "yielded": "stopped itself in time",
     "timed_out": "killed at the session limit",
@@ -137,7 +131,7 @@ ENDINGS = {
 }
 
 
-def ending(session: dict[str, Any]) -> str:
+def outcome_text(session: dict[str, Any]) -> str:
     """Describe in a few words how a session ended, or its current phase."""
     if session["outcome"] is None:
         return str(session["phase"])
@@ -145,9 +139,9 @@ def ending(session: dict[str, Any]) -> str:
         if session["cause"] == "no-report":
             return "killed without notice"
         return f"failed: {session['cause']}"
-    return ENDINGS[session["outcome"]]
+    return OUTCOME_TEXTS[session["outcome"]]
 
 
-def place(cursor: dict[str, Any] | None) -> str:
+def cursor_text(cursor: dict[str, Any] | None) -> str:
     """Format a cursor as stage and step."""
     return "" if cursor is None else f"{cursor['stage']} {cursor['step']}"

@@ -7,13 +7,14 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.base.humanize import duration, local_time, when
-from orchestrator.core.goodput import CLASSES
+from orchestrator.base.humanize import local_time, machine_time, when
+from orchestrator.core.time_classes import TIME_CLASSES, TimeGroup
 from orchestrator.views.curves import Curves, bar
-from orchestrator.views.format import STYLES, hours, progress_text, speed_text, time_of
-from orchestrator.views.history.results import stand_ins_told
+from orchestrator.views.format import STYLES, elapsed_text, progress_text, speed_text
+from orchestrator.views.history.results import stand_ins_sentence
 from orchestrator.views.layout import labelled, sentence
 from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
+from stages.session.time_accounting import TimeClass
 
 OVER = ("finished", "cancelled")
 EXCERPT_LINES = 8
@@ -75,7 +76,7 @@ def _advice(run: dict[str, Any]) -> list[RenderableType]:
 
 def _stand_ins(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
     """Show which resources were stand-ins in a rehearsal, so that its measurements are not mistaken for real ones."""
-    said = stand_ins_told(run["stages"])
+    said = stand_ins_sentence(run["stages"])
     return [("stand-ins", Text(said, style="yellow"))] if said else []
 
 
@@ -142,7 +143,7 @@ def session_clock(session: dict[str, Any], now: datetime) -> str:
         since = session["pushed_at"] or session["planned_at"]
         return f"{session['phase']}, {when(_at(since), now)}"
     limit_s = session["limit_s"]
-    said = f"{bar(session['seconds'], limit_s, 10)} {time_of(session['seconds'], limit_s)}"
+    said = f"{bar(session['seconds'], limit_s, 10)} {elapsed_text(session['seconds'], limit_s)}"
     if session["seconds"] > limit_s:
         return f"{said}: its time is over, and relay has yet to see how it ended"
     return f"{said}, stops itself by {when(_at(session['stops_by']), now)}" if session["stops_by"] else said
@@ -162,10 +163,11 @@ def _spent(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
 
 def goodput_text(spent: dict[str, Any]) -> str:
     """Format the share of quota spent on steps that count, and the largest other uses."""
-    rest = {name: s for name, s in spent["classes"].items() if CLASSES[name].group != "training"}
+    seconds = {TimeClass(name): s for name, s in spent["classes"].items()}
+    rest = {name: s for name, s in seconds.items() if TIME_CLASSES[name].group != TimeGroup.TRAINING}
     largest = sorted(rest, key=lambda name: -rest[name])[:REST_TOLD]
-    told = [f"{100 * rest[name] / spent['quota_s']:.1f} % {CLASSES[name].label}" for name in largest]
-    return f"{100 * spent['goodput']:.1f} % of {duration(spent['quota_s'])} went into steps that count" + (
+    told = [f"{100 * rest[name] / spent['quota_s']:.1f} % {TIME_CLASSES[name].label}" for name in largest]
+    return f"{100 * spent['goodput']:.1f} % of {machine_time(spent['quota_s'])} went into steps that count" + (
         f"; {', '.join(told)}" if told else ""
     )
 
@@ -176,7 +178,7 @@ def quota_text(quota: dict[str, Any], now: datetime) -> str:
         return "Kaggle does not say"
     assumed = " by relay's own count, since Kaggle does not say" if quota["assumed"] else ""
     renewed = f", renewed {when(_at(quota['refreshes_at']), now)}" if quota["refreshes_at"] else ""
-    return f"{hours(quota['left_s'])} of {hours(quota['total_s'])} left{assumed}{renewed}"
+    return f"{machine_time(quota['left_s'])} of {machine_time(quota['total_s'])} left{assumed}{renewed}"
 
 
 def _checkpoint(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:

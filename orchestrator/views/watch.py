@@ -16,12 +16,12 @@ from orchestrator.base.humanize import local_time
 from orchestrator.base.terminal import escape_controls
 from orchestrator.views.curves import Curves
 from orchestrator.views.document import curves_of
-from orchestrator.views.fact_text import describe
+from orchestrator.views.fact_text import describe_fact
 from orchestrator.views.layout import labelled
 from orchestrator.views.live import LineView
-from orchestrator.views.next_action import in_a_line
+from orchestrator.views.next_action import action_line
 from orchestrator.views.overview import status_view
-from orchestrator.views.printing import redraws
+from orchestrator.views.printing import can_redraw
 from state.facts.base import LoggedFact
 from state.failures import StoreUnavailable
 from state.reader import Reader
@@ -32,7 +32,7 @@ SETTLED = ("finished", "parked", "cancelled")
 
 
 @dataclass(frozen=True)
-class Seen:
+class StatusReading:
     """Result of one poll: status document, curves, newest events (oldest first), and any read error."""
 
     document: dict[str, Any]
@@ -46,26 +46,26 @@ class Watcher:
 
     def __init__(self, store: Callable[[], Reader | None], read: Callable[[Reader | None], dict[str, Any]]) -> None:
         self._store, self._read = store, read
-        self._last: Seen | None = None
+        self._last: StatusReading | None = None
 
-    def look(self, run: str | None) -> Seen:
+    def poll(self, run: str | None) -> StatusReading:
         """Return the current status. Raises StoreUnavailable if the first read fails."""
         try:
             self._last = self._seen(run)
         except StoreUnavailable as error:
             if self._last is None:
                 raise
-            return Seen(self._last.document, self._last.curves, self._last.events, str(error))
+            return StatusReading(self._last.document, self._last.curves, self._last.events, str(error))
         return self._last
 
-    def _seen(self, run: str | None) -> Seen:
+    def _seen(self, run: str | None) -> StatusReading:
         store = self._store()
         document = self._read(store)
         before = self._last
         same = before is not None and _stages(before.document) == _stages(document)
         curves = before.curves if before is not None and same else curves_of(store, document)
         events = store.newest_facts(EVENTS_MAX, run) if store is not None else []
-        return Seen(document, curves, tuple(events))
+        return StatusReading(document, curves, tuple(events))
 
 
 def _stages(document: dict[str, Any]) -> list[Any]:
@@ -78,10 +78,10 @@ def watch(watcher: Watcher, run: str | None, on: Console, clock: Clock, stop: St
     Return the exit status: 1 if the named run ended up parked or cancelled, else 0. Without a name, polling continues
     until `stop` is set.
     """
-    teller = _json_lines(on) if as_json else screen(on) if redraws(on) else _lines(on, clock)
+    teller = _json_lines(on) if as_json else screen(on) if can_redraw(on) else _lines(on, clock)
     with teller as tell:
         while True:
-            seen = watcher.look(run)
+            seen = watcher.poll(run)
             tell(seen)
             state = seen.document["runs"][0]["state"] if run else ""
             if state in SETTLED or stop.is_set():
@@ -89,7 +89,7 @@ def watch(watcher: Watcher, run: str | None, on: Console, clock: Clock, stop: St
             clock.sleep(EVERY_S)
 
 
-Tell = Callable[[Seen], None]
+Tell = Callable[[StatusReading], None]
 
 
 @contextlib.contextmanager
@@ -99,9 +99,9 @@ def screen(on: Console) -> Iterator[Tell]:
 
     with Live(console=on, screen=True, auto_refresh=False) as live:
 
-        def tell(seen: Seen) -> None:
+        def tell(seen: StatusReading) -> None:
             last[:] = [status_view(seen.document, seen.curves)]
-            live.update(Whole(seen), refresh=True)
+            live.update(FullScreen(seen), refresh=True)
 
         yield tell
     for view in last:
@@ -109,10 +109,10 @@ def screen(on: Console) -> Iterator[Tell]:
 
 
 @dataclass(frozen=True)
-class Whole:
+class FullScreen:
     """The status, and below it as many of the newest events as fit."""
 
-    seen: Seen
+    seen: StatusReading
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         seen = self.seen
@@ -134,7 +134,7 @@ class Whole:
 
 def _event_line(happened: LoggedFact, now: datetime, several: bool) -> list[tuple[str, str]]:
     """Return one event as time and sentence; nothing if another event describes it better."""
-    text = describe(happened.fact)
+    text = describe_fact(happened.fact)
     name = f"{happened.run}  " if several else ""
     return [(local_time(happened.at, now), f"{name}{text}")] if text else []
 
@@ -144,7 +144,7 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
     """Print a line for each change."""
     told, newest, advice, trouble = LineView(on, clock), [-1], dict[str, list[Any]](), [""]
 
-    def tell(seen: Seen) -> None:
+    def tell(seen: StatusReading) -> None:
         if seen.trouble != trouble[0]:
             told.say(seen.trouble or "the database can be read again")
             trouble[0] = seen.trouble
@@ -157,7 +157,7 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
         if not runs and not problems and newest[0] < 0:
             told.say(f"no runs in {seen.document['home']} yet")
         for happened in seen.events:
-            text = describe(happened.fact)
+            text = describe_fact(happened.fact)
             if happened.number > newest[0] >= 0 and text:
                 told.say(f"{happened.run}  {text}")
         newest[0] = max(0, newest[0], *(happened.number for happened in seen.events))
@@ -166,7 +166,7 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
             state_key = [run["state"], run["reason"], run["requests"], run["to_do"]["command"], bool(run["failure"])]
             if advice.get(run["id"]) != state_key:
                 advice[run["id"]] = state_key
-                told.say(f"{run['id']}  {run['state']}  {in_a_line(run['to_do'])}")
+                told.say(f"{run['id']}  {run['state']}  {action_line(run['to_do'])}")
             if due and run["state"] not in SETTLED:
                 told.progress(run, f"{run['id']}  " if several else "")
 
@@ -184,7 +184,7 @@ def _json_lines(on: Console) -> Iterator[Tell]:
     """Print the status document, one per line, whenever anything but the clock has changed."""
     last: list[Any] = [None]
 
-    def tell(seen: Seen) -> None:
+    def tell(seen: StatusReading) -> None:
         state_key = _change_key(seen.document)
         if state_key != last[0]:
             last[0] = state_key

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from stages.contract import COMPILED_NAME, FileEntry, Manifest
 from stages.session import packing
+from stages.session.duration_text import duration
 
 DIRECTORY_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 SMALLEST_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
@@ -136,7 +137,7 @@ class Compiled:
             (self._directory / name.replace(PROGRAM, ASKED)).write_bytes(NEVER)
         self._seconds.update(seconds)
         self._say(
-            f"{len(seconds)} compiled programs came with the checkpoint, {sum(seconds.values()):.1f} s of compiling"
+            f"{len(seconds)} compiled programs came with the checkpoint, {duration(sum(seconds.values()))} of compiling"
         )
 
     # --- into a checkpoint -----------------------------------------------------
@@ -177,7 +178,7 @@ class Compiled:
         if not self._logged and size_bytes > 0:
             self._logged = True
             verb = "are saved with the checkpoint" if pays else "are not saved, their transfer would take too long"
-            self._say(f"the compiled programs {verb}: {seconds:.1f} s of compiling in {size_bytes:,} bytes")
+            self._say(f"the compiled programs {verb}: {duration(seconds)} of compiling in {size_bytes:,} bytes")
         return pays
 
 

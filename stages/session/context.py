@@ -16,6 +16,7 @@ from stages.data.pins import Pins
 from stages.session import parent_checkpoint, throughput
 from stages.session.async_checkpointer import SavedCheckpoint, Saver
 from stages.session.budget import Budget
+from stages.session.duration_text import duration
 from stages.session.metrics import Metrics
 from stages.session.progress import Log
 from stages.session.session_output import Output
@@ -199,7 +200,7 @@ class StageContext:
         if budget.must_stop(now_s):
             return (
                 Next.STOP,
-                f"{budget.budget_s - now_s:.0f} s are left, the longest step takes {budget.step_bound_s:.1f} s",
+                f"{duration(budget.budget_s - now_s)} are left, the longest step takes {duration(budget.step_bound_s)}",
             )
         wanted = self._session.reached in self._session.order.save_at
         return (Next.SAVE if wanted or budget.must_save(now_s) else Next.GO_ON), ""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from stages.session.context import RunningSession
+from stages.session.duration_text import duration
 from stages.session.session_report import report_of
 
 MARGIN_S_MAX = 15.0
@@ -25,7 +26,7 @@ def leaving_in_time(session: RunningSession, leave: Callable[[int], object] | No
     order = session.order
 
     def go() -> None:
-        why = f"the session leaves before its limit of {order.limit_s:g} s: its last step or save did not end in time"
+        why = f"the session leaves before its limit of {duration(order.limit_s)}: its last step or save did not end in time"
         session.log.event("stopping", stage=session.reached.stage, step=session.reached.step, note=why)
         session.output.report(report_of(session, "yielded", reason=why))
         leave(0)

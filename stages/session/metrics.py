@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from stages.contract import Order
 from stages.session import failure_report
+from stages.session.duration_text import duration
 
 TENSORBOARD_DIRECTORY = "tensorboard"
 """Folder below `/kaggle/working` with one subfolder per stage, so that stages can be shown together or separately."""
@@ -236,6 +237,6 @@ def _call_within(seconds: float, call: Callable[[], object]) -> None:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise TimeoutError(f"no answer within {seconds:.0f} s")
+        raise TimeoutError(f"no answer within {duration(seconds)}")
     if raised:
         raise raised[0]

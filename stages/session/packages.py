@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from stages.session import failure_report
+from stages.session.duration_text import duration
 from stages.stage import StageFailed
 
 CAUSE = "environment-install"
@@ -33,7 +34,7 @@ def install(pins: Sequence[str], timeout_s: float, wheels: Path | None = None) -
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=timeout_s
         )
     except subprocess.TimeoutExpired as error:
-        raise StageFailed(CAUSE, f"pip took longer than {timeout_s:.0f} s", transient=True) from error
+        raise StageFailed(CAUSE, f"pip took longer than {duration(timeout_s)}", transient=True) from error
     if done.returncode != 0:
         message = failure_report.without_secrets(done.stdout).strip()[-MESSAGE_CHARS_MAX:]
         raise StageFailed(CAUSE, f"pip could not install {', '.join(pins)}: {message}", transient=True)

@@ -20,6 +20,7 @@ from stages.session.budget import Budget
 from stages.session.compilation_cache import Compiled
 from stages.session.compile_timer import Compilations
 from stages.session.context import RunningSession, StageContext
+from stages.session.duration_text import duration
 from stages.session.last_exit import leaving_in_time
 from stages.session.order_check import check_order
 from stages.session.progress import Log
@@ -202,7 +203,7 @@ def _no_time(session: RunningSession) -> str:
         return why
     now_s = session.clock()
     if session.budget.stage_begun(now_s).must_stop(now_s):
-        return f"{session.budget.budget_s - now_s:.0f} s are left, too little to begin"
+        return f"{duration(session.budget.budget_s - now_s)} are left, too little to begin"
     return ""
 
 

@@ -6,29 +6,52 @@ JAX's compilation times, are moved out of the class in which they occurred.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 
 
 class TimeClass(StrEnum):
-    """Classes of a session's seconds. The values are stored in reports and databases, so they must never change."""
+    """Classes of a run's time, in the order in which they are shown.
 
-    ACCELERATOR = "accelerator_initialization"
-    INSTALL = "environment_install"
-    MODEL = "model_load"
-    COMPILE = "compile"
-    DATA = "data_wait"
+    Their words and colours are in `orchestrator.core.time_classes`. The values are stored in reports and databases, so
+    they must never change.
+    """
+
+    # booked by a session
     STEP = "training_step"
     ROLLOUT = "rollout"
     EVALUATION = "evaluation"
-    SAVE = "checkpoint_save"
+    ACCELERATOR = "accelerator_initialization"
+    INSTALL = "environment_install"
+    MODEL = "model_load"
     RESTORE = "checkpoint_restore"
+    COMPILE = "compile"
+    DATA = "data_wait"
     OTHER = "other"
+    # derived by the laptop, of time that Kaggle charges for
+    STARTUP = "startup"
+    SAVE = "checkpoint_save"  # booked by a session, too
+    WASTED = "wasted"
+    IDLE_TAIL = "idle_tail"
+    NOT_REPORTED = "not_reported"
+    # derived by the laptop, of time that costs no quota
+    QUEUE = "queue"
+    TRANSFER_DOWN = "transfer_down"
+    TRANSFER_UP = "transfer_up"
+    DATASET_PROCESSING = "dataset_processing"
+    ORCHESTRATOR_DELAY = "orchestrator_delay"
+    QUOTA_WAIT = "quota_wait"
+    PARKED = "parked"
 
 
-COUNTS = frozenset((TimeClass.STEP, TimeClass.ROLLOUT, TimeClass.EVALUATION))
-"""Productive classes: they count as useful time if a checkpoint contains the result in the end."""
+PRODUCTIVE = (TimeClass.STEP, TimeClass.ROLLOUT, TimeClass.EVALUATION)
+"""Classes that count as useful time if a checkpoint contains the result in the end."""
+SESSION_CLASSES = (
+    *PRODUCTIVE, TimeClass.ACCELERATOR, TimeClass.INSTALL, TimeClass.MODEL, TimeClass.RESTORE, TimeClass.COMPILE,
+    TimeClass.DATA, TimeClass.OTHER, TimeClass.SAVE,
+)  # fmt: skip
+"""Classes that a session books."""
 
 
 class TimeAccount:
@@ -97,6 +120,6 @@ class TimeAccount:
         self._seconds[what] = self._seconds.get(what, 0.0) + seconds
 
 
-def productive_s(seconds: dict[str, float]) -> float:
+def productive_s(seconds: Mapping[str, float] | Mapping[TimeClass, float]) -> float:
     """Sum the seconds of the productive classes."""
-    return sum(seconds.get(what, 0.0) for what in COUNTS)
+    return sum(seconds.get(what, 0.0) for what in PRODUCTIVE)

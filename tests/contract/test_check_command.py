@@ -103,7 +103,7 @@ def test_where_all_is_well_nothing_stands_in_the_way_and_nothing_is_created(plac
         *("file", "kernel", "names", "session", "mesh", "checkpoint", "disk", "versions", "internet", "runs"),
         *("credentials", "account", "phone", "quota", "slots", "model", "dataset"),
     }
-    assert "20.0 h of 20.0 h of TPU" in the(found, "quota", "ok")["sentence"]
+    assert "20 h of 20 h of TPU" in the(found, "quota", "ok")["sentence"]
     assert MODEL in the(found, "model", "ok")["sentence"]
     assert sorted(p for p in place.folder.rglob("*") if not p.is_relative_to(place.folder / "kaggle")) == before
     assert (len(place.kaggle.world.kernels.all()), len(place.kaggle.world.datasets.all())) == (kernels, datasets)
@@ -178,7 +178,7 @@ def test_without_hours_left_a_run_would_wait_which_is_a_warning(tmp_path: Path) 
         found = place.check()
     assert exit_status(found) == 0
     assert "less than the 30 min that a session is worth starting with" in the(found, "quota", "warning")["sentence"]
-    assert "(in 5 d 0 h)" in the(found, "quota", "warning")["sentence"]
+    assert "(in 5 d)" in the(found, "quota", "warning")["sentence"]
 
 
 def test_a_session_that_takes_the_only_slot_is_named(place: Place) -> None:
@@ -190,7 +190,7 @@ def test_a_session_that_takes_the_only_slot_is_named(place: Place) -> None:
     assert "somebody-elses is alive" in taken["sentence"]
     assert "on-a-gpu" not in taken["sentence"]
     assert taken["link"] == "https://www.kaggle.com/code/rehearsal/somebody-elses"
-    assert "have reserved 9.0 h of them" in the(found, "quota", "ok")["sentence"]
+    assert "have reserved 9 h of them" in the(found, "quota", "ok")["sentence"]
 
 
 def test_an_account_that_ran_on_a_tpu_has_a_verified_phone_number_and_for_others_that_cannot_be_known(
@@ -236,7 +236,7 @@ def test_a_question_that_kaggle_does_not_answer_hides_no_other_answer(
         place.equip()
         found = place.check()
     assert exit_status(found) == 0, found["findings"]
-    unanswered = {each["key"] for each in found["findings"] if "could not be looked at" in each["sentence"]}
+    unanswered = {each["key"] for each in found["findings"] if "could not be checked" in each["sentence"]}
     assert unanswered == FAILING[call]
     answered = {each["key"] for each in found["findings"] if each["state"] in ("ok", "note")}
     assert {"account", "phone", "quota", "slots", "names", "model", "dataset"} - FAILING[call] <= answered
@@ -276,7 +276,7 @@ def test_every_mistake_of_a_file_is_listed_with_exit_status_2(tmp_path: Path) ->
         "did you mean 'counting'?",
         "taken by an earlier stage",
         "stages[1].options.stp_s is not an option",
-        f"5 mistakes in {path}: nothing else was looked at",
+        f"5 mistakes in {path}: nothing else was checked",
     ):
         assert mistake in told.stdout, told.stdout
     document = json.loads(relay("check", str(path), "--json", home=tmp_path / "home").stdout)

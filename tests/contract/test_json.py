@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[2]
 COUNTING = "{name: count, session: {limit_s: 60, margin_s: 5}, stages: [{name: one, kind: counting, steps: 4}]}"
 
 TOLD_OTHERWISE = {
-    "daemon": "a line a turn, for ever: --log-format json",
-    "up": "a line a turn until it is over: --log-format json",
+    "daemon": "a line a tick, for ever: --log-format json",
+    "up": "a line a tick until it is over: --log-format json",
     "service": "relay service status --json",
     "environment": "relay environment publish --json",
     "schema": "it prints nothing but JSON",

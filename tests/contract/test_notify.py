@@ -138,7 +138,7 @@ def test_a_service_that_was_away_gets_what_it_missed_in_one_message_with_the_tim
     server.status = 200
     desk.courier(server).deliver()
     (message,) = server.taken
-    assert message["message"].splitlines()[0] == "2030-01-07 00:00:00 UTC: parked: no TPU"
+    assert message["message"].splitlines()[0] == "2030-01-07 00:00 UTC: parked: no TPU"
     assert "it broke" not in message["message"], "a person has seen to that already"
 
 
@@ -311,7 +311,7 @@ def test_programs_are_told_the_same_without_secrets(tmp_path: Path, server: Rece
     told = relay("notify", "--test", "--json", home=tmp_path / "home", environ={"RELAY_NOTIFY": server.url})
     assert told.returncode == 0
     document = json.loads(told.stdout)
-    assert [(one["name"], one["took"], one["problem"]) for one in document["services"]] == [("JSON", True, "")]
+    assert [(one["name"], one["accepted"], one["problem"]) for one in document["services"]] == [("JSON", True, "")]
     assert (document["source"], document["command"]) == ("RELAY_NOTIFY", None)
     assert SECRET not in told.stdout
 

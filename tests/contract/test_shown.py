@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.base.terminal import CONTROLS, Outward, encodable, escape_controls
+from orchestrator.base.terminal import CONTROLS, EscapingStream, encodable, escape_controls
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import LogLine
 from orchestrator.views.daemon_log import DaemonLog
@@ -151,7 +151,7 @@ def test_a_table_keeps_its_columns_though_a_cell_is_odd() -> None:
 def test_any_text_can_be_printed(text: str, encoding: str) -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding, newline="")
-    Outward(stream).write(text)
+    EscapingStream(stream).write(text)
     stream.flush()
     told = raw.getvalue().decode(encoding)
     assert not CONTROLS.search(told)

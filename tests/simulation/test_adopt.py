@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import BadInput
-from orchestrator.core.plan import key_in, run_in, slug_of
+from orchestrator.core.plan import parse_key, parse_run, slug_of
 from orchestrator.engine.adopt.command import Adoption
 from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.model import Pipeline
@@ -77,7 +77,7 @@ def assert_undisturbed(chain: Chain, state: RunState, where: str) -> None:
 
 def stopped(chain: Chain, until: Callable[[RunState], bool]) -> None:
     """Turns until something holds; then the laptop is gone."""
-    for _ in chain.turns():
+    for _ in chain.ticks():
         if until(chain.state):
             return
     raise AssertionError("it never came to that")
@@ -331,9 +331,9 @@ def test_every_adopted_session_says_that_it_was_found() -> None:
 @pytest.mark.parametrize(("number", "attempt"), [(1, 1), (7, 2), (12345, 26), (3, 27)])
 def test_a_kernels_name_says_which_session_it_is(number: int, attempt: int) -> None:
     slug = slug_of(RUN, number, attempt)
-    assert key_in(RUN, "s", slug) == (number, attempt)
-    assert run_in(slug) == RUN
-    assert key_in("sim", "s", slug) is None
+    assert parse_key(RUN, "s", slug) == (number, attempt)
+    assert parse_run(slug) == RUN
+    assert parse_key("sim", "s", slug) is None
 
 
 def test_a_version_that_never_ran_hides_no_session() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.core import decide_start
 from orchestrator.core.plan import Limits
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.kaggle.gateway import Quota
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
@@ -46,10 +46,10 @@ def ended_ahead(folder: Path, ahead: timedelta) -> tuple[Chain, OwnClock]:
     """A chain whose first session ended while the clock was ahead, and whose clock was put right by the next daemon."""
     chain = Chain(SimulatedKaggle(pipeline()), folder)
     chain.clock = clock = OwnClock(chain.kaggle.clock)
-    for turn in chain.turns():
-        if any(fact.name == "seen_running" for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == "seen_running" for fact in tick.facts):
             clock.off = ahead
-        if any(fact.name == "seen_ended" for fact in turn.facts):
+        if any(fact.name == "seen_ended" for fact in tick.facts):
             break
     clock.off = timedelta(0)
     return chain, clock
@@ -62,17 +62,17 @@ def test_a_session_that_ended_in_the_future_holds_up_nothing_and_the_hours_are_n
     chain, _ = ended_ahead(folder, ahead)
     chain.gateway = gateway = Asked(chain.kaggle.world)
     begun_at = chain.kaggle.clock.now()
-    for count, turn in enumerate(chain.turns()):
-        assert count < 300, turn
+    for count, tick in enumerate(chain.ticks()):
+        assert count < 300, tick
     assert final_digest(chain.state) == expected_digest(chain.kaggle.pipeline)
     assert chain.kaggle.clock.now() - begun_at < timedelta(hours=3)
     assert gateway.times < 12
 
 
 @pytest.mark.parametrize("by", STEPS)
-@pytest.mark.parametrize("turn", [6, 24])
-def test_wherever_the_clock_is_set_no_fact_of_a_run_lies_after_the_newest_one(by: timedelta, turn: int) -> None:
-    plan = replace(plans.plan_without_faults(5), settings=(ClockStep(turn, by, between=False, noticed=False),))
+@pytest.mark.parametrize("tick", [6, 24])
+def test_wherever_the_clock_is_set_no_fact_of_a_run_lies_after_the_newest_one(by: timedelta, tick: int) -> None:
+    plan = replace(plans.plan_without_faults(5), settings=(ClockStep(tick, by, between=False, noticed=False),))
     with fast_folder() as folder:
         simulation = Simulation(plan, folder)
         simulation.run()
@@ -117,10 +117,10 @@ def test_a_session_that_kaggle_calls_queued_for_ever_is_collected_once_its_files
     assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
 
 
-def turns_until(chain: Chain, name: str) -> Turn:
-    for turn in chain.turns():
-        if any(fact.name == name for fact in turn.facts):
-            return turn
+def turns_until(chain: Chain, name: str) -> TickResult:
+    for tick in chain.ticks():
+        if any(fact.name == name for fact in tick.facts):
+            return tick
     raise AssertionError(f"{name} never happened")
 
 
@@ -154,7 +154,7 @@ def test_a_person_is_told_of_a_slot_that_never_frees_and_the_run_goes_on_by_itse
     turns_until(chain, "run_parked")
     run = chain.state.run
     assert timedelta(hours=13) <= kaggle.clock.now() - run.created_at < timedelta(hours=14)
-    assert "session 1 has waited 13 h 0 min for a slot" in run.reason
+    assert "session 1 has waited 13 h for a slot" in run.reason
     kaggle.world.delete_kernel("me", "by-hand")
     assert final_digest(chain.drive()) == expected_digest(kaggle.pipeline)
 
@@ -237,7 +237,7 @@ def test_every_kind_of_setting_and_of_stuck_answer_is_drawn() -> None:
 
 
 def test_a_reading_that_is_judged_by_the_clock_is_caught_by_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decide_start, "fresh", by_the_clock)
+    monkeypatch.setattr(decide_start, "is_quota_fresh", by_the_clock)
     monkeypatch.setattr(machine, "put_right", as_it_was)
     broken = {chain.broken.split(":")[0] for chain in simulate((5, 21, 27)).failed}
     assert broken == {"no command is repeated without a rest"}

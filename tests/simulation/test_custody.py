@@ -135,8 +135,8 @@ def test_a_dataset_that_went_bad_with_no_whole_copy_left_is_given_up_and_an_olde
     chain = Chain(Verifying(pipeline(session="session: {limit_s: 500, margin_s: 50, save_interval_s: 200}")), folder)
     drive_until(chain, "checkpoint_published")
     older, bad = chain.state.checkpoints[0].name, ""
-    for turn in chain.turns():
-        if any(fact.name == "checkpoint_published" for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == "checkpoint_published" for fact in tick.facts):
             bad = chain.state.checkpoints[1].name
             break
     spoil_dataset(chain, bad)
@@ -357,7 +357,7 @@ def test_curves_whose_names_are_each_others_folders_hold_nothing_up(folder: Path
 def test_a_full_disk_is_waited_for_and_named_with_how_much_is_missing(folder: Path) -> None:
     chain = Chain(Verifying(pipeline()), folder)
     chain.home = replace(chain.home, free_bytes=lambda _: 10)
-    for _ in itertools.islice(chain.turns(), 400):
+    for _ in itertools.islice(chain.ticks(), 400):
         pass
     assert chain.state.run.status is RunStatus.ACTIVE, "however long it takes"
     failure = chain.store.snapshot(chain.run).watch.failure

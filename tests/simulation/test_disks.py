@@ -1,4 +1,4 @@
-"""Simulated chains whose disk refuses writes, does not give back what it holds, and turns bits over: they end as the uncut run does, or stop with a sentence."""
+"""Simulated chains whose disk refuses writes, does not give back what it holds, and ticks bits over: they end as the uncut run does, or stop with a sentence."""
 
 from dataclasses import replace
 

@@ -36,12 +36,12 @@ def folder() -> Iterator[Path]:
 def copied_before_a_push(folder: Path) -> tuple[Chain, SecondHome]:
     """A run, and a copy of its home folder as of before its first session was pushed."""
     first = Chain(SimulatedKaggle(pipeline()), folder / "home")
-    next(iter(first.turns()))
-    return first, SecondHome(first, folder / "copy", HomeCopy(after_turns=0, identity=CopyIdentity.OTHER_ID))
+    next(iter(first.ticks()))
+    return first, SecondHome(first, folder / "copy", HomeCopy(after_ticks=0, identity=CopyIdentity.OTHER_ID))
 
 
 def looked(chain: Chain) -> list[Finding]:
-    return list(homes.of_run(chain.state, chain.identity, chain.kaggle.gateway(), chain.kaggle.clock.now()))
+    return list(homes.foreign_work_on(chain.state, chain.identity, chain.kaggle.gateway(), chain.kaggle.clock.now()))
 
 
 def test_the_home_folder_whose_mark_is_on_the_newest_kernel_is_named_with_the_choice(folder: Path) -> None:
@@ -59,7 +59,7 @@ def test_the_home_folder_whose_mark_is_on_the_newest_dataset_is_named_too(folder
     """It has published the checkpoint of a session that this one pushed, and has pushed nothing itself yet."""
     first = Chain(SimulatedKaggle(pipeline()), folder / "home")
     turn_until(first, "seen_ended")
-    second = SecondHome(first, folder / "copy", HomeCopy(after_turns=0, identity=CopyIdentity.OTHER_ID))
+    second = SecondHome(first, folder / "copy", HomeCopy(after_ticks=0, identity=CopyIdentity.OTHER_ID))
     assert looked(first) == []
     turn_until(second.chain, "checkpoint_published")
     (found,) = looked(first)
@@ -70,8 +70,8 @@ def test_the_home_folder_whose_mark_is_on_the_newest_dataset_is_named_too(folder
 
 
 def turn_until(chain: Chain, name: str) -> None:
-    for turn in chain.turns():
-        if any(fact.name == name for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == name for fact in tick.facts):
             return
     raise AssertionError(f"{name} never happened")
 
@@ -94,10 +94,10 @@ def test_a_copy_is_told_whose_its_runs_are_without_kaggle_and_gets_no_id_by_look
     two_runs(home)
     owner = identity_of(home)
     Store.at(home).append("r-0001", [RunTakenOver(home=owner, generation=1)], AT)
-    assert list(homes.copied(DoctorSubject(HomeLayout(home), tmp_path, {}, AT))) == []
+    assert list(homes.copied_home(DoctorSubject(HomeLayout(home), tmp_path, {}, AT))) == []
     shutil.copytree(home, tmp_path / "copy")
     before = (tmp_path / "copy" / "home.json").read_bytes()
-    (found,) = homes.copied(DoctorSubject(HomeLayout(tmp_path / "copy"), tmp_path, {}, AT))
+    (found,) = homes.copied_home(DoctorSubject(HomeLayout(tmp_path / "copy"), tmp_path, {}, AT))
     assert f"the home folder {owner} works on r-0001" in found.sentence
     assert "relay resume r-0001 --take-over" in found.remedy
     assert (known_identity(home), known_identity(tmp_path / "copy")) == (owner, "")

@@ -176,7 +176,7 @@ def test_two_sessions_without_a_step_ask_a_person(folder: Path) -> None:
 def test_a_run_waits_for_quota_and_goes_on_by_itself(folder: Path) -> None:
     rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind(1500.0, 0.0, 0.0))
     chain = Chain(SimulatedKaggle(pipeline(), rules=rules), folder)
-    waited = [turn for turn in chain.turns() if any(f.name == "run_waiting" for f in turn.facts)]
+    waited = [tick for tick in chain.ticks() if any(f.name == "run_waiting" for f in tick.facts)]
     assert len(waited) == 1
     state = chain.state
     assert_whole(chain, state)
@@ -195,7 +195,7 @@ def test_a_push_declined_for_want_of_a_slot_is_not_mistaken_for_a_session(folder
 
 
 def _take_the_slot(chain: Chain) -> None:
-    for _ in chain.turns():
+    for _ in chain.ticks():
         if chain.state.last and chain.state.last.phase == "pushed":
             return
 
@@ -239,8 +239,8 @@ def test_old_checkpoints_are_removed_and_never_the_last_two(folder: Path) -> Non
 def test_paused_means_the_session_ends_and_no_other_begins(folder: Path) -> None:
     kaggle = SimulatedKaggle(pipeline())
     chain = Chain(kaggle, folder)
-    for turn in chain.turns():
-        if any(fact.name == "seen_running" for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == "seen_running" for fact in tick.facts):
             chain.store.request(chain.run, "pause", {}, kaggle.clock.now())
             break
     state = chain.drive()
@@ -267,10 +267,10 @@ def test_what_needs_a_person_while_a_run_is_paused_is_remembered_and_parks_it_no
     chain = Chain(kaggle, folder)
     gateway = Broken(kaggle.world)
     chain.gateway = gateway
-    for turn in chain.turns():
-        if any(fact.name == "seen_running" for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == "seen_running" for fact in tick.facts):
             chain.store.request(chain.run, "pause", {}, kaggle.clock.now())
-        if turn.failure:
+        if tick.failure:
             break
     assert chain.state.run.reason == "paused by you"
     assert chain.store.snapshot(chain.run).watch.failure == "somebody has to mend this first"

@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 
 from orchestrator.base.errors import BadInput, Transient
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.kaggle.gateway import LogLine
 from orchestrator.rehearsal.simulation.chain import RUN, Chain, SimulatedKaggle, fast_folder
-from orchestrator.views.logs import Begins, Following, Notice, Piece, ShownLine, heading
+from orchestrator.views.logs import LogFollower, Notice, Piece, SessionHeading, ShownLine, heading_text
 from state.store import Store
 from tests.simulation.pipelines import pipeline
 
 
 class Daemon:
-    """A clock on which the daemon has a turn whenever somebody sleeps; `alive` False: it was never started."""
+    """A clock on which the daemon has a tick whenever somebody sleeps; `alive` False: it was never started."""
 
     def __init__(self, chain: Chain, *, alive: bool = True, sleeps_most: int = 500) -> None:
         self._chain = chain
-        self._turns: Iterator[Turn] = chain.turns() if alive else iter(())
+        self._ticks: Iterator[TickResult] = chain.ticks() if alive else iter(())
         self.slept, self._sleeps_most = 0, sleeps_most
 
     def now(self) -> datetime:
@@ -30,7 +30,7 @@ class Daemon:
         self.slept += 1
         assert self.slept < self._sleeps_most, "it waits for ever"
         self._chain.kaggle.clock.sleep(seconds)
-        next(self._turns, None)
+        next(self._ticks, None)
 
 
 class Unsteady:
@@ -53,9 +53,9 @@ def chain() -> Iterator[Chain]:
         yield Chain(SimulatedKaggle(pipeline()), folder, store=Store.at(folder))
 
 
-def following(chain: Chain, gateway: Any = None, *, clock: Daemon | None = None) -> Following:
+def following(chain: Chain, gateway: Any = None, *, clock: Daemon | None = None) -> LogFollower:
     assert isinstance(chain.store, Store)
-    return Following(chain.store, gateway or chain.kaggle.gateway, chain.home, clock or Daemon(chain))
+    return LogFollower(chain.store, gateway or chain.kaggle.gateway, chain.home, clock or Daemon(chain))
 
 
 def numbers(pieces: list[Piece]) -> dict[int, list[int]]:
@@ -70,9 +70,9 @@ def numbers(pieces: list[Piece]) -> dict[int, list[int]]:
 def test_it_goes_on_with_the_next_session_until_the_run_is_over_and_says_where_one_begins(chain: Chain) -> None:
     pieces = list(following(chain).run(RUN, (0, 0)))
     assert chain.state.run.status == "finished"
-    begun = [piece.session for piece in pieces if isinstance(piece, Begins)]
+    begun = [piece.session for piece in pieces if isinstance(piece, SessionHeading)]
     assert [session.number for session in begun] == [1, 2, 3]
-    assert heading(begun[1]).startswith(f"--- session 2 ({RUN}-s0002), from ")
+    assert heading_text(begun[1]).startswith(f"--- session 2 ({RUN}-s0002), from ")
     for found in numbers(pieces).values():
         assert found == list(range(len(found)))
         assert len(found) > 10

@@ -91,9 +91,9 @@ def test_a_look_at_a_dataset_forgets_nothing_of_the_session_that_runs_meanwhile(
     faults = FaultPlan(datasets=(DatasetFault(version=1, action=DatasetAction.SLOW, seconds=1500.0),))
     chain = Chain(SimulatedKaggle(pipeline(handoff="handoff: kernel-output"), faults=faults), folder)
     seen = 0
-    for turn in chain.turns():
+    for tick in chain.ticks():
         last, watch = chain.state.last, chain.store.watch(chain.run)
-        if isinstance(turn.command, Publish) and last is not None and last.phase is Phase.RUNNING:
-            assert (watch.log_lines, watch.done_at) == (turn.before.log_lines, turn.before.done_at)
-            seen += turn.before.log_lines > 0
+        if isinstance(tick.command, Publish) and last is not None and last.phase is Phase.RUNNING:
+            assert (watch.log_lines, watch.done_at) == (tick.before.log_lines, tick.before.done_at)
+            seen += tick.before.log_lines > 0
     assert seen > 2

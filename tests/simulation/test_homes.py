@@ -19,7 +19,7 @@ from orchestrator.rehearsal.simulation.invariants import InvariantBroken, Watche
 from orchestrator.rehearsal.simulation.plans import ChainPlan, random_plan
 from orchestrator.rehearsal.simulation.runner import Simulation, one
 from orchestrator.rehearsal.simulation.second_home import CopyIdentity, HomeCopy, SecondHome
-from orchestrator.views.fact_text import describe
+from orchestrator.views.fact_text import describe_fact
 from state.facts.run import RunParked
 from state.facts.session import SessionLost
 from state.model.statuses import CheckpointStatus, RunStatus
@@ -38,15 +38,15 @@ def folder() -> Iterator[Path]:
 def copied_after(folder: Path, name: str, identity: CopyIdentity = CopyIdentity.OTHER_ID) -> tuple[Chain, SecondHome]:
     """A run, and a copy of its home folder made right after a fact of that name."""
     first = Chain(SimulatedKaggle(pipeline()), folder / "home", owned=identity is CopyIdentity.KNOWN)
-    for turn in first.turns():
-        if any(fact.name == name for fact in turn.facts):
+    for tick in first.ticks():
+        if any(fact.name == name for fact in tick.facts):
             break
-    return first, SecondHome(first, folder / "copy", HomeCopy(after_turns=0, identity=identity))
+    return first, SecondHome(first, folder / "copy", HomeCopy(after_ticks=0, identity=identity))
 
 
 def drive_both(first: Chain, second: SecondHome) -> None:
-    for _ in first.turns():
-        second.go_on(lambda turn: None)
+    for _ in first.ticks():
+        second.go_on(lambda tick: None)
 
 
 @pytest.mark.parametrize("identity", CopyIdentity)
@@ -66,7 +66,7 @@ def test_no_session_runs_twice_and_one_of_the_two_says_who_works_on_the_run(
     assert set(first.kaggle.started.values()) == {1}, first.kaggle.started
     (going,) = {first, second.chain} - set(stopped)
     while going.state.run.status is not RunStatus.FINISHED:
-        second.go_on(lambda turn: None)
+        second.go_on(lambda tick: None)
         first.kaggle.clock.sleep(60)
     assert final_digest(going.state) == expected_digest(pipeline())
 
@@ -75,7 +75,7 @@ def test_a_copy_that_knows_the_original_touches_nothing_on_kaggle(folder: Path) 
     """Its database names the home folder that the run belongs to."""
     first, second = copied_after(folder, "output_collected", CopyIdentity.KNOWN)
     calls = first.kaggle.world.fault_injector.calls_made
-    second.go_on(lambda turn: None)
+    second.go_on(lambda tick: None)
     assert first.kaggle.world.fault_injector.calls_made == calls
     assert second.chain.state.run.status is RunStatus.PARKED
     assert f"belongs to the home folder {first.identity}" in second.chain.state.run.reason
@@ -86,8 +86,8 @@ def test_a_person_moves_a_run_to_another_home_folder_and_the_first_one_stops(fol
     first, second = copied_after(folder, "checkpoint_published")
     there = second.chain
     there.store.request(there.run, "resume", {"take_over": there.identity}, there.clock.now())
-    for turn in there.turns():
-        if any(fact.name == "push_confirmed" for fact in turn.facts):
+    for tick in there.ticks():
+        if any(fact.name == "push_confirmed" for fact in tick.facts):
             break
     assert first.drive().run.status is RunStatus.PARKED
     assert f"made by the home folder {there.identity}" in first.state.run.reason
@@ -100,8 +100,8 @@ def test_it_can_be_taken_back_also_from_a_machine_whose_clock_was_ahead(folder: 
     first, second = copied_after(folder, "checkpoint_published")
     there = second.chain
     there.store.request(there.run, "resume", {"take_over": there.identity}, there.clock.now() + ahead)
-    for turn in there.turns():
-        if any(fact.name == "seen_ended" for fact in turn.facts):
+    for tick in there.ticks():
+        if any(fact.name == "seen_ended" for fact in tick.facts):
             break
     first.drive()
     first.kaggle.clock.sleep(60)
@@ -140,15 +140,15 @@ def test_a_sound_checkpoint_of_other_bytes_is_never_deleted(folder: Path) -> Non
 def with_another_checkpoint(folder: Path) -> Chain:
     """Another home folder, of a relay that left no marks, has published another checkpoint under the name of this one's."""
     chain = Chain(SimulatedKaggle(pipeline()), folder / "home")
-    for turn in chain.turns():
-        if any(fact.name == "output_collected" for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == "output_collected" for fact in tick.facts):
             break
     (checkpoint,) = chain.state.checkpoints
     other = Chain(
         SimulatedKaggle(pipeline(session="session: {limit_s: 1000, margin_s: 300, save_interval_s: 200}")), folder / "o"
     )
-    for turn in other.turns():
-        if any(fact.name == "output_collected" for fact in turn.facts):
+    for tick in other.ticks():
+        if any(fact.name == "output_collected" for fact in tick.facts):
             break
     (theirs,) = other.state.checkpoints
     assert theirs.digest != checkpoint.digest
@@ -175,7 +175,7 @@ def apart(folder: Path) -> tuple[Chain, Chain]:
     """Two daemons of one id: the original has begun session 2, and the copy, which found no checkpoint, wants attempt 2 of 1."""
     first = Chain(SimulatedKaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4")), folder / "home")
     until(first, "seen_ended")
-    copy = SecondHome(first, folder / "copy", HomeCopy(after_turns=0, identity=CopyIdentity.SAME_ID)).chain
+    copy = SecondHome(first, folder / "copy", HomeCopy(after_ticks=0, identity=CopyIdentity.SAME_ID)).chain
     lost = SessionLost(number=1, attempt=1, reason="nothing came of it")
     copy.store.append(copy.run, [lost], copy.clock.now())
     until(first, "push_confirmed")
@@ -183,8 +183,8 @@ def apart(folder: Path) -> tuple[Chain, Chain]:
 
 
 def until(chain: Chain, name: str) -> None:
-    for turn in chain.turns():
-        if any(fact.name == name for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == name for fact in tick.facts):
             return
     raise AssertionError(f"{name} never happened")
 
@@ -207,7 +207,7 @@ def test_whoever_takes_a_run_over_waits_for_what_the_other_one_started(folder: P
         "session 1 attempt 2 waits for session 2, which was pushed before the run was taken over: its kernel sim-0001-s0002 is "
         "running still"
     )
-    assert [describe(fact) for _, fact in copy.store.facts(copy.run) if fact.name == "push_held"] == [waits]
+    assert [describe_fact(fact) for _, fact in copy.store.facts(copy.run) if fact.name == "push_held"] == [waits]
     assert copy.store.watch(copy.run).failure == waits
     assert "push_refused" not in {fact.name for _, fact in copy.store.facts(copy.run)}, "Kaggle declined nothing"
     until(copy, "push_confirmed")
@@ -247,7 +247,7 @@ def test_a_kernel_of_another_run_of_the_same_name_holds_nothing_up(folder: Path)
 def test_copies_of_both_kinds_are_drawn_at_many_points() -> None:
     copies = [plan.copied for plan in map(random_plan, range(1, 400)) if plan.copied]
     assert {copied.identity for copied in copies} == set(CopyIdentity)
-    assert len({copied.after_turns for copied in copies}) > 30
+    assert len({copied.after_ticks for copied in copies}) > 30
 
 
 def test_chains_with_a_copy_beside_them_keep_every_promise() -> None:
@@ -289,5 +289,5 @@ def test_a_home_that_deleted_what_differs_from_its_own_is_caught_by_the_simulato
     chain = with_another_checkpoint(folder)
     watched = Watched(chain, sessions=len(chain.state.sessions))
     with pytest.raises(InvariantBroken, match=r"no sound checkpoint is deleted but by retention: me/sim-0001-c0001"):
-        for turn in chain.turns():
-            watched.after(turn)
+        for tick in chain.ticks():
+            watched.after(tick)

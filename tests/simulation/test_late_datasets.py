@@ -108,8 +108,8 @@ def test_one_whose_files_are_never_listed_is_made_again(folder: Path) -> None:
 
 def test_a_refusal_for_want_of_room_asks_a_person_at_once(folder: Path) -> None:
     chain = befallen(folder, fault(1, DatasetAction.NO_ROOM))
-    for turn in chain.turns():
-        if any(fact.name == "run_parked" for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == "run_parked" for fact in tick.facts):
             break
     assert "delete datasets that you no longer need on Kaggle" in chain.state.run.reason
     assert sent(chain) == {FIRST: 1}
@@ -177,5 +177,5 @@ def test_a_daemon_that_sent_what_is_not_shown_again_at_every_poll_is_caught_by_t
     with pytest.raises(
         InvariantBroken, match=r"nothing is sent again and again: the files of sim-0001-c0001 were sent 26 times"
     ):
-        for turn in chain.turns():
-            watched.after(turn)
+        for tick in chain.ticks():
+            watched.after(tick)

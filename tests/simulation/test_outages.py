@@ -33,8 +33,8 @@ def chain_with(folder: Path, *faults: CallFault) -> Chain:
 
 def until(chain: Chain, name: str) -> Any:
     """Tick until a fact of this name is recorded."""
-    for turn in chain.turns():
-        for fact in turn.facts:
+    for tick in chain.ticks():
+        for fact in tick.facts:
             if fact.name == name:
                 return fact
     raise AssertionError(f"{name} never happened")
@@ -72,7 +72,7 @@ def test_a_session_that_succeeded_during_an_outage_is_collected_and_not_started_
     until(chain, "seen_running")
     gateway.down = True
     ends_at = chain.kaggle.clock.now() + timedelta(hours=3)
-    for _ in chain.turns():
+    for _ in chain.ticks():
         if chain.kaggle.clock.now() > ends_at:
             break
     assert chain.state.sessions[0].phase is Phase.RUNNING
@@ -90,8 +90,8 @@ def test_a_declined_push_that_saved_its_source_is_not_mistaken_for_the_live_sess
         by_hand = chain.kaggle.world.kernels.session("me", "by-hand")
     assert by_hand is not None
     by_hand.starts_at += timedelta(days=1)
-    for turn in chain.turns():
-        assert not any(fact.name == "push_confirmed" for fact in turn.facts), "nothing of ours runs"
+    for tick in chain.ticks():
+        assert not any(fact.name == "push_confirmed" for fact in tick.facts), "nothing of ours runs"
         if chain.kaggle.clock.now() > by_hand.starts_at - timedelta(hours=22):
             break
     assert chain.kaggle.world.kernels.exists("me", f"{chain.run}-s0001"), "the source is there"
@@ -124,11 +124,11 @@ def test_a_weekend_asleep_in_the_middle_of_an_outage_is_no_reason_to_give_up(fol
     chain.gateway = gateway
     until(chain, "seen_running")
     gateway.down = True
-    for _ in chain.turns():
+    for _ in chain.ticks():
         if chain.store.snapshot(chain.run).watch.failures >= 8:
             break
     chain.kaggle.clock.sleep(60 * 3600)
-    for _ in chain.turns():
+    for _ in chain.ticks():
         if chain.store.snapshot(chain.run).watch.failures >= 10:
             break
     assert chain.state.run.status is RunStatus.ACTIVE
@@ -174,7 +174,7 @@ def test_a_kernel_that_kaggle_denies_for_an_hour_is_still_ours(folder: Path) -> 
     until(chain, "seen_running")
     gateway.denies = True
     ends_at = chain.kaggle.clock.now() + timedelta(hours=1)
-    for _ in chain.turns():
+    for _ in chain.ticks():
         if chain.kaggle.clock.now() > ends_at:
             break
     gateway.denies = False
@@ -233,8 +233,8 @@ def test_a_clock_that_was_wrong_and_is_set_back_holds_nothing_up(folder: Path, b
     """Times of the future, which such a clock has left behind, are not waited for."""
     chain = chain_with(folder, CallFault(call=STATUS, action=CallAction.STATUS, status=503, nth=6, times=3))
     until(chain, "seen_running")
-    for turn in chain.turns():
-        if turn.failure:
+    for tick in chain.ticks():
+        if tick.failure:
             break
     real = chain.kaggle.clock
     begun_at = real.now()

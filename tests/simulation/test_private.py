@@ -38,7 +38,7 @@ def test_a_dataset_found_public_asks_a_person_and_the_daemon_goes_on_living(fold
     with world.at_now():
         dataset = world.datasets.find("me", name)
         world.datasets.describe(dataset, Describe(title=name, is_private=False))
-    for _ in islice(chain.turns(), 60):  # what is under way is tried again and again while the run is parked
+    for _ in islice(chain.ticks(), 60):  # what is under way is tried again and again while the run is parked
         pass
     assert chain.state.run.status is RunStatus.PARKED
     assert f"the dataset me/{name} is public: make it private on Kaggle" in chain.state.run.reason
@@ -65,6 +65,6 @@ def test_a_kernel_found_public_is_not_adopted(folder: Path) -> None:
     with chain.kaggle.world.at_now():
         (kernel,) = chain.kaggle.world.kernels.all()
         kernel.newest.save = replace(kernel.newest.save, is_private=False)
-    turn = next(turn for turn in chain.turns() if isinstance(turn.command, FindPush))
-    assert "is public: make it private on Kaggle" in turn.failure
+    tick = next(tick for tick in chain.ticks() if isinstance(tick.command, FindPush))
+    assert "is public: make it private on Kaggle" in tick.failure
     assert chain.state.run.status is RunStatus.PARKED

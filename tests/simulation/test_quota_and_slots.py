@@ -40,17 +40,17 @@ class Silent(DirectGateway):
         return None
 
 
-def drive_together(*runs: Chain, turns_max: int = 4000) -> list[str]:
+def drive_together(*runs: Chain, ticks_max: int = 4000) -> list[str]:
     """Tick several runs of one database in turn, as the daemon does, until all rest for good; the kernels in order of their pushes."""
     kaggle = runs[0].kaggle
-    for _ in range(turns_max):
+    for _ in range(ticks_max):
         wake = []
         for chain in runs:
             while not isinstance(
-                (turn := tick(chain.store, chain.run, chain.shell(DirectGateway(kaggle.world)))).command, Wait
+                (result := tick(chain.store, chain.run, chain.shell(DirectGateway(kaggle.world)))).command, Wait
             ):
                 pass
-            wake.append(turn.command.until)
+            wake.append(result.command.until)
         if not any(wake):
             return list(kaggle.started)
         kaggle.clock.sleep((min(until for until in wake if until) - kaggle.clock.now()).total_seconds())
@@ -87,9 +87,9 @@ def test_a_gpu_account_has_two_slots_unless_the_pipeline_says_one(folder: Path) 
             return sum(1 for run in runs if (last := run.state.last) is not None and last.phase.on_kaggle)
 
         for run in runs:
-            turn = tick(run.store, run.run, run.shell(DirectGateway(kaggle.world)))
-            while not isinstance(turn.command, Wait):
-                turn = tick(run.store, run.run, run.shell(DirectGateway(kaggle.world)))
+            result = tick(run.store, run.run, run.shell(DirectGateway(kaggle.world)))
+            while not isinstance(result.command, Wait):
+                result = tick(run.store, run.run, run.shell(DirectGateway(kaggle.world)))
                 most = max(most, count())
         return most
 
@@ -111,7 +111,7 @@ def test_a_run_that_nobody_carries_on_does_not_hold_up_the_line(folder: Path) ->
 def test_a_cancelled_run_gives_its_slot_back_when_its_session_ends(folder: Path) -> None:
     kaggle = SimulatedKaggle(pipeline())
     first, second, _ = chains(kaggle, folder)
-    for _ in first.turns():
+    for _ in first.ticks():
         if first.state.last and first.state.last.phase == "running":
             break
     first.store.request(first.run, "cancel", {}, kaggle.clock.now())
@@ -129,8 +129,8 @@ def test_a_session_started_by_hand_is_waited_for_and_not_pushed_against_all_the_
     take_by_hand(kaggle)
     chain = Chain(kaggle, folder)
     refusals = 0
-    for turn in chain.turns():
-        refusals += sum(fact.name == "push_refused" for fact in turn.facts)
+    for result in chain.ticks():
+        refusals += sum(fact.name == "push_refused" for fact in result.facts)
         if kaggle.clock.now() > taken_at + timedelta(hours=2):
             break
     kaggle.world.delete_kernel("me", "by-hand")
@@ -166,13 +166,13 @@ def test_a_session_that_had_to_wait_for_hours_gets_those_that_there_are_then(fol
     rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind(1500.0, 0.0, 0.0))
     kaggle = SimulatedKaggle(pipeline(session=HOURLY), rules=rules)
     chain = Chain(kaggle, folder)
-    for turn in chain.turns():
-        if any(fact.name == "session_planned" and fact.number == 2 for fact in turn.facts):
+    for result in chain.ticks():
+        if any(fact.name == "session_planned" and fact.number == 2 for fact in result.facts):
             break
     assert chain.state.sessions[1].limit_s < 700
     take_by_hand(kaggle, timeout_s=600)
-    for turn in chain.turns():
-        if any(fact.name == "run_waiting" for fact in turn.facts):
+    for result in chain.ticks():
+        if any(fact.name == "run_waiting" for fact in result.facts):
             break
     kaggle.world.delete_kernel("me", "by-hand")
     state = chain.drive()

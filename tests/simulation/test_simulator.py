@@ -113,8 +113,8 @@ class Chained:
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
         self.watched = Watched(chain, chain.kaggle.secret)
-        for turn in chain.turns():
-            self.watched.after(turn)
+        for tick in chain.ticks():
+            self.watched.after(tick)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engine.effects.context import EffectContext
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.pipeline.loader import parse
 from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultPlan, PushAction, PushFault
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
@@ -73,15 +73,15 @@ def chain_of(folder: Path, faults: FaultPlan, *, own_files: bool = False) -> tup
     return chain, clock
 
 
-def turn_until(chain: Chain, holds: Callable[[Turn], bool]) -> None:
-    for turn in chain.turns():
-        if holds(turn):
+def turn_until(chain: Chain, holds: Callable[[TickResult], bool]) -> None:
+    for tick in chain.ticks():
+        if holds(tick):
             return
     raise AssertionError(f"it never came: {chain.state.run.status} {chain.state.run.reason}")
 
 
-def happened(name: str) -> Callable[[Turn], bool]:
-    return lambda turn: any(fact.name == name for fact in turn.facts)
+def happened(name: str) -> Callable[[TickResult], bool]:
+    return lambda tick: any(fact.name == name for fact in tick.facts)
 
 
 def sought_for(
@@ -195,12 +195,12 @@ def test_a_wait_that_goes_by_the_clock_is_caught_by_the_simulator(
     if not counts:
         monkeypatch.setattr(import_module("orchestrator.engine.effects.publish"), "search_s", by_the_clock)
     chain, clock = chain_of(folder, datasets(DatasetAction.LAG, 1700.0))
-    chain.settings = ClockSteps(clock, (ClockStep(turn=100, by=YEAR, between=False, noticed=False),))
+    chain.settings = ClockSteps(clock, (ClockStep(tick=100, by=YEAR, between=False, noticed=False),))
     watched = Watched(chain)
     with (
         nullcontext()
         if counts
         else pytest.raises(InvariantBroken, match="nothing is given up before it was looked for: sim-")
     ):
-        for turn in chain.turns():
-            watched.after(turn)
+        for tick in chain.ticks():
+            watched.after(tick)

@@ -21,7 +21,7 @@ from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from orchestrator.rehearsal.simulation.plans import random_plan
 from orchestrator.rehearsal.simulation.runner import Simulation
-from orchestrator.views.fact_text import describe
+from orchestrator.views.fact_text import describe_fact
 from state.facts.session import TwinSeen
 from state.memory_store import MemoryStore
 from state.model.statuses import RunStatus
@@ -94,11 +94,11 @@ def test_daemons_that_die_while_it_is_looked_for_do_not_make_the_time_shorter_or
     chain = befallen(folder, late(3600.0))
     unclear_at = None
     for _ in range(50):
-        for turn in chain.turns():
-            found = [fact.name for fact in turn.facts]
+        for tick in chain.ticks():
+            found = [fact.name for fact in tick.facts]
             if "push_unclear" in found:
                 unclear_at = chain.kaggle.clock.now()
-            if "push_unfound" in found or (unclear_at and isinstance(turn.command, Wait)):
+            if "push_unfound" in found or (unclear_at and isinstance(tick.command, Wait)):
                 break
         if "push_unfound" in names(chain):
             break
@@ -110,13 +110,13 @@ def test_daemons_that_die_while_it_is_looked_for_do_not_make_the_time_shorter_or
 
 def test_a_machine_that_slept_through_the_time_looks_several_times_before_it_pushes_again(folder: Path) -> None:
     chain = befallen(folder, late(9 * 3600.0))
-    for turn in chain.turns():
-        if any(fact.name == "push_unclear" for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == "push_unclear" for fact in tick.facts):
             break
     chain.kaggle.clock.sleep(8 * 3600.0)
     woke_at, before = chain.kaggle.clock.now(), chain.kaggle.world.fault_injector.calls_made
-    for turn in chain.turns():
-        if any(fact.name == "push_unfound" for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == "push_unfound" for fact in tick.facts):
             break
     assert chain.kaggle.clock.now() - woke_at >= timedelta(seconds=60 * (find_push.LOOKS_MIN - 2))
     assert chain.kaggle.world.fault_injector.calls_made - before >= 2 * (find_push.LOOKS_MIN - 1)
@@ -135,7 +135,7 @@ def test_a_kernel_that_kaggle_lists_and_does_not_show_is_not_pushed_again(folder
     gateway = Hiding(chain.kaggle.world)
     chain.gateway = gateway
     begun_at = chain.kaggle.clock.now()
-    for _ in chain.turns():
+    for _ in chain.ticks():
         if chain.kaggle.clock.now() - begun_at > timedelta(hours=2):
             break
     assert "push_unfound" not in names(chain)
@@ -162,13 +162,13 @@ def test_hours_that_kaggle_reserves_for_a_session_that_it_does_not_show_hold_the
     gateway = Hiding(chain.kaggle.world)
     chain.gateway = gateway
     begun_at = chain.kaggle.clock.now()
-    for turn in chain.turns():
-        assert not any(fact.name == "push_unfound" for fact in turn.facts)
-        if "reserves" in turn.failure:
+    for tick in chain.ticks():
+        assert not any(fact.name == "push_unfound" for fact in tick.facts)
+        if "reserves" in tick.failure:
             break
         assert chain.kaggle.clock.now() - begun_at < timedelta(hours=1)
     gateway.hides = False
-    for _ in chain.turns():
+    for _ in chain.ticks():
         if "push_confirmed" in names(chain):
             break
     assert sessions_on_kaggle(chain) == 1
@@ -178,8 +178,8 @@ def test_a_push_that_never_happened_is_made_again_after_ten_minutes(folder: Path
     chain = Chain(
         SimulatedKaggle(GPU, faults=FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.CUT),))), folder
     )
-    for turn in chain.turns():
-        if any(fact.name == "push_confirmed" for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == "push_confirmed" for fact in tick.facts):
             break
     first = chain.store.facts(chain.run)
     at = {fact.name: when for when, fact in first}
@@ -205,8 +205,8 @@ def restored_after(folder: Path, *names_: str, seconds: float) -> Chain:
     chain = befallen(folder, PushFault(push=1, action=PushAction.LAG, seconds=seconds))
     assert isinstance(chain.store, MemoryStore)
     backup = chain.store.copy()
-    for turn in chain.turns():
-        if any(fact.name in names_ for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name in names_ for fact in tick.facts):
             break
     chain.store = backup
     go_on_here(cast("Store", backup), chain.identity, chain.kaggle.clock.now())
@@ -235,8 +235,8 @@ def test_whoever_takes_a_run_over_looks_for_what_was_pushed_just_before(folder: 
     assert isinstance(chain.store, MemoryStore)
     other = copy.copy(chain)
     other.store, other.identity = chain.store.copy(), "home-two@simulated"
-    for turn in chain.turns():
-        if any(fact.name == "push_confirmed" for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == "push_confirmed" for fact in tick.facts):
             break
     other.store.request(other.run, "resume", {"take_over": other.identity}, other.clock.now())
     other.drive()
@@ -253,18 +253,18 @@ def twin(folder: Path) -> Chain:
 
 def test_a_second_session_is_told_counted_and_waited_for(folder: Path) -> None:
     chain = twin(folder)
-    for turn in chain.turns():
-        if any(isinstance(fact, TwinSeen) for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(isinstance(fact, TwinSeen) for fact in tick.facts):
             break
     (session,) = chain.state.sessions
     assert (session.twin, session.twin_lives) == (2, True)
-    assert "runs twice" in describe(next(f for _, f in chain.store.facts(chain.run) if isinstance(f, TwinSeen)))
+    assert "runs twice" in describe_fact(next(f for _, f in chain.store.facts(chain.run) if isinstance(f, TwinSeen)))
     since = chain.kaggle.clock.now() - timedelta(days=1)
     assert len(chain.store.machine_times("me", "gpu", since)) == 2, "its hours count"
-    for turn in chain.turns():
+    for tick in chain.ticks():
         live = len(chain.kaggle.world.kernels.live())
         assert live <= 2, "and no third session is started beside it"
-        if any(fact.name == "session_planned" for fact in turn.facts):
+        if any(fact.name == "session_planned" for fact in tick.facts):
             break
     assert not chain.state.sessions[0].twin_lives
     chain.drive()
@@ -273,8 +273,8 @@ def test_a_second_session_is_told_counted_and_waited_for(folder: Path) -> None:
 
 def test_a_second_session_takes_a_slot_from_other_runs(folder: Path) -> None:
     chain = twin(folder)
-    for turn in chain.turns():
-        if any(isinstance(fact, TwinSeen) for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(isinstance(fact, TwinSeen) for fact in tick.facts):
             break
     other = Chain(chain.kaggle, folder / "other", run="sim-0002", store=chain.store)
     own = chain.state.sessions[0].phase.on_kaggle
@@ -321,8 +321,8 @@ def test_a_daemon_that_pushed_again_at_once_is_caught_by_the_simulator(monkeypat
 
 def test_a_cancelled_run_looks_for_its_push_before_it_lets_go(folder: Path) -> None:
     chain = befallen(folder, late(300.0))
-    for turn in chain.turns():
-        if any(fact.name == "push_unclear" for fact in turn.facts):
+    for tick in chain.ticks():
+        if any(fact.name == "push_unclear" for fact in tick.facts):
             break
     chain.store.request(chain.run, "cancel", {}, chain.kaggle.clock.now())
     state = chain.drive()

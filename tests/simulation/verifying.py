@@ -76,8 +76,8 @@ def rot(path: Path, bit: int = 0) -> None:
 
 def drive_until(chain: Chain, fact: str) -> Fact:
     """Tick until the first fact of that name; the daemon may be driven on afterwards."""
-    for turn in chain.turns():
-        for found in turn.facts:
+    for tick in chain.ticks():
+        for found in tick.facts:
             if found.name == fact:
                 return found
     raise AssertionError(f"{fact} never happened: {chain.state.run}")

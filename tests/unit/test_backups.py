@@ -13,7 +13,7 @@ import pytest
 from orchestrator.app import restore
 from orchestrator.app.app import App
 from orchestrator.app.doctor import command as doctor
-from orchestrator.app.doctor.kaggle import compared
+from orchestrator.app.doctor.kaggle import compare_clocks
 from orchestrator.app.settings import HOME_BYTES_MAX, Settings
 from orchestrator.base.clock import SystemClock
 from orchestrator.base.errors import BadInput
@@ -201,7 +201,7 @@ def test_a_daemon_does_not_begin_on_an_empty_database_beside_runs(app: App) -> N
     backup = Backups(app.home).make(AT)
     app.home.database.unlink()
     with pytest.raises(BadInput) as caught:
-        app.work_once(lambda run, turn: None)
+        app.work_once(lambda run, tick: None)
     assert str(caught.value) == lost_sentence(app.home, ["r-0001", "r-0002"], gone=True)
     assert str(backup) in str(caught.value)
     assert not app.home.database.exists()
@@ -245,7 +245,7 @@ def test_a_lost_database_a_lost_run_and_open_rights_are_problems_with_their_reme
     app.home.path.chmod(0o755)
     (app.home.path / "runs" / "s-0001").mkdir()
     found = looked(app)
-    assert found["rights"][0]["remedy"] == f"chmod go-rwx {app.home.path}"
+    assert found["permissions"][0]["remedy"] == f"chmod go-rwx {app.home.path}"
     assert "relay adopt s-0001" in found["runs"][0]["remedy"]
     Backups(app.home).make(AT)
     app.home.database.unlink()
@@ -259,14 +259,14 @@ def test_a_lost_database_a_lost_run_and_open_rights_are_problems_with_their_reme
     [
         (0.0, Severity.OK, "shows Kaggle's time"),
         (-29.0, Severity.OK, "shows Kaggle's time"),
-        (7200.0, Severity.PROBLEM, "2 h 0 min behind Kaggle's"),
-        (-86400.0, Severity.PROBLEM, "1 d 0 h ahead of Kaggle's"),
+        (7200.0, Severity.PROBLEM, "2 h behind Kaggle's"),
+        (-86400.0, Severity.PROBLEM, "1 d ahead of Kaggle's"),
         (None, Severity.NOTE, "does not say"),
     ],
 )
 def test_this_machine_s_clock_is_held_against_kaggle_s(there_s: float | None, state: Severity, says: str) -> None:
     there = None if there_s is None else AT + timedelta(seconds=there_s)
-    finding = compared(AT, there, AT)
+    finding = compare_clocks(AT, there, AT)
     assert (finding.state, says in finding.sentence) == (state, True)
 
 

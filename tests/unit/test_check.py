@@ -43,7 +43,7 @@ def found(check: Check, about: CheckSubject, state: Severity) -> list[Finding]:
             limits.session,
             {"session": "{margin_s: 20000}"},
             Severity.WARNING,
-            "session.margin_s keeps back 5 h 33 min of 9 h 0 min",
+            "session.margin_s keeps back 5 h 33 min of 9 h",
         ),
         (limits.session, {"session": "{save_interval_s: 40000}"}, Severity.WARNING, "a session saves only at its end"),
         (
@@ -56,9 +56,9 @@ def found(check: Check, about: CheckSubject, state: Severity) -> list[Finding]:
             limits.session,
             {"stage": COUNT[:-1] + ", options: {step_s: 40000}}"},
             Severity.PROBLEM,
-            "one step of one takes 40000 s",
+            "one step of one takes 11 h 6 min",
         ),
-        (limits.session, {}, Severity.OK, "a session has 8 h 59 min of 9 h 0 min to work in"),
+        (limits.session, {}, Severity.OK, "a session has 8 h 59 min of 9 h to work in"),
         (
             limits.mesh,
             {"stage": TRAIN, "model": "{mesh_fsdp: 16}"},

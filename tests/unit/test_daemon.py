@@ -11,14 +11,13 @@ import pytest
 
 from orchestrator.base.clock import Stop, SystemClock, VirtualClock
 from orchestrator.base.errors import BadInput
-from orchestrator.base.humanize import duration
 from orchestrator.base.process_id import is_alive, process_id
 from orchestrator.core.commands import Poll, Wait
 from orchestrator.core.plan import Limits
 from orchestrator.engine.daemon import Daemon, LeaseKeeper
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from state.facts.run import RunCancelled
@@ -58,7 +57,7 @@ class Desk:
         self.kaggle.world.clock = self.clock
         self.chain = Chain(self.kaggle, folder)
         self.said: list[str] = []
-        self.turns: list[Turn] = []
+        self.ticks: list[TickResult] = []
         self.stop = Stop()
 
     def shell(self, _state: RunState) -> EffectContext:
@@ -66,8 +65,8 @@ class Desk:
             DirectGateway(self.kaggle.world), HomeLayout(self.chain.home.path), self.clock, Limits(poll_s=120.0)
         )
 
-    def listen(self, _run: str, turn: Turn) -> None:
-        self.turns.append(turn)
+    def listen(self, _run: str, tick: TickResult) -> None:
+        self.ticks.append(tick)
 
     def daemon(self, keeper: LeaseKeeper) -> Daemon:
         return Daemon(
@@ -145,7 +144,7 @@ def test_after_a_jump_the_times_of_looks_are_forgotten_and_failures_are_not(desk
     found = store.watch(run)
     assert found.not_before is None or found.not_before < future
     assert found.polled_at != future
-    assert desk.turns[-1].command != Wait(future, "trying again: busy")
+    assert desk.ticks[-1].command != Wait(future, "trying again: busy")
 
 
 def test_forgetting_looks_keeps_what_was_counted(desk: Desk) -> None:
@@ -161,42 +160,42 @@ def test_forgetting_looks_keeps_what_was_counted(desk: Desk) -> None:
 
 
 def test_told_to_stop_the_daemon_does_not_begin_another_tick(desk: Desk) -> None:
-    def listen(run: str, turn: Turn) -> None:
-        desk.turns.append(turn)
+    def listen(run: str, tick: TickResult) -> None:
+        desk.ticks.append(tick)
         desk.stop.set()
 
     desk.listen = listen  # type: ignore[method-assign]
     desk.run(idle, idle, idle)
-    assert len(desk.turns) == 1
+    assert len(desk.ticks) == 1
 
 
 def test_a_run_that_rests_is_left_alone_until_its_time_has_come(desk: Desk) -> None:
-    turns: list[int] = []
+    ticks: list[int] = []
     desk.run(
-        *[lambda: turns.append(len(desk.turns))] * 40
+        *[lambda: ticks.append(len(desk.ticks))] * 40
     )  # two seconds each, and the first look after the push is due later
-    rests = [turn.command.until for turn in desk.turns if isinstance(turn.command, Wait)]
-    assert turns[2] == turns[-1], "a round ticked a run that rests"
+    rests = [tick.command.until for tick in desk.ticks if isinstance(tick.command, Wait)]
+    assert ticks[2] == ticks[-1], "a round ticked a run that rests"
     until = rests[-1]
     assert until is not None
     desk.run(lambda: desk.clock.sleep((until - desk.clock.now()).total_seconds()), idle)
-    assert isinstance(desk.turns[-2].command, Poll)
+    assert isinstance(desk.ticks[-2].command, Poll)
 
 
 def test_a_request_wakes_a_run_that_rests_at_once(desk: Desk) -> None:
     store, run = desk.chain.store, desk.chain.run
     desk.run(idle, idle, idle, lambda: store.request(run, "pause", {}, desk.clock.now()), idle)
     assert store.load(run).run.status is RunStatus.PARKED
-    turns = len(desk.turns)
+    ticks = len(desk.ticks)
     desk.run(idle, *[idle] * 10)
-    assert len(desk.turns) <= turns + 2, "a parked run is ticked again and again"
+    assert len(desk.ticks) <= ticks + 2, "a parked run is ticked again and again"
 
 
 def test_a_run_that_waits_for_a_slot_is_woken_as_soon_as_another_has_done_something(desk: Desk) -> None:
     first, store = desk.chain, desk.chain.store
     second = Chain(desk.kaggle, first.home.path, run="sim-0002", store=store)
     desk.run(idle, idle, idle)
-    waits = [turn.command for turn in desk.turns if isinstance(turn.command, Wait) and turn.command.wants_slot]
+    waits = [tick.command for tick in desk.ticks if isinstance(tick.command, Wait) and tick.command.wants_slot]
     assert waits
     assert second.state.sessions == ()
     lost = SessionLost(number=1, attempt=1, reason="a person cancelled it")
@@ -291,13 +290,6 @@ def test_a_process_is_told_from_another_that_had_its_number() -> None:
     assert is_alive(me) is True
     assert is_alive(me.rpartition("/")[0] + "/1") is False
     assert is_alive("elsewhere/1/1") is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(60, "1 min"), (3599, "59 min"), (3660, "1 h 1 min"), (183_600, "2 d 3 h")]
-)
-def test_a_duration_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_a_sleep_is_ended_by_a_wake_that_came_before_or_during_it() -> None:

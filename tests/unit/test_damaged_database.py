@@ -18,7 +18,7 @@ from orchestrator.core.plan import Limits
 from orchestrator.engine.daemon import Daemon, LeaseKeeper
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.pipeline.loader import parse
 from orchestrator.views.document import status_document
 from orchestrator.views.overview import status_view
@@ -123,7 +123,7 @@ def nobody(state: RunState) -> EffectContext:
 
 
 def test_the_daemon_sets_it_apart_says_so_and_carries_the_others_on(damaged: Path) -> None:
-    store, clock, heard = Store.at(damaged), VirtualClock(AT), list[tuple[str, Turn]]()
+    store, clock, heard = Store.at(damaged), VirtualClock(AT), list[tuple[str, TickResult]]()
     shell = EffectContext(None, HomeLayout(damaged), clock, Limits())  # type: ignore[arg-type]
 
     def serve(state: RunState) -> EffectContext:
@@ -131,14 +131,14 @@ def test_the_daemon_sets_it_apart_says_so_and_carries_the_others_on(damaged: Pat
 
     with LeaseKeeper(store, clock) as keeper:
         daemon = Daemon(
-            store, serve, clock, keeper, lambda *turn: heard.append(turn), heard.append, lambda: 0.0, Stop()
+            store, serve, clock, keeper, lambda *tick: heard.append(tick), heard.append, lambda: 0.0, Stop()
         )
         daemon.round()
-    failures = {run: turn.failure for run, turn in heard}
+    failures = {run: tick.failure for run, tick in heard}
     assert failures["r-0002"] == "r-0002 is asked for"
     if "r-0001" in failures:  # a run of which nothing can be read may not be open
         assert "run r-0001 is damaged in relay's database" in failures["r-0001"]
-        assert all(isinstance(turn.command, Wait) for run, turn in heard if run == "r-0001")
+        assert all(isinstance(tick.command, Wait) for run, tick in heard if run == "r-0001")
 
 
 # --- observations ----------------------------------------------------------------

@@ -12,7 +12,7 @@ from orchestrator.engine.daemon import Daemon, LeaseKeeper
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.failsafe import EXCERPT_CHARS_MAX
 from orchestrator.engine.home import HomeLayout
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -53,7 +53,7 @@ class Two:
         self.odd = Chain(self.kaggle, folder, run="sim-0001", store=self.store)
         self.well = Chain(self.kaggle, folder, run="sim-0002", store=self.store)
         self.defect, self.at_the_shell = defect, at_the_shell
-        self.turns: list[tuple[str, Turn]] = []
+        self.ticks: list[tuple[str, TickResult]] = []
         self.slept_s = 0.0
 
     def shell(self, state: RunState) -> EffectContext:
@@ -65,8 +65,8 @@ class Two:
         return EffectContext(gateway, HomeLayout(self.odd.home.path), clock, Limits(poll_s=120.0))
 
     def daemon(self, keeper: LeaseKeeper) -> Daemon:
-        def listen(run: str, turn: Turn) -> None:
-            self.turns.append((run, turn))
+        def listen(run: str, tick: TickResult) -> None:
+            self.ticks.append((run, tick))
 
         clock = self.kaggle.clock
         return Daemon(self.store, self.shell, clock, keeper, listen, lambda _said: None, lambda: 0.0)
@@ -100,7 +100,7 @@ def test_a_defect_parks_its_run_with_the_traceback_and_the_other_goes_on(
     assert len(run.excerpt) < EXCERPT_CHARS_MAX + 400
     (run.reason + run.excerpt).encode()
     assert two.well.state.sessions
-    told = [fact.name for name, turn in two.turns if name == run.id for fact in turn.facts]
+    told = [fact.name for name, tick in two.ticks if name == run.id for fact in tick.facts]
     assert told.count("run_parked") == 1
 
 
@@ -123,11 +123,11 @@ def test_a_run_that_cannot_even_be_parked_is_left_alone_for_a_while(folder: Path
     two.store.request(
         two.odd.run, "pause", {}, two.kaggle.clock.now()
     )  # something new, of a run that is parked already
-    before = len([name for name, _ in two.turns if name == two.odd.run])
+    before = len([name for name, _ in two.ticks if name == two.odd.run])
     two.run(20)
-    told = [turn for name, turn in two.turns if name == two.odd.run][before:]
+    told = [tick for name, tick in two.ticks if name == two.odd.run][before:]
     assert 1 <= len(told) <= 3
-    assert all("relay itself failed" in turn.failure for turn in told)
+    assert all("relay itself failed" in tick.failure for tick in told)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("locked"), StoreCorrupt("damaged")], ids=["locked", "damaged"])

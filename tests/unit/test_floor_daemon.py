@@ -86,9 +86,9 @@ def test_what_is_held_back_is_told_by_the_daemon_once_and_by_the_status(
     always(ReadQuota("tpu"), monkeypatch)
     desk.run(*[idle] * 10)
     narrator = Narrator(desk.clock.now)
-    lines = [line for turn in desk.turns for line in narrator.hear(desk.chain.run, turn)]
+    lines = [line for result in desk.ticks for line in narrator.hear(desk.chain.run, result)]
     told = [line for line in lines if "relay waits before it repeats one" in line.message]
     assert [line.level for line in told] == ["warning"]
-    assert isinstance(desk.turns[-1].command, Wait)
+    assert isinstance(desk.ticks[-1].command, Wait)
     watch = desk.chain.store.watch(desk.chain.run)
     assert watch.not_before is not None and "relay waits before it repeats one" in watch.failure

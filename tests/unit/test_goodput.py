@@ -1,6 +1,7 @@
 """Every second that a session had its machine is in one class, and the share that counts is told as it is."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.goodput import CLASSES, GROUPS, account, early_s, goodput
+from orchestrator.core.goodput import account, early_s, goodput
+from orchestrator.core.time_classes import OFF_QUOTA, ON_QUOTA, TIME_CLASSES, TIME_GROUPS, TimeGroup
 from orchestrator.engine.collecting.session_seconds import seconds_of, told_seconds
 from orchestrator.engine.effects.session_log import LogReader
 from orchestrator.engine.home import log_lines
 from orchestrator.kaggle.gateway import LogLine
-from orchestrator.views.history.idle_time import outside
+from orchestrator.views.history.idle_time import idle_time
 from orchestrator.views.text import goodput_text
 from stages.contract import Cursor, FileEntry, Manifest, Progress, Report
-from stages.session.time_accounting import TimeClass
+from stages.session.time_accounting import SESSION_CLASSES, TimeClass
 from state.facts.base import Fact
 from state.facts.checkpoint import CheckpointPublished
 from state.facts.session import Judgement, OutputCollected, SeenEnded
 
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "orchestrator" / "views" / "pages"
 TAKEN = Manifest(
     run="r-0001",
     session=1,
@@ -48,9 +52,9 @@ def session(**changes: Any) -> dict[str, Any]:
     return {**usual, **changes}
 
 
-def nonzero(spent: dict[str, float] | None) -> dict[str, float]:
+def nonzero(spent: Mapping[TimeClass, float] | None) -> dict[str, float]:
     assert spent is not None
-    return {name: seconds for name, seconds in spent.items() if seconds}
+    return {name.value: seconds for name, seconds in spent.items() if seconds}
 
 
 # --- one session ---
@@ -80,7 +84,7 @@ def test_of_a_killed_session_the_steps_after_its_checkpoint_and_what_was_not_tol
 def test_what_a_live_session_has_not_told_yet_is_no_waste() -> None:
     spent = nonzero(account(session(outcome=None, ended_at=None, kept_s=0.0)))
     assert spent["training_step"] + spent["rollout"] == 80.0
-    assert spent["untold"] == 10.0
+    assert spent["not_reported"] == 10.0
     assert "wasted" not in spent
 
 
@@ -89,7 +93,7 @@ def test_a_session_that_never_told_has_no_account() -> None:
     assert goodput([session(accounted={})]) is None
 
 
-SECONDS = st.dictionaries(st.sampled_from([what.value for what in TimeClass]), st.floats(0, 40_000), min_size=1)
+SECONDS = st.dictionaries(st.sampled_from([what.value for what in SESSION_CLASSES]), st.floats(0, 40_000), min_size=1)
 
 
 @given(
@@ -125,13 +129,31 @@ def test_goodput_is_what_counts_of_all_that_the_quota_was_charged_for() -> None:
     assert found["goodput"] == pytest.approx(100 / 222)
     assert sum(found["classes"].values()) == pytest.approx(222.0)
     assert goodput_text(found) == (
-        "45.0 % of 3 min went into steps that count; 31.5 % wasted, 18.0 % compile, 4.5 % idle tail"
+        "45.0 % of 3 min 42 s went into steps that count; 31.5 % wasted, 18.0 % compile, 4.5 % idle tail"
     )
 
 
-def test_every_class_is_drawn_as_a_group_that_there_is() -> None:
-    assert {kind.group for kind in CLASSES.values()} == set(GROUPS)
-    assert {what.value for what in TimeClass} <= set(CLASSES)
+def test_every_class_has_words_in_the_one_order_and_a_group_and_a_colour_that_there_are() -> None:
+    assert list(TIME_CLASSES) == [*ON_QUOTA, *OFF_QUOTA] == list(TimeClass)
+    assert {words.group for words in TIME_CLASSES.values()} == set(TimeGroup) == set(TIME_GROUPS)
+    labels = [words.label for words in TIME_CLASSES.values()]
+    assert len(set(labels)) == len(labels)
+    style = (PAGES / "style.css").read_text(encoding="utf-8")
+    patterns = (PAGES / "templates" / "patterns.svg.j2").read_text(encoding="utf-8")
+    for theme in style.split("@media")[:2]:  # light, dark
+        colours = [found[0] for group in TimeGroup if (found := re.findall(rf"--{group}: (#\w{{6}});", theme))]
+        assert len(set(colours)) == len(TimeGroup)
+    for group in TimeGroup:
+        assert f".fill-{group} {{ fill: var(--{group}); }}" in style
+        assert f'"{group}": ' in patterns
+
+
+def test_the_docs_explain_every_class_under_the_name_that_screens_show() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|", (ROOT / "docs" / "goodput.md").read_text(encoding="utf-8"), re.M
+    )
+    words = [(name.value, words.label, TIME_GROUPS[words.group].label) for name, words in TIME_CLASSES.items()]
+    assert [tuple(cell.strip() for cell in row) for row in rows] == words
 
 
 # --- what a session said ---
@@ -234,10 +256,8 @@ def test_waiting_beside_the_quota_has_its_classes_too() -> None:
         ),
         (AT + timedelta(seconds=150), CheckpointPublished(**key, sent_s=30.0)),
     ]
-    drawn = {
-        "kinds": [{"key": k, "seconds": s} for k, s in (("queued", 60), ("quota", 500), ("parked", 0), ("idle", 3))]
-    }
-    assert {kind["key"]: kind["seconds"] for kind in outside({}, happened, drawn)} == {
+    drawn = dict.fromkeys(TimeGroup, 0.0) | {TimeGroup.QUEUE: 60, TimeGroup.QUOTA_WAIT: 500, TimeGroup.DELAY: 3}
+    assert {row["key"]: row["seconds"] for row in idle_time(happened, drawn)} == {
         "queue": 60,
         "transfer_down": 40,
         "transfer_up": 37,

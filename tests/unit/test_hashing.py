@@ -3,12 +3,12 @@
 import hashlib
 import random
 
-from orchestrator.kaggle.background_hash import BEHIND_BLOCKS_MAX, BackgroundHasher
+from orchestrator.kaggle.background_hash import QUEUED_BLOCKS_MAX, BackgroundHasher
 
 
 def test_blocks_that_are_hashed_behind_give_the_hash_of_all_of_them_in_order() -> None:
     rng = random.Random(3)
-    blocks = [rng.randbytes(rng.choice((0, 1, 100, 300_000))) for _ in range(10 * BEHIND_BLOCKS_MAX)]
+    blocks = [rng.randbytes(rng.choice((0, 1, 100, 300_000))) for _ in range(10 * QUEUED_BLOCKS_MAX)]
     with BackgroundHasher() as sha256:
         for number, block in enumerate(blocks):
             sha256.update(block)
@@ -19,7 +19,7 @@ def test_blocks_that_are_hashed_behind_give_the_hash_of_all_of_them_in_order() -
 
 def test_a_hash_that_is_begun_anew_forgets_what_still_waited() -> None:
     with BackgroundHasher() as sha256:
-        for _ in range(BEHIND_BLOCKS_MAX):
+        for _ in range(QUEUED_BLOCKS_MAX):
             sha256.update(bytes(1_000_000))
         sha256.restart()
         sha256.update(b"other")

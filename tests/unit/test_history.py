@@ -18,7 +18,7 @@ from orchestrator.rehearsal.simulation.runner import Simulation
 from orchestrator.views.document import run_document
 from orchestrator.views.history import curves, results, timeline
 from orchestrator.views.history.document import HistorySources, history_document
-from orchestrator.views.run_history import gathered
+from orchestrator.views.run_history import read_history
 from state.facts.base import Fact
 from state.facts.checkpoint import DamageFound
 from state.facts.run import RunCancelled, RunParked, RunResumed, RunWaiting, RunWoken
@@ -35,13 +35,13 @@ def history(told: Told, home: Path, after_s: float = 0.0) -> dict[str, Any]:
     """The document of a run that was told, so long after the last thing happened."""
     store = told.keep(home)
     try:
-        return gathered(store, HomeLayout(home), told.run, told.now + timedelta(seconds=after_s))
+        return read_history(store, HomeLayout(home), told.run, told.now + timedelta(seconds=after_s))
     finally:
         store.close()
 
 
-def kinds(found: dict[str, Any]) -> dict[str, float]:
-    return {kind["key"]: kind["seconds"] for kind in found["timeline"]["kinds"]}
+def groups(found: dict[str, Any]) -> dict[str, float]:
+    return {group["key"]: group["seconds"] for group in found["timeline"]["groups"]}
 
 
 # --- time ------------------------------------------------------------------------
@@ -49,17 +49,19 @@ def kinds(found: dict[str, Any]) -> dict[str, float]:
 
 def test_a_sessions_time_is_told_by_what_it_did(tmp_path: Path) -> None:
     told = Told()
-    told.session(100, lasts_s=100, first_s=20, last_s=90)
-    spent = kinds(history(told, tmp_path))
+    told.session(30, lasts_s=100, first_s=20, last_s=90, lost=10)
+    spent = groups(history(told, tmp_path))
     assert spent == {
-        "queued": 30,
-        "starting": 20,
-        "training": 70,
-        "saving": 10,
-        "transferring": 30,
-        "idle": 2,
-        "quota": 0,
+        "training": 52.5,
+        "startup": 20,
+        "saving": 4,
+        "wasted": 17.5,
+        "after_report": 6,
+        "handover": 30,
+        "queue": 30,
+        "quota_wait": 0,
         "parked": 0,
+        "delay": 2,
     }
 
 
@@ -70,8 +72,8 @@ def test_waiting_for_quota_and_for_a_person_are_told_apart(tmp_path: Path) -> No
     told.happen(RunWoken(), after_s=4 * HOUR_S)
     told.happen(RunParked(reason="it broke", remedy="relay retry tiny-0001"), after_s=60)
     told.happen(RunResumed(), after_s=2 * HOUR_S)
-    spent = kinds(history(told, tmp_path, after_s=60))
-    assert (spent["quota"], spent["parked"]) == (4 * HOUR_S, 2 * HOUR_S)
+    spent = groups(history(told, tmp_path, after_s=60))
+    assert (spent["quota_wait"], spent["parked"]) == (4 * HOUR_S, 2 * HOUR_S)
 
 
 @pytest.mark.parametrize("waits", [1, 40, 160])
@@ -82,7 +84,7 @@ def test_every_second_of_a_run_is_accounted_for_once_however_long_it_is(tmp_path
         told.happen(RunWaiting(until="2040-01-01T00:00:00+00:00", reason="the hours are spent"))
         told.happen(RunWoken(), after_s=30 * HOUR_S)
     found = history(told, tmp_path)["timeline"]
-    assert sum(kind["seconds"] for kind in found["kinds"]) == pytest.approx(found["seconds"])
+    assert sum(group["seconds"] for group in found["groups"]) == pytest.approx(found["seconds"])
     assert len(found["rows"]) <= timeline.ROWS_MAX
     for line in found["rows"][:-1]:
         assert sum(part["share"] for part in line["stretches"]) == pytest.approx(1, abs=1e-3)
@@ -100,7 +102,7 @@ def test_a_simulated_chains_time_is_accounted_for_though_much_goes_wrong(seed: i
         state, now, facts = chain.state, chain.clock.now(), chain.store.facts(chain.run)
         run = {**run_document(state, chain.store.last_metrics(chain.run), now, facts), **QUIET}
         found = history_document(run, HistorySources(facts=facts, edges=chain.store.step_edges(chain.run)), now)
-    assert sum(kind["seconds"] for kind in found["timeline"]["kinds"]) == pytest.approx(found["timeline"]["seconds"])
+    assert sum(group["seconds"] for group in found["timeline"]["groups"]) == pytest.approx(found["timeline"]["seconds"])
     # Looks are rare in the queue: a session that was seen to run late says itself that it ran for longer.
     lasted_s = sum(max(session["seconds"] or 0, sum(session["accounted"].values())) for session in run["sessions"])
     assert found["hours"]["total_s"] == pytest.approx(lasted_s, abs=0.01)
@@ -115,7 +117,7 @@ def test_a_clock_that_was_set_back_loses_no_time_and_counts_none_twice(tmp_path:
     told.now -= timedelta(hours=1)
     told.session(200)
     found = history(told, tmp_path, after_s=2 * HOUR_S)["timeline"]
-    assert sum(kind["seconds"] for kind in found["kinds"]) == pytest.approx(found["seconds"])
+    assert sum(group["seconds"] for group in found["groups"]) == pytest.approx(found["seconds"])
 
 
 def test_the_hours_of_a_session_are_start_up_training_lost_steps_the_last_save_and_the_tail(tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_the_hours_of_a_session_are_start_up_training_lost_steps_the_last_save_a
     told.session(30, lasts_s=100, first_s=20, last_s=90, lost=10)
     found = history(told, tmp_path)["hours"]
     spent = {kind["key"]: kind["seconds"] for kind in found["classes"]}
-    assert spent == {"starting": 20, "training_step": 52.5, "wasted": 17.5, "checkpoint_save": 4, "idle_tail": 6}
+    assert spent == {"startup": 20, "training_step": 52.5, "wasted": 17.5, "checkpoint_save": 4, "idle_tail": 6}
     assert found["estimated"] == ["tiny-0001-s0001"]
     assert sum(kind["share"] for kind in found["classes"]) == pytest.approx(1)
     assert sum(found["sessions"]["tiny-0001-s0001"]["classes"].values()) == found["total_s"] == 100
@@ -134,7 +136,7 @@ def test_a_live_session_counts_as_far_as_it_is(tmp_path: Path) -> None:
     told.running()
     found = history(told, tmp_path, after_s=45)
     assert found["hours"]["total_s"] == 45
-    assert kinds(found)["starting"] == 45
+    assert groups(found)["startup"] == 45
     assert found["headline"]["session"]["phase"] == "running"
 
 
@@ -199,7 +201,7 @@ def test_values_far_apart_get_a_logarithmic_scale_unless_one_is_not_positive() -
 
 @given(st.integers(1, 500), st.integers(2, 60))
 def test_thinning_keeps_both_ends_and_no_more_than_asked(count: int, most: int) -> None:
-    kept = curves.thinned(count, most)
+    kept = curves.thin_indices(count, most)
     assert len(kept) <= most
     assert (kept[0], kept[-1]) == (0, count - 1)
     assert kept == sorted(set(kept))
@@ -245,13 +247,13 @@ def test_a_line_that_is_no_answer_is_passed_over_and_a_long_one_is_cut() -> None
     assert problem["after"] is None
 
 
-# --- custody, versions, the beginning -----------------------------------------------
+# --- checkpoints, versions, the beginning -----------------------------------------------
 
 
 def test_the_chain_is_whole_as_long_as_every_parent_is_known(tmp_path: Path) -> None:
     told = trained(4)
     told.happen(DamageFound(checkpoint="tiny-0001-c0002", file="state.bin", place="disk", problem="other bytes"))
-    whole = history(told, tmp_path / "whole")["custody"]
+    whole = history(told, tmp_path / "whole")["checkpoints"]
     assert (whole["whole"], whole["length"]) == (True, 4)
     assert [found["parent"] for found in whole["checkpoints"]] == [None, *(f"tiny-0001-c000{n}" for n in (1, 2, 3))]
     assert [found["damage"] for found in whole["checkpoints"]] == [0, 1, 0, 0]
@@ -259,7 +261,7 @@ def test_the_chain_is_whole_as_long_as_every_parent_is_known(tmp_path: Path) -> 
     orphan = Told()
     orphan.session(10)
     orphan.past = [(at, _of_unknown_parent(fact)) for at, fact in orphan.past]
-    assert history(orphan, tmp_path / "orphan")["custody"]["whole"] is False
+    assert history(orphan, tmp_path / "orphan")["checkpoints"]["whole"] is False
 
 
 def _of_unknown_parent(fact: Fact) -> Fact:
@@ -289,7 +291,7 @@ def test_a_run_that_has_just_begun_has_a_history(tmp_path: Path) -> None:
     found = history(Told(), tmp_path)
     assert found["headline"]["to_do"]["command"] == "relay daemon"
     assert (found["curves"], found["samples"], found["versions"]) == ([], None, [])
-    assert found["custody"]["checkpoints"] == []
+    assert found["checkpoints"]["checkpoints"] == []
 
 
 def test_what_to_do_is_what_the_status_says(tmp_path: Path) -> None:

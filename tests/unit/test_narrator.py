@@ -7,8 +7,8 @@ import pytest
 
 from orchestrator.base.clock import VirtualClock
 from orchestrator.core.commands import Append, Poll, ReadQuota, Wait
-from orchestrator.engine.tick import Turn
-from orchestrator.views.news_filter import Narration, Narrator, fact_line
+from orchestrator.engine.tick import TickResult
+from orchestrator.views.news_filter import Narration, Narrator, narrate_fact
 from state.facts.run import RunParked, RunResumed, RunWaiting
 from state.facts.session import Judgement, NothingCollected, SeenRunning, SessionLost
 from state.model.poll_state import PollState
@@ -18,24 +18,24 @@ LOOK = Poll(number=1, attempt=1)
 
 
 class Desk:
-    """A narrator that hears one run's turns, on a clock that tests move."""
+    """A narrator that hears one run's ticks, on a clock that tests move."""
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
         self.narrator = Narrator(self.clock.now)
 
-    def hear(self, turn: Turn) -> list[str]:
-        return [line.message for line in self.lines(turn) if line.level != "debug"]
+    def hear(self, tick: TickResult) -> list[str]:
+        return [line.message for line in self.lines(tick) if line.level != "debug"]
 
-    def lines(self, turn: Turn) -> list[Narration]:
-        return self.narrator.hear("gsm-1", turn)
+    def lines(self, tick: TickResult) -> list[Narration]:
+        return self.narrator.hear("gsm-1", tick)
 
-    def failed(self, failure: str, before: PollState = PollState()) -> Turn:  # noqa: B008
+    def failed(self, failure: str, before: PollState = PollState()) -> TickResult:  # noqa: B008
         now = self.clock.now()
         since = before.failing_since or now
         again = now + timedelta(minutes=5)
         after = PollState(failures=before.failures + 1, failing_since=since, failure=failure, not_before=again)
-        return Turn(LOOK, failure=failure, before=before, after=after)
+        return TickResult(LOOK, failure=failure, before=before, after=after)
 
 
 @pytest.fixture
@@ -45,10 +45,12 @@ def desk() -> Desk:
 
 def test_a_failure_that_goes_on_is_told_once_with_when_it_is_tried_again(desk: Desk) -> None:
     first = desk.failed("Kaggle does not answer (waited 41 s)")
-    assert desk.hear(first) == ["Kaggle does not answer (waited 41 s), trying again at 2030-01-07 00:05:00 UTC"]
+    assert desk.hear(first) == ["Kaggle does not answer (waited 41 s), trying again at 2030-01-07 00:05 UTC"]
     assert (
         desk.hear(
-            Turn(Wait(desk.clock.now(), "trying again: Kaggle does not answer"), before=first.after or PollState())
+            TickResult(
+                Wait(desk.clock.now(), "trying again: Kaggle does not answer"), before=first.after or PollState()
+            )
         )
         == []
     )
@@ -58,11 +60,11 @@ def test_a_failure_that_goes_on_is_told_once_with_when_it_is_tried_again(desk: D
 
 
 def test_a_recovery_says_how_long_it_took_even_to_a_daemon_that_began_in_between(desk: Desk) -> None:
-    turn = desk.failed("Kaggle does not answer")
-    desk.hear(turn)
-    assert turn.after is not None
+    tick = desk.failed("Kaggle does not answer")
+    desk.hear(tick)
+    assert tick.after is not None
     desk.clock.sleep(12 * 60.0)
-    well = Turn(LOOK, before=turn.after)
+    well = TickResult(LOOK, before=tick.after)
     assert desk.hear(well) == ["Kaggle answers again after 12 min"]
     assert desk.hear(replace(well, before=PollState())) == []
     assert [line.message for line in Narrator(desk.clock.now).hear("gsm-1", well)] == [
@@ -71,51 +73,51 @@ def test_a_recovery_says_how_long_it_took_even_to_a_daemon_that_began_in_between
 
 
 def test_nothing_is_recovered_by_resting_or_by_what_is_only_written_down(desk: Desk) -> None:
-    turn = desk.failed("Kaggle does not answer")
-    desk.hear(turn)
-    assert turn.after is not None
-    assert desk.hear(Turn(Wait(None, "paused"), before=turn.after)) == []
-    assert desk.hear(Turn(Append(()), before=turn.after)) == []
+    tick = desk.failed("Kaggle does not answer")
+    desk.hear(tick)
+    assert tick.after is not None
+    assert desk.hear(TickResult(Wait(None, "paused"), before=tick.after)) == []
+    assert desk.hear(TickResult(Append(()), before=tick.after)) == []
 
 
 def test_credentials_that_fit_again_are_told(desk: Desk) -> None:
     until = desk.clock.now() + timedelta(seconds=60)
-    refused = Turn(Wait(until, "another account's"), failure="run gsm-1 belongs to another account")
+    refused = TickResult(Wait(until, "another account's"), failure="run gsm-1 belongs to another account")
     assert len(desk.hear(refused)) == 1
     assert desk.hear(refused) == []
     desk.clock.sleep(43.0)
-    assert desk.hear(Turn(Wait(until, "session 1 is running"))) == ["it works again after 43 s"]
+    assert desk.hear(TickResult(Wait(until, "session 1 is running"))) == ["it works again after 43 s"]
 
 
 def test_a_run_that_is_parked_for_a_failure_says_so_once(desk: Desk) -> None:
     parked = RunParked(reason="Kaggle has a kernel that is not ours", remedy="relay retry gsm-1")
-    turn = Turn(LOOK, (parked,), "Kaggle has a kernel that is not ours")
-    assert desk.hear(turn) == ["parked: Kaggle has a kernel that is not ours; type: relay retry gsm-1"]
-    assert desk.hear(Turn(Wait(None, "Kaggle has a kernel that is not ours"))) == []
+    tick = TickResult(LOOK, (parked,), "Kaggle has a kernel that is not ours")
+    assert desk.hear(tick) == ["parked: Kaggle has a kernel that is not ours; type: relay retry gsm-1"]
+    assert desk.hear(TickResult(Wait(None, "Kaggle has a kernel that is not ours"))) == []
 
 
 def test_a_rest_is_told_with_until_when_once_for_each_reason(desk: Desk) -> None:
-    def rest(minutes: float, why: str) -> Turn:
-        return Turn(Wait(desk.clock.now() + timedelta(minutes=minutes), why))
+    def rest(minutes: float, why: str) -> TickResult:
+        return TickResult(Wait(desk.clock.now() + timedelta(minutes=minutes), why))
 
     assert desk.hear(rest(2, "trying again after: no TPU")) == [
-        "rests until 2030-01-07 00:02:00 UTC: trying again after: no TPU"
+        "rests until 2030-01-07 00:02 UTC: trying again after: no TPU"
     ]
     assert desk.hear(rest(3, "trying again after: no TPU")) == []
     assert desk.hear(rest(0.5, "session 2 is running")) == []
-    assert desk.hear(Turn(Wait(None, "paused by you"))) == ["rests until you ask for something: paused by you"]
+    assert desk.hear(TickResult(Wait(None, "paused by you"))) == ["rests until you ask for something: paused by you"]
 
 
 def test_a_wait_for_quota_is_told_once(desk: Desk) -> None:
     until = desk.clock.now() + timedelta(days=3)
     waiting = RunWaiting(until=until.isoformat(), reason="0 s are left")
-    assert desk.hear(Turn(Append((waiting,)), (waiting,))) == ["waiting until 2030-01-10 00:00:00 UTC: 0 s are left"]
-    assert desk.hear(Turn(Wait(until, "0 s are left"))) == []
+    assert desk.hear(TickResult(Append((waiting,)), (waiting,))) == ["waiting until 2030-01-10 00:00 UTC: 0 s are left"]
+    assert desk.hear(TickResult(Wait(until, "0 s are left"))) == []
 
 
 def test_a_run_that_waits_for_a_slot_is_told_however_short_the_rest_is(desk: Desk) -> None:
     rest = Wait(desk.clock.now() + timedelta(seconds=1), "other runs' sessions take the account's slots", True)
-    assert len(desk.hear(Turn(rest))) == 1
+    assert len(desk.hear(TickResult(rest))) == 1
 
 
 def test_the_quota_is_told_when_it_was_read_and_is_another(desk: Desk) -> None:
@@ -123,10 +125,10 @@ def test_the_quota_is_told_when_it_was_read_and_is_another(desk: Desk) -> None:
         owner="me", accelerator="tpu", used_s=3600.0, reserved_s=0.0, total_s=72000.0, refreshes_at=None,
         read_at=desk.clock.now(),
     )  # fmt: skip
-    turn = Turn(ReadQuota("tpu"), quota=quota)
-    assert desk.hear(turn) == ["tpu quota: 19.0 h of 20.0 h left"]
-    assert desk.hear(turn) == []
-    assert desk.hear(replace(turn, quota=replace(quota, used_s=7200.0))) == ["tpu quota: 18.0 h of 20.0 h left"]
+    tick = TickResult(ReadQuota("tpu"), quota=quota)
+    assert desk.hear(tick) == ["tpu quota: 19 h of 20 h left"]
+    assert desk.hear(tick) == []
+    assert desk.hear(replace(tick, quota=replace(quota, used_s=7200.0))) == ["tpu quota: 18 h of 20 h left"]
 
 
 @pytest.mark.parametrize(
@@ -138,11 +140,11 @@ def test_the_quota_is_told_when_it_was_read_and_is_another(desk: Desk) -> None:
 )
 def test_a_request_that_was_obeyed_is_told(desk: Desk, facts: tuple[RunResumed, ...], says: list[str]) -> None:
     request = Request(id=1, run="gsm-1", verb="retry", made_at=desk.clock.now())
-    assert desk.hear(Turn(Append(facts, 1), facts, request=request)) == says
+    assert desk.hear(TickResult(Append(facts, 1), facts, request=request)) == says
 
 
 def test_every_look_is_told_to_who_wants_to_see_it_and_to_nobody_else(desk: Desk) -> None:
-    (line,) = desk.lines(Turn(LOOK))
+    (line,) = desk.lines(TickResult(LOOK))
     assert (line.level, line.message, line.session) == ("debug", "poll session 1", 1)
 
 
@@ -150,18 +152,18 @@ def test_a_line_has_the_facts_name_and_no_token_or_log(desk: Desk) -> None:
     failed = NothingCollected(
         number=2, attempt=1, judgement=Judgement(outcome="failed", reason="no TPU", excerpt="a log")
     )
-    line = fact_line("gsm-1", failed)
+    line = narrate_fact("gsm-1", failed)
     assert line is not None
     assert (line.event, line.run, line.session, line.level) == ("nothing_collected", "gsm-1", 2, "warning")
     assert line.data["judgement"]["reason"] == "no TPU"
     assert "excerpt" not in line.data["judgement"]
-    seen = fact_line("gsm-1", SeenRunning(number=1, attempt=1))
+    seen = narrate_fact("gsm-1", SeenRunning(number=1, attempt=1))
     assert seen is not None
     assert seen.level == "info"
 
 
 def test_a_text_without_end_is_cut(desk: Desk) -> None:
-    line = fact_line("gsm-1", SessionLost(number=1, attempt=1, reason="x" * 10**6))
+    line = narrate_fact("gsm-1", SessionLost(number=1, attempt=1, reason="x" * 10**6))
     assert line is not None
     assert len(line.message) < 5000
     assert len(line.data["reason"]) < 5000

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.plan import order_for, plan_session, timed_out
+from orchestrator.core.plan import count_timed_out, order_for, plan_session
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
 from state.model.run_state import RunState
@@ -106,7 +106,7 @@ def test_each_session_that_kaggle_stopped_at_its_limit_widens_the_margin(told: T
         )
     ]
     assert budgets == [32_400 - 35, 32_400 - 35 - 120, 32_400 - 35 - 240]
-    assert timed_out(ended(state, Outcome.TIMED_OUT, Outcome.TIMED_OUT, Outcome.FAILED)) == 2
+    assert count_timed_out(ended(state, Outcome.TIMED_OUT, Outcome.TIMED_OUT, Outcome.FAILED)) == 2
 
 
 @pytest.mark.parametrize("margin", [{}, {"margin_s": 20.0}, {"margin_s": 700.0}])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.app.notify.config import EVENTS, USUAL, read
-from orchestrator.app.notify.services import masked, pieces, redacted, services
+from orchestrator.app.notify.services import mask_address, redact_reason, secret_parts, services
 from orchestrator.base.errors import BadInput
 
 ONE, TWO = "tgram://123456789:abcdefg_hijklmnop/12315544/", "ntfy://my-5ecret-topic"
@@ -80,7 +80,7 @@ def test_an_address_that_apprise_does_not_know_is_named_by_its_place_and_kind(tm
     ],
 )
 def test_an_address_is_shown_as_its_kind_and_its_server(private: str, shown: str) -> None:
-    assert masked(private) == shown
+    assert mask_address(private) == shown
 
 
 def test_two_services_that_look_alike_are_told_apart(tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_two_services_that_look_alike_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_complaint_loses_every_part_of_the_address() -> None:
-    secrets = pieces("json://user:pass%21word@host.example/hook?+X-Token=t0ken", "json://host.example/…")
-    said = redacted("POST http://user@host.example/hook with t0ken and pass!word failed", secrets)
+    secrets = secret_parts("json://user:pass%21word@host.example/hook?+X-Token=t0ken", "json://host.example/…")
+    said = redact_reason("POST http://user@host.example/hook with t0ken and pass!word failed", secrets)
     assert said.startswith("POST http://***@host.example/***"), said
     assert "pass" not in said
     assert "t0ken" not in said

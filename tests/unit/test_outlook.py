@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.core.durations import RunHistory, estimate_durations
-from orchestrator.core.forecast_inputs import assumptions, hours_left, position_of, seconds
+from orchestrator.core.forecast_inputs import assumptions, hours_left, position_of
 from orchestrator.pipeline.loader import parse
 from state import machine
 from state.facts.run import RunStarted, RunWaiting
@@ -145,17 +145,6 @@ def test_every_assumption_is_a_sentence_and_says_how_it_is_known() -> None:
     said = assumptions(PIPELINE, estimate_durations(PIPELINE), 0, hours, quota(36_000, AT))
     assert said[0] == "Steps take as long as the pipeline expects."
     assert "15 min in Kaggle's queue (assumed)" in said[2]
-    assert said[3] == "10.0 of 20.0 TPU hours are left, as read Mon 07 Jan 00:00 UTC; renewed Sat 12 Jan 00:00 UTC."
+    assert said[3] == "10 h of 20 h of TPU are left, as read 2030-01-07 00:00 UTC; renewed 2030-01-12 00:00 UTC."
     assert said[4].startswith("Nothing fails")
     assert all(sentence.endswith(".") for sentence in said)
-
-
-def test_durations_are_said_in_two_figures() -> None:
-    assert [seconds(s) for s in (0, 0.0381, 3.6, 38.2, 900, 9000)] == [
-        "0 s",
-        "0.038 s",
-        "3.6 s",
-        "38 s",
-        "15 min",
-        "2.5 h",
-    ]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.base.errors import NameTaken, NoRoom, Refused
-from orchestrator.kaggle.refusals import dataset_refused, name_refused, spoils_uploads
+from orchestrator.kaggle.refusals import dataset_refused, invalidates_uploads, name_refused
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from orchestrator.kaggle.refusals import dataset_refused, name_refused, spoils_u
 )
 def test_a_declined_dataset_says_whether_its_bytes_are_of_use(reason: str, kind: type[Refused], resend: bool) -> None:
     error = dataset_refused("gsm-1-c0001", reason)
-    assert (type(error), spoils_uploads(error)) == (kind, resend)
+    assert (type(error), invalidates_uploads(error)) == (kind, resend)
     assert reason in str(error)
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import BadInput
+from orchestrator.core.time_classes import TimeGroup
 from orchestrator.pipeline.loader import parse
 from orchestrator.views.format import size
 from orchestrator.views.pages import render
 from orchestrator.views.pages.report import write_report
-from orchestrator.views.pages.words import duration, hours, percent, points
+from orchestrator.views.pages.words import duration_or_dash, percent, points
 from state.facts.run import RunCancelled, RunParked, RunWaiting, RunWoken
 from tests.unit.histories import EVIL, Told, trained
 from tests.unit.test_history import history
@@ -180,31 +181,8 @@ def test_a_report_takes_the_place_of_an_older_one_whole(tmp_path: Path) -> None:
 # --- words, colours, what others wrote --------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (None, "–"),
-        (0, "0 s"),
-        (4.25, "4.2 s"),
-        (59.6, "1 min"),
-        (245, "4 min 5 s"),
-        (3600, "1 h"),
-        (11520, "3 h 12 min"),
-        (86_400 + 60, "1 d"),
-        (86_400 * 12 + 4 * 3600 + 59, "12 d 4 h"),
-    ],
-)
-def test_a_duration_is_told_in_two_units(seconds: float | None, said: str) -> None:
-    assert duration(seconds) == said
-
-
-def test_machine_time_is_told_in_hours_since_a_week_has_so_many_of_them() -> None:
-    assert [hours(seconds) for seconds in (90, 7200, 86_400, 15_000_000)] == [
-        "1 min 30 s",
-        "2 h",
-        "24 h 0 min",
-        "4,166 h 40 min",
-    ]
+def test_what_is_unknown_is_told_as_a_dash() -> None:
+    assert (duration_or_dash(None), duration_or_dash(0)) == ("–", "0 s")
 
 
 def test_shares_changes_and_sizes_are_told_as_people_say_them() -> None:
@@ -222,8 +200,8 @@ def test_shares_changes_and_sizes_are_told_as_people_say_them() -> None:
 def colours(scheme: str) -> dict[str, str]:
     """The variables of one scheme: the first block is light, and the dark one changes it."""
     blocks = re.findall(r":root \{(.*?)\}", render._file(render.STYLE), re.DOTALL)
-    found = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", blocks[0]))
-    return found if scheme == "light" else found | dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", blocks[1]))
+    found = dict(re.findall(r"--([a-z_]+): (#[0-9a-f]{6})", blocks[0]))
+    return found if scheme == "light" else found | dict(re.findall(r"--([a-z_]+): (#[0-9a-f]{6})", blocks[1]))
 
 
 def contrast(one: str, other: str) -> float:
@@ -244,7 +222,7 @@ def test_text_can_be_read_and_pictures_can_be_seen_in_both_schemes(scheme: str) 
     for text in ("ink", "soft", "accent", "good", "warn", "bad"):
         for ground in ("ground", "paper", "band"):
             assert contrast(found[text], found[ground]) >= 4.5, (text, ground)
-    for fill in ("training", "starting", "saving", "transferring", "queued", "quota", "parked", "lost"):
+    for fill in {*TimeGroup} - {TimeGroup.AFTER_REPORT, TimeGroup.DELAY}:  # in which nothing happens
         assert contrast(found[fill], found["paper"]) >= 3, fill
 
 

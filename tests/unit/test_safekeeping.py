@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.core.commands import Append, Prune, Wait
 from orchestrator.core.decide import decide
 from orchestrator.core.plan import Limits
-from orchestrator.core.retention import prunable, sound
+from orchestrator.core.retention import last_good_checkpoint, prunable
 from orchestrator.pipeline.loader import parse
 from stages.contract import Cursor
 from state import machine
@@ -156,7 +156,7 @@ def test_what_a_person_can_go_on_from_is_from_before_the_trouble(
     stage, step = reached
     ended = replace(session(9, Phase.NO_CHECKPOINT, "c60"), cause=cause, furthest=Cursor(stage=stage, step=step))
     state = RunState(machine.begin(STARTED, AT).run, (ended,), found)
-    chosen = sound(state, ended, TRAINED)
+    chosen = last_good_checkpoint(state, ended, TRAINED)
     assert (chosen.name if chosen else None) == good
 
 
@@ -165,5 +165,5 @@ def test_a_checkpoint_that_cannot_be_used_is_not_offered() -> None:
     ended = replace(
         session(9, Phase.NO_CHECKPOINT, "c10"), cause="not-a-number", furthest=Cursor(stage="count", step=30)
     )
-    chosen = sound(RunState(machine.begin(STARTED, AT).run, (ended,), found), ended, TRAINED)
+    chosen = last_good_checkpoint(RunState(machine.begin(STARTED, AT).run, (ended,), found), ended, TRAINED)
     assert chosen is not None and chosen.name == "c10"

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.core.commands import Append
 from orchestrator.core.decide import decide
 from orchestrator.core.plan import Limits
-from orchestrator.views.format import time_of
+from orchestrator.views.format import elapsed_text
 from orchestrator.views.live import session_line
 from orchestrator.views.text import session_clock
 from state import machine
@@ -26,13 +26,13 @@ from tests.unit.test_status_screen import NOW, Place
     ("seconds", "limit_s", "said"),
     [
         (0.0, 20.0, "0 s of 20 s"),
-        (19.6, 20.0, "20 s of 20 s"),
+        (19.6, 20.0, "19 s of 20 s"),
         (31.0, 20.0, "20 s of 20 s"),
-        (7e6, 43200.0, "12 h 0 min of 12 h 0 min"),
+        (7e6, 43200.0, "12 h of 12 h"),
     ],
 )
 def test_no_session_has_had_more_than_all_of_its_time(seconds: float, limit_s: float, said: str) -> None:
-    assert time_of(seconds, limit_s) == said
+    assert elapsed_text(seconds, limit_s) == said
 
 
 def session(seconds: float, phase: str = "running") -> dict[str, object]:

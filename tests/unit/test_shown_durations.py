@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.app.notify.messages import holds_up
 from orchestrator.core.durations import RunHistory, estimate_durations
+from orchestrator.core.time_classes import SESSION_GROUPS
 from orchestrator.pipeline.loader import parse
 from orchestrator.views.document import run_document
 from orchestrator.views.history.timeline import timeline
@@ -66,8 +67,8 @@ def test_no_stretch_of_the_calendar_is_negative_and_no_session_runs_longer_than_
     state, happened = store.load_with_facts(STARTED.run)
     found = timeline(run_document(state, (), now), happened, {}, now)
     assert found["seconds"] >= 0
-    assert all(kind["seconds"] >= 0 for kind in found["kinds"])
-    running_s = sum(kind["seconds"] for kind in found["kinds"] if kind["key"] in ("training", "starting", "saving"))
+    assert all(group["seconds"] >= 0 for group in found["groups"])
+    running_s = sum(group["seconds"] for group in found["groups"] if group["key"] in SESSION_GROUPS)
     assert running_s <= state.sessions[0].limit_s
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from orchestrator.core.search_time import carried_on, search_time_s
+from orchestrator.core.search_time import search_time_s, with_search_times
 from state.model.poll_state import PollState
 from state.model.run_state import RunState
 from state.model.snapshot import Snapshot
@@ -62,7 +62,9 @@ def test_a_sum_is_kept_through_other_commands_for_as_long_as_the_thing_is_looked
     state: RunState, name: str, kept: bool
 ) -> None:
     before = Snapshot(state=state, watch=PollState(search_s={name: 77.0}))
-    assert carried_on(PollState(log_lines=3), before) == PollState(log_lines=3, search_s={name: 77.0} if kept else {})
-    assert carried_on(PollState(search_s={name: 0.0}), before).search_s == {name: 0.0}, (
+    assert with_search_times(PollState(log_lines=3), before) == PollState(
+        log_lines=3, search_s={name: 77.0} if kept else {}
+    )
+    assert with_search_times(PollState(search_s={name: 0.0}), before).search_s == {name: 0.0}, (
         "what begins anew begins from nothing"
     )

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from benchmarks.homes import finished_run
-from orchestrator.base.humanize import duration, local_time, relative, when
+from orchestrator.base.humanize import local_time, relative, when
 from orchestrator.pipeline.loader import parse
 from orchestrator.views.curves import bar, curve
 from orchestrator.views.document import curves_of, status_document
@@ -132,7 +132,7 @@ def test_with_nothing_to_do_it_says_so_plainly(watched: Place) -> None:
     watched.store.append("r-0001", [RunWaiting(until=(NOW + timedelta(days=2)).isoformat(), reason="no quota")], AT)
     assert watched.to_do("r-0001") == ("nothing to do: relay waits and goes on by itself", None)
     assert "no quota, until" in joined(watched.text("r-0001"))
-    assert "(in 2 d 0 h)" in joined(watched.text("r-0001"))
+    assert "(in 2 d)" in joined(watched.text("r-0001"))
     watched.store.append("r-0001", [RunCancelled()], AT)
     assert watched.to_do("r-0001")[1] is None
     assert "goes on until it ends by itself" in watched.to_do("r-0001")[0]
@@ -161,7 +161,7 @@ def test_what_was_asked_of_a_parked_run_is_told_instead_of_the_reason_once_more(
     watched.begin("r-0001", RunParked(reason="paused by you", remedy="relay resume r-0001"))
     assert watched.to_do("r-0001") == ("paused by you", "relay resume r-0001")
     watched.store.request("r-0001", "resume", {}, NOW)
-    assert watched.to_do("r-0001") == ("nothing to do: resume is noted and the daemon obeys at its next turn", None)
+    assert watched.to_do("r-0001") == ("nothing to do: resume is noted and the daemon obeys at its next tick", None)
     assert watched.to_do("r-0001", alive=False)[1] == "relay daemon"
 
 
@@ -232,11 +232,11 @@ def test_the_session_s_clock_the_quota_and_the_newest_checkpoint_are_told(watche
         )
     )
     said = joined(watched.text("r-0001"))
-    assert "3 h 0 min of 9 h 0 min, stops itself by" in said
+    assert "3 h of 9 h, stops itself by" in said
     assert "(in 5 h 55 min)" in said
-    assert "10.0 h of 20.0 h left, renewed" in said
-    assert "(in 1 d 0 h)" in said
-    assert re.search(r"checkpoint r-0001-c0001: count step 40, verified .+ \(3 h 0 min ago\)", said)
+    assert "10 h of 20 h left, renewed" in said
+    assert "(in 1 d)" in said
+    assert re.search(r"checkpoint r-0001-c0001: count step 40, verified .+ \(3 h ago\)", said)
 
 
 def next_start(place: Place) -> Cursor:
@@ -357,7 +357,6 @@ def test_times_are_told_on_the_reader_s_clock_and_by_how_far_off_they_are() -> N
     assert local_time(now - timedelta(days=2), now, UTC) == "5 Jan 12:00"
     assert local_time(now - timedelta(days=20), now, UTC) == "18 Dec 2029 12:00"
     assert [relative(now - timedelta(seconds=s), now) for s in (0.2, 5, 240)] == ["now", "5 s ago", "4 min ago"]
-    assert (duration(0.4), duration(86_400 * 182)) == ("0 s", "182 d")
 
 
 @pytest.mark.parametrize(("failures", "label"), [(0, "waits"), (2, "wrong")])

@@ -12,8 +12,8 @@ from orchestrator.core.durations import (
     RunHistory,
     estimate_durations,
     reported_in,
-    step_duration,
 )
+from orchestrator.core.estimates import step_duration
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor

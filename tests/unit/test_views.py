@@ -125,7 +125,7 @@ def test_every_key_of_the_status_document_is_documented() -> None:
 
 
 def test_every_fact_that_matters_to_a_person_is_one_line() -> None:
-    lines = {fact.name: fact_text.describe(fact) for fact in SAMPLES.values()}
+    lines = {fact.name: fact_text.describe_fact(fact) for fact in SAMPLES.values()}
     silent = {name for name, line in lines.items() if not line}
     assert silent == {
         *("inputs_intended", "push_intended", "publish_intended"),
@@ -133,4 +133,4 @@ def test_every_fact_that_matters_to_a_person_is_one_line() -> None:
     }
     assert all("\n" not in line for line in lines.values())
     lost = NothingCollected(number=2, attempt=2, judgement=Judgement(outcome="failed", reason="it broke"))
-    assert fact_text.describe(lost) == "session 2 attempt 2 failed (it broke): no new checkpoint"
+    assert fact_text.describe_fact(lost) == "session 2 attempt 2 failed (it broke): no new checkpoint"

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.core import waits
 from orchestrator.core.commands import Poll, Push, ReadQuota, Wait
 from orchestrator.core.plan import Limits, assumed_quota, refresh_time
-from orchestrator.core.rate_limit import held, noted
+from orchestrator.core.rate_limit import wait_before, with_command_counted
 from state.model.poll_state import PollState
 from state.model.snapshot import CallsMade, MachineTime, QuotaRow, Snapshot
 from state.model.statuses import Phase
@@ -34,12 +34,12 @@ SNAPSHOT = Snapshot(state=state_in(Phase.QUEUED))
 def test_no_clock_and_no_sleep_make_a_wait_longer_than_it_was_seen(looks: list[datetime], waited_s: float) -> None:
     watch = PollState()
     for at in looks:
-        watch = waits.counted(watch, "queue r-0001-s0001", LIMITS, at)
+        watch = waits.with_poll_counted(watch, "queue r-0001-s0001", LIMITS, at)
     assert watch.waited_s == waited_s
 
 
 def test_another_wait_begins_from_nothing() -> None:
-    watch = waits.counted(
+    watch = waits.with_poll_counted(
         PollState(awaiting="queue r-0001-s0001", waited_s=9e9, waited_at=AT), "end r-0001-s0001", LIMITS, AT
     )
     assert (watch.awaiting, watch.waited_s) == ("end r-0001-s0001", 0.0)
@@ -57,8 +57,8 @@ def test_another_wait_begins_from_nothing() -> None:
 )
 def test_every_wait_for_a_session_has_a_bound(phase: Phase, waited_s: float, late: bool) -> None:
     session = state_in(phase).session(1, 1)
-    watch = PollState(awaiting=waits.of_session(session), waited_s=waited_s)
-    assert waits.too_long(watch, session, LIMITS) is late
+    watch = PollState(awaiting=waits.awaited_event(session), waited_s=waited_s)
+    assert waits.waited_too_long(watch, session, LIMITS) is late
 
 
 # --- the floor ---------------------------------------------------------------------
@@ -66,46 +66,48 @@ def test_every_wait_for_a_session_has_a_bound(phase: Phase, waited_s: float, lat
 
 def after(command: Poll | Push | ReadQuota, at: datetime, watch: PollState | None = None, calls: int = 1) -> Snapshot:
     before = watch or PollState()
-    return replace(SNAPSHOT, watch=noted(before, before, command, calls, LIMITS, at))
+    return replace(SNAPSHOT, watch=with_command_counted(before, before, command, calls, LIMITS, at))
 
 
 def test_no_command_is_repeated_before_time_has_passed_and_others_may_follow() -> None:
     snapshot = after(ReadQuota("tpu"), AT)
-    rest = held(ReadQuota("tpu"), snapshot, LIMITS, AT + SECOND)
+    rest = wait_before(ReadQuota("tpu"), snapshot, LIMITS, AT + SECOND)
     assert rest is not None and rest.held and rest.until == AT + timedelta(seconds=LIMITS.floor_s)
-    assert held(Push(1, 1), snapshot, LIMITS, AT + SECOND) is None
-    assert held(ReadQuota("tpu"), snapshot, LIMITS, rest.until) is None
-    assert held(Wait(None, "why"), snapshot, LIMITS, AT) is None
+    assert wait_before(Push(1, 1), snapshot, LIMITS, AT + SECOND) is None
+    assert wait_before(ReadQuota("tpu"), snapshot, LIMITS, rest.until) is None
+    assert wait_before(Wait(None, "why"), snapshot, LIMITS, AT) is None
 
 
 def test_a_rest_that_is_over_already_is_no_rest() -> None:
-    rest = held(Wait(AT - SECOND, "why", wants_slot=True), SNAPSHOT, LIMITS, AT)
+    rest = wait_before(Wait(AT - SECOND, "why", wants_slot=True), SNAPSHOT, LIMITS, AT)
     assert rest == Wait(AT + timedelta(seconds=LIMITS.floor_s), "why", wants_slot=True, held=True)
-    assert held(Wait(AT + SECOND, "why"), SNAPSHOT, LIMITS, AT) is None
+    assert wait_before(Wait(AT + SECOND, "why"), SNAPSHOT, LIMITS, AT) is None
 
 
 def test_a_circle_of_several_commands_is_held_too() -> None:
     snapshot = after(Push(1, 1), AT + SECOND, after(ReadQuota("tpu"), AT).watch)
-    assert held(ReadQuota("tpu"), snapshot, LIMITS, AT + 2 * SECOND) is not None
-    assert held(Push(1, 1), snapshot, LIMITS, AT + 2 * SECOND) is not None
+    assert wait_before(ReadQuota("tpu"), snapshot, LIMITS, AT + 2 * SECOND) is not None
+    assert wait_before(Push(1, 1), snapshot, LIMITS, AT + 2 * SECOND) is not None
 
 
 @pytest.mark.parametrize("by", [YEAR, -YEAR, HOUR, -HOUR])
 def test_the_floor_holds_nothing_up_for_longer_when_the_clock_is_set(by: timedelta) -> None:
-    assert held(Poll(1, 1), after(Poll(1, 1), AT), LIMITS, AT + by) is None
+    assert wait_before(Poll(1, 1), after(Poll(1, 1), AT), LIMITS, AT + by) is None
 
 
 def test_an_account_has_a_budget_of_calls_a_minute_for_all_its_runs_and_what_exceeds_it_waits_and_says_so() -> None:
     snapshot = after(Poll(1, 1), AT, calls=70)
     others = (CallsMade(since=AT - 30 * SECOND, calls=49), CallsMade(since=AT - HOUR, calls=500))
     now = AT + 10 * SECOND
-    assert held(Poll(1, 1), replace(snapshot, others_calls=others), LIMITS, now) is None
+    assert wait_before(Poll(1, 1), replace(snapshot, others_calls=others), LIMITS, now) is None
     more = (*others, CallsMade(since=AT, calls=1))
-    rest = held(Poll(1, 1), replace(snapshot, others_calls=more), LIMITS, now)
+    rest = wait_before(Poll(1, 1), replace(snapshot, others_calls=more), LIMITS, now)
     assert rest is not None and rest.until == AT + 30 * SECOND
     assert rest.why == "120 calls to Kaggle were made within a minute: further calls wait"
     ahead = (CallsMade(since=AT + YEAR, calls=1000),)
-    assert held(Poll(1, 1), replace(snapshot, others_calls=ahead), LIMITS, now) is None, "of a clock that was ahead"
+    assert wait_before(Poll(1, 1), replace(snapshot, others_calls=ahead), LIMITS, now) is None, (
+        "of a clock that was ahead"
+    )
 
 
 # --- the hours ----------------------------------------------------------------------

@@ -27,16 +27,16 @@ HERE: tuple[tuple[str, Look], ...] = (
     ("checkpoints", machine.checkpoints),
     ("quarantine", machine.quarantine),
     ("daemon", machine.daemon),
-    ("homes", homes.copied),
-    ("room", machine.room),
-    ("rights", machine.rights),
+    ("homes", homes.copied_home),
+    ("disk", machine.disk_space),
+    ("permissions", machine.permissions),
     ("credentials", kaggle.credentials),
 )
 """Local checks, which need no network."""
 
 THERE: tuple[tuple[str, KaggleLook], ...] = (
     ("account", kaggle.account),
-    ("homes", homes.strangers),
+    ("homes", homes.foreign_work),
 )
 """Checks that query Kaggle; the account comes first."""
 
@@ -68,7 +68,9 @@ def exit_status(found: dict[str, Any]) -> int:
 
 def _run_named(patient: DoctorSubject, name: str) -> str:
     """Return the id of a run in the database or with a folder here. Raises BadInput unless exactly one matches."""
-    known = sorted({*patient.roll(), *patient.home.run_folders(), *(one.run for one in patient.defects() if one.run)})
+    known = sorted(
+        {*patient.run_ids(), *patient.home.run_folders(), *(one.run for one in patient.defects() if one.run)}
+    )
     found = [run for run in known if run == name] or [run for run in known if pipeline_of(run) == name]
     if len(found) == 1:
         return found[0]
@@ -81,7 +83,7 @@ def _run_named(patient: DoctorSubject, name: str) -> str:
 
 def _kaggle_findings(app: App, patient: DoctorSubject, here: list[Finding]) -> Iterator[Finding]:
     if any(finding.key == "credentials" and finding.state is Severity.PROBLEM for finding in here):
-        yield note("kaggle", "what is on Kaggle was not looked at: that needs credentials")
+        yield note("kaggle", "what is on Kaggle was not checked: that needs credentials")
         return
     for key, look in THERE:
         found = list(_run_check(key, partial(_ask, look, app, patient)))
@@ -101,7 +103,7 @@ def _run_check(key: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Find
     except (BadInput, DiskRefused, StoreCorrupt, StoreUnavailable) as error:
         yield problem(key, str(error), "")
     except RelayError as error:
-        yield warning(key, f"could not be looked at: Kaggle does not answer ({error})", "try again in a minute")
+        yield warning(key, f"could not be checked: Kaggle does not answer ({error})", "try again in a minute")
     except OSError as error:
         yield problem(
             key, f"{error.filename or key} cannot be read: {error.strerror or error}", "give relay the right to read it"

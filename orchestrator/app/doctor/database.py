@@ -26,7 +26,7 @@ def database(patient: DoctorSubject) -> Iterator[Finding]:
     for defect in found:
         yield _of(defect, patient)
     if not any(one.severe for one in found):
-        runs = patient.roll()
+        runs = patient.run_ids()
         count = "no runs" if not runs else f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
         yield ok("database", f"{path} is intact, and the facts of {count} match their rows")
         yield from _revision(patient)
@@ -71,7 +71,7 @@ def lost(patient: DoctorSubject) -> Iterator[Finding]:
     """Find runs that have a folder here but are missing from the database."""
     if not patient.has_database:
         return
-    known = set(patient.roll())
+    known = set(patient.run_ids())
     folders = [run for run in patient.home.run_folders() if patient.run in ("", run) and run not in known]
     for run in folders:
         yield problem(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from kaggle_kernels import build
 from orchestrator.app.doctor.subject import DoctorSubject
 from orchestrator.base.humanize import when
-from orchestrator.core.plan import key_in, slug_of
+from orchestrator.core.plan import parse_key, slug_of
 from orchestrator.engine.adopt.evidence import Key, runs_on_kaggle
 from orchestrator.engine.ownership import OPEN, Mark, take_over
 from orchestrator.kaggle.gateway import Gateway
@@ -15,42 +15,42 @@ from stages.documents import NewerFormat
 from state.model.dataset_names import copy_in, name_in
 from state.model.run_state import Run, RunState
 
-LOOKED_AT_MAX = 12
+RUNS_CHECKED_MAX = 12
 """Maximum number of kernels of one run whose marks are read, newest first."""
-TOLD_MAX = 3
+RUNS_NAMED_MAX = 3
 UNNAMED = "-"
 """Placeholder id of a home folder that has no id yet: it is new, or a copy of one that has."""
 TIMES = range(10**9, 10**10)
 """Generations that are the time of a takeover, in seconds since 1970. A run begins with generation 0."""
 
 
-def copied(patient: DoctorSubject) -> Iterator[Finding]:
+def copied_home(patient: DoctorSubject) -> Iterator[Finding]:
     """Find open runs that, by the database, belong to another home folder: this folder is then a copy."""
     for state in patient.states():
         if state.run.status in OPEN and belongs_elsewhere(state.run, patient.identity):
             yield _elsewhere(state.run, Mark(state.run.home, state.run.generation), "as the database says", patient.now)
 
 
-def strangers(patient: DoctorSubject, gateway: Gateway) -> Iterator[Finding]:
+def foreign_work(patient: DoctorSubject, gateway: Gateway) -> Iterator[Finding]:
     """Find work of other home folders on the runs here, and runs on Kaggle that are missing from this database."""
-    known = patient.roll()
+    known = patient.run_ids()
     for state in patient.states():
-        yield from of_run(state, patient.identity, gateway, patient.now)
+        yield from foreign_work_on(state, patient.identity, gateway, patient.now)
     if patient.run:
         return
     unknown = [one.run for one in runs_on_kaggle(gateway) if one.run not in known]
     if unknown:
-        homes = [_with_its_home(run, gateway) for run in unknown[:TOLD_MAX]]
+        homes = [_with_its_home(run, gateway) for run in unknown[:RUNS_NAMED_MAX]]
         yield note(
             "homes",
-            f"the account has runs that this home does not know: {', '.join([*homes, *unknown[TOLD_MAX:]])}",
+            f"the account has runs that this home does not know: {', '.join([*homes, *unknown[RUNS_NAMED_MAX:]])}",
             "relay adopt brings one here, unless another home on the account works on it",
         )
     else:
         yield ok("homes", "every run of relay's on the account is known here")
 
 
-def of_run(state: RunState, identity: str, gateway: Gateway, now: datetime) -> Iterator[Finding]:
+def foreign_work_on(state: RunState, identity: str, gateway: Gateway, now: datetime) -> Iterator[Finding]:
     """Report whether another home folder works on a run, judged by its kernels and checkpoints.
 
     `identity` is the id of this home folder; empty if it has none.
@@ -64,7 +64,7 @@ def of_run(state: RunState, identity: str, gateway: Gateway, now: datetime) -> I
             return
     strange = sorted(set(there) - {session.key for session in state.sessions})
     if strange:
-        names = ", ".join(slug_of(run.id, *key) for key in strange[:TOLD_MAX])
+        names = ", ".join(slug_of(run.id, *key) for key in strange[:RUNS_NAMED_MAX])
         yield warning(
             "homes",
             f"Kaggle has {names}, which this database does not know: it is older than they are, or another home works "
@@ -95,7 +95,7 @@ def _elsewhere(run: Run, mark: Mark, how: str, now: datetime) -> Finding:
 
 def _keys(run: str, gateway: Gateway) -> list[Key]:
     """Return the sessions of a run that have a kernel, oldest first."""
-    return sorted(key for slug in gateway.list_kernels(f"{run}-s") if (key := key_in(run, "s", slug)) is not None)
+    return sorted(key for slug in gateway.list_kernels(f"{run}-s") if (key := parse_key(run, "s", slug)) is not None)
 
 
 def _marks(run: str, there: list[Key], gateway: Gateway) -> Iterator[tuple[Mark, str]]:
@@ -103,7 +103,7 @@ def _marks(run: str, there: list[Key], gateway: Gateway) -> Iterator[tuple[Mark,
     on_kernel = _newest_mark(run, there, gateway)
     if on_kernel is not None:
         yield on_kernel[0], f"{slug_of(run, *on_kernel[1])} and what followed"
-    places = [place for place in gateway.list_datasets(f"{run}-c") if key_in(run, "c", name_in(place)) is not None]
+    places = [place for place in gateway.list_datasets(f"{run}-c") if parse_key(run, "c", name_in(place)) is not None]
     newest = max(places, key=lambda place: _checkpoint_order(run, place), default=None)
     dataset = None if newest is None else gateway.find_dataset(newest)
     if dataset is not None:
@@ -112,7 +112,7 @@ def _marks(run: str, there: list[Key], gateway: Gateway) -> Iterator[tuple[Mark,
 
 def _checkpoint_order(run: str, place: str) -> tuple[Key, int]:
     """Return the session that a dataset belongs to, and the number of its name; later names have higher numbers."""
-    return key_in(run, "c", name_in(place)) or (0, 0), copy_in(name_in(place), place)
+    return parse_key(run, "c", name_in(place)) or (0, 0), copy_in(name_in(place), place)
 
 
 def _newest_mark(run: str, there: list[Key], gateway: Gateway) -> tuple[Mark, Key] | None:
@@ -121,7 +121,7 @@ def _newest_mark(run: str, there: list[Key], gateway: Gateway) -> tuple[Mark, Ke
     Returns None if the newest kernel has no mark.
     """
     found: tuple[Mark, Key] | None = None
-    for key in list(reversed(there))[:LOOKED_AT_MAX]:
+    for key in list(reversed(there))[:RUNS_CHECKED_MAX]:
         mark = _mark(run, slug_of(run, *key), gateway)
         if mark is None or not mark.home or (found is not None and mark != found[0]):
             break

@@ -42,12 +42,12 @@ def clock(patient: DoctorSubject, own: Clock) -> Iterator[Finding]:
         there = server_date(patient.environ)
         after = own.now()
     except RelayError as error:
-        yield warning("clock", f"could not be looked at: Kaggle does not answer ({error})", "try again in a minute")
+        yield warning("clock", f"could not be checked: Kaggle does not answer ({error})", "try again in a minute")
         return
-    yield compared(before, there, after)
+    yield compare_clocks(before, there, after)
 
 
-def compared(before: datetime, there: datetime | None, after: datetime) -> Finding:
+def compare_clocks(before: datetime, there: datetime | None, after: datetime) -> Finding:
     """Compare this machine's clock, read before and after a request, with Kaggle's time in the response."""
     if there is None:
         return note("clock", "Kaggle's answer does not say what time it is there")

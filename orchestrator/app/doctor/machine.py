@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.app.doctor.subject import DoctorSubject
-from orchestrator.base.disk import RESERVE_BYTES, free_bytes, shortage
+from orchestrator.base.disk import RESERVE_BYTES, free_bytes, shortage_message
 from orchestrator.engine.checkpoint_checks import damage_here
 from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
 from orchestrator.views.document import daemon_document
@@ -18,17 +18,17 @@ GOING = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 NAMED_MAX = 3
 
 
-def room(patient: DoctorSubject) -> Iterator[Finding]:
+def disk_space(patient: DoctorSubject) -> Iterator[Finding]:
     """Check that the next checkpoint of each open run fits on the disk."""
     path = patient.home.path
     sizes = [max((one.size_bytes for one in state.checkpoints), default=0) for state in _going(patient)]
     free = free_bytes(path)
-    if problem_ := shortage(path, sum(sizes)):
-        yield problem("room", problem_.partition(": ")[0], "make room; until then the daemon waits")
+    if problem_ := shortage_message(path, sum(sizes)):
+        yield problem("disk", problem_.partition(": ")[0], "make room; until then the daemon waits")
     else:
         wanted = f", and the next checkpoints take {sum(sizes):,}" if any(sizes) else ""
         yield ok(
-            "room", f"{free:,} bytes are free for {path}{wanted} ({RESERVE_BYTES:,} are left for relay's own records)"
+            "disk", f"{free:,} bytes are free for {path}{wanted} ({RESERVE_BYTES:,} are left for relay's own records)"
         )
 
 
@@ -36,20 +36,20 @@ def _going(patient: DoctorSubject) -> list[RunState]:
     return [state for state in patient.states() if state.run.status in GOING]
 
 
-def rights(patient: DoctorSubject) -> Iterator[Finding]:
+def permissions(patient: DoctorSubject) -> Iterator[Finding]:
     """Check that relay's folder is accessible to its owner only."""
     path = patient.home.path
     if not path.exists():
-        yield note("rights", f"{path} is not there yet: relay start makes it")
+        yield note("permissions", f"{path} is not there yet: relay start makes it")
         return
     files = [place for place in (path, patient.home.database, patient.home.backups) if place.exists()]
     for place in files:
         if mode := place.stat().st_mode & 0o077:
             yield warning(
-                "rights", f"{place} is open to other users of this machine ({mode:o})", f"chmod go-rwx {place}"
+                "permissions", f"{place} is open to other users of this machine ({mode:o})", f"chmod go-rwx {place}"
             )
             return
-    yield ok("rights", f"{path} is its owner's alone")
+    yield ok("permissions", f"{path} is its owner's alone")
 
 
 def daemon(patient: DoctorSubject) -> Iterator[Finding]:
@@ -92,9 +92,9 @@ def checkpoints(patient: DoctorSubject) -> Iterator[Finding]:
 
 def quarantine(patient: DoctorSubject) -> Iterator[Finding]:
     """Report damaged files that were kept in quarantine."""
-    kept = [path for run in patient.roll() for path in _kept(patient.home.quarantine(run))]
+    kept = [path for run in patient.run_ids() for path in _kept(patient.home.quarantine(run))]
     if kept:
-        yield note("quarantine", f"{len(kept)} damaged files are kept to be looked at, the newest {kept[-1]}")
+        yield note("quarantine", f"{len(kept)} damaged files are kept for inspection, the newest {kept[-1]}")
 
 
 def _kept(folder: Path) -> list[Path]:

@@ -45,7 +45,7 @@ class DoctorSubject:
         """Return what is wrong with the database. Raises StoreUnavailable if it cannot be read now."""
         return defects(self.home.database) if self.has_database else []
 
-    def roll(self) -> list[str]:
+    def run_ids(self) -> list[str]:
         """Return the ids of the runs in the database, limited to `run` if set; empty if the database cannot be read."""
         try:
             known = [run for run, _ in ReadOnlyStore(self.home.path).run_names()] if self.has_database else []
@@ -56,7 +56,7 @@ class DoctorSubject:
     def states(self) -> list[RunState]:
         """Return the states of those runs, without the unreadable ones."""
         found = []
-        for run in self.roll():
+        for run in self.run_ids():
             try:
                 found.append(ReadOnlyStore(self.home.path).load(run))
             except (StoreCorrupt, StoreUnavailable):

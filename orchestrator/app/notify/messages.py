@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.app.notify.services import Message, Tone
+from orchestrator.base.humanize import utc_time
 from orchestrator.base.terminal import escape_controls
-from orchestrator.views.fact_text import describe
-from orchestrator.views.format import clock_time
+from orchestrator.views.fact_text import describe_fact
 from state.facts.base import Fact, LoggedFact
 from state.facts.run import RunCancelled, RunFinished, RunParked, RunResumed, RunWaiting, RunWoken
 from state.facts.session import NothingCollected, OutputCollected, SessionLost, TwinSeen
@@ -45,7 +45,9 @@ class Batch:
     marks: Mapping[str, int]
 
 
-def letters(news: Sequence[LoggedFact], marks: Mapping[str, int], events: frozenset[str], now: datetime) -> list[Batch]:
+def compose_messages(
+    news: Sequence[LoggedFact], marks: Mapping[str, int], events: frozenset[str], now: datetime
+) -> list[Batch]:
     """Compose one message per run for all wanted events since its mark."""
     fresh: dict[str, list[LoggedFact]] = {}
     for item in news:
@@ -68,7 +70,7 @@ def _recent(items: Sequence[LoggedFact], now: datetime) -> list[LoggedFact]:
 
 
 def _batch(run: str, items: Sequence[LoggedFact], events: frozenset[str], now: datetime) -> Batch | None:
-    wanted = [item for item in items if kind_of(item.fact) in events]
+    wanted = [item for item in items if event_of(item.fact) in events]
     if not wanted:
         return None
     lines = [_sentence(run, item, now) for item in wanted]
@@ -79,7 +81,7 @@ def _batch(run: str, items: Sequence[LoggedFact], events: frozenset[str], now: d
     return Batch(message, {run: wanted[-1].number})
 
 
-def kind_of(fact: Fact) -> str:
+def event_of(fact: Fact) -> str:
     """Return the event (see `config.EVENTS`) of a fact; empty if it has none."""
     match fact:
         case RunParked():
@@ -97,7 +99,7 @@ def kind_of(fact: Fact) -> str:
 
 
 def _weight(fact: Fact) -> int:
-    return ("session", "failed", "waiting", "finished", "parked").index(kind_of(fact))
+    return ("session", "failed", "waiting", "finished", "parked").index(event_of(fact))
 
 
 def _headline(fact: Fact) -> tuple[str, Tone]:
@@ -120,21 +122,23 @@ def _headline(fact: Fact) -> tuple[str, Tone]:
 
 
 def _sentence(run: str, item: LoggedFact, now: datetime) -> str:
-    when = f"{clock_time(item.at.isoformat())}: " if now - item.at > LATE else ""
+    when = f"{utc_time(item.at)}: " if now - item.at > LATE else ""
     match item.fact:
         case RunParked(reason=reason, remedy=remedy):
             return f"{when}parked: {reason}\nlook: relay status {run}\ntype: {remedy}"
         case RunFinished():
             return f"{when}finished; look: relay status {run}"
         case fact:
-            own = "; relay goes on by itself" if kind_of(fact) == "failed" else ""
-            return f"{when}{describe(fact)}{own}"
+            own = "; relay goes on by itself" if event_of(fact) == "failed" else ""
+            return f"{when}{describe_fact(fact)}{own}"
 
 
 # --- failures, which are not facts ---------------------------------------------
 
 
-def troubles(runs: Sequence[tuple[Run, PollState]], marks: Mapping[str, int], now: datetime) -> list[Batch]:
+def compose_trouble_messages(
+    runs: Sequence[tuple[Run, PollState]], marks: Mapping[str, int], now: datetime
+) -> list[Batch]:
     """Compose messages for runs that an outside failure has begun to hold up, and for those that it released."""
     found = []
     for run, watch in runs:

@@ -12,9 +12,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from orchestrator.app.notify.messages import NAMES, Batch, letters, troubles
+from orchestrator.app.notify.messages import NAMES, Batch, compose_messages, compose_trouble_messages
 from orchestrator.app.notify.services import Message, NotificationService
 from orchestrator.base.clock import monotonic_s
+from orchestrator.base.humanize import duration
 from state.failures import StoreCorrupt, StoreUnavailable
 from state.leases import LeaseLost
 from state.notification_marks import ALL, NotificationMarks
@@ -23,13 +24,13 @@ from state.reader import Reader
 DEADLINE_S = 30.0
 """Timeout for one message, in seconds."""
 
-LOOK_S = 60.0
+CHECK_S = 60.0
 """Poll interval for new facts without a wake-up, in seconds."""
 
 RETRY_S, RETRY_S_MAX = 60.0, 1800.0
 """Delay before the first retry of a message, and its upper bound, in seconds. The delay doubles with each retry."""
 
-FAREWELL_S = 15.0
+CLOSE_S_MAX = 15.0
 """Seconds that a stopping daemon waits for its last messages to be sent."""
 
 
@@ -92,7 +93,7 @@ class Sender:
                 return
             if last:
                 return
-            self._signal.wait(max(0.02, min(LOOK_S, self._retry_at_s - monotonic_s()) if self.failures else LOOK_S))
+            self._signal.wait(max(0.02, min(CHECK_S, self._retry_at_s - monotonic_s()) if self.failures else CHECK_S))
 
     def deliver(self) -> None:
         """Send everything that this service has not been sent yet. A rejected message is retried later."""
@@ -101,7 +102,7 @@ class Sender:
         if ALL not in marks:
             marks[ALL] = self.begins
             told.advance(key, {ALL: self.begins}, now)
-        batches = letters(told.news(marks[ALL], NAMES), marks, self.post.events, now)
+        batches = compose_messages(told.news(marks[ALL], NAMES), marks, self.post.events, now)
         for batch in [*batches, *self._troubles(marks, now)]:
             self.post.may()
             if not self._sent(batch):
@@ -116,7 +117,9 @@ class Sender:
         store = self.post.looking
         held_up = {subject.removeprefix("trouble:") for subject, mark in marks.items() if mark}
         asked = held_up.union(store.open_runs())  # finished runs are not queried, so that their number does not matter
-        return troubles([(run, store.watch(run.id)) for run in store.runs() if run.id in asked], marks, now)
+        return compose_trouble_messages(
+            [(run, store.watch(run.id)) for run in store.runs() if run.id in asked], marks, now
+        )
 
     def _sent(self, batch: Batch) -> bool:
         problem = self._attempt(batch.message)
@@ -150,7 +153,7 @@ class Sender:
         self._sending.join(self.post.deadline_s)
         if self._sending.is_alive():
             self._sending.late = True
-            return f"it did not answer within {self.post.deadline_s:.0f} s"
+            return f"it did not answer within {duration(self.post.deadline_s)}"
         return self._sending.problem
 
 
@@ -169,7 +172,7 @@ class Sending(threading.Thread):
 class Senders:
     """Context manager that runs all senders of a daemon. At exit they get a short time for the last messages."""
 
-    def __init__(self, post: Outbox, services: Sequence[NotificationService], farewell_s: float = FAREWELL_S) -> None:
+    def __init__(self, post: Outbox, services: Sequence[NotificationService], farewell_s: float = CLOSE_S_MAX) -> None:
         self._farewell_s = farewell_s
         begins = post.told.newest()
         self._senders = [Sender(post, service, begins) for service in services]

@@ -67,8 +67,8 @@ def services(addresses: Addresses) -> list[NotificationService]:
 def _service(plugin: Any, written: str, asset: Any, others: Sequence[str]) -> NotificationService:
     line = apprise.Apprise(asset=asset)
     line.add(plugin)
-    shown = masked(plugin.url(privacy=True))
-    secrets = pieces(written, shown) | pieces(plugin.url(privacy=False).partition("?")[0], shown)
+    shown = mask_address(plugin.url(privacy=True))
+    secrets = secret_parts(written, shown) | secret_parts(plugin.url(privacy=False).partition("?")[0], shown)
     same = sum(other == shown or other.startswith(f"{shown} (") for other in others)
 
     def send(message: Message) -> str:
@@ -76,12 +76,12 @@ def _service(plugin: Any, written: str, asset: Any, others: Sequence[str]) -> No
             kind = apprise.NotifyType(message.tone)
             text = apprise.NotifyFormat.TEXT
             taken = line.notify(body=message.body, title=message.title, notify_type=kind, body_format=text)
-        return "" if taken else redacted(heard.reason, secrets)
+        return "" if taken else redact_reason(heard.reason, secrets)
 
     return NotificationService(str(plugin.service_name), f"{shown} ({same + 1})" if same else shown, send)
 
 
-def masked(url: str) -> str:
+def mask_address(url: str) -> str:
     """Return an address without its secrets: only the kind and the server. `url` is apprise's own masked form."""
     scheme, _, rest = url.partition("://")
     place = rest.split("/")[0].split("?")[0].rpartition("@")[2]
@@ -89,13 +89,13 @@ def masked(url: str) -> str:
     return f"{scheme}://{place if server or not place else place[0] + '…'}/…"
 
 
-def pieces(url: str, shown: str) -> set[str]:
+def secret_parts(url: str, shown: str) -> set[str]:
     """Return the parts of an address that may be secret: every word that its shown form lacks."""
     words = {word for text in (url, unquote(url)) for word in re.split(r"[^\w.-]+", text)}
     return {word for word in words if len(word) >= 4 and word not in shown}
 
 
-def redacted(reason: str, secrets: set[str]) -> str:
+def redact_reason(reason: str, secrets: set[str]) -> str:
     """Remove every part of the address from a service's error message."""
     for secret in sorted(secrets, key=len, reverse=True):
         reason = reason.replace(secret, HIDDEN)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.app.service.environment import Surroundings, inspect_environment, start_of
+from orchestrator.app.service.environment import ServiceEnvironment, inspect_environment, start_command
 from orchestrator.app.service.systems import Launchd, System, Systemd
 from orchestrator.app.service.units import shell_command
 from orchestrator.app.settings import Settings
-from orchestrator.base.disk import on_disk, private_folder, write_whole
+from orchestrator.base.disk import disk_errors, private_folder, write_whole
 from orchestrator.base.errors import BadInput
 from orchestrator.engine.home import HomeLayout
 
@@ -49,14 +49,14 @@ class DaemonService:
         if surroundings.problem:
             self.say(f"not started: {surroundings.problem}")
             return 1
-        commands = system.starting(changed=changed)
+        commands = system.start_commands(changed=changed)
         if not start:
             self.say("not started; to start it, type")
             self._print_commands(commands)
             return 0
         return self._start(commands, surroundings, changed=changed)
 
-    def _start(self, commands: list[list[str]], surroundings: Surroundings, *, changed: bool) -> int:
+    def _start(self, commands: list[list[str]], surroundings: ServiceEnvironment, *, changed: bool) -> int:
         running = self.system.is_running()
         other = "" if running else self.other_daemon()
         if other:
@@ -66,7 +66,7 @@ class DaemonService:
             )
             return 1
         if running and changed and isinstance(self.system, Launchd):
-            commands = [*self.system.ending(), *commands]
+            commands = [*self.system.stop_commands(), *commands]
         if failed := self._run_all(commands):
             self.say(f"not started: {failed}; where this user has such a session, type")
             self._print_commands(commands)
@@ -74,7 +74,7 @@ class DaemonService:
             self.say(f"  {shell_command(surroundings.start)}")
             return 1
         self.say("started: relay status shows what it does, relay service status whether it runs")
-        for sentence in self.system.afterwards():
+        for sentence in self.system.notes():
             self.say(sentence)
         return 0
 
@@ -85,8 +85,8 @@ class DaemonService:
             self.say(f"no service is installed: there is no {path}")
             return 0
         self._refuse_foreign()
-        failed = self._run_all(self.system.ending())
-        with on_disk(path):
+        failed = self._run_all(self.system.stop_commands())
+        with disk_errors(path):
             path.unlink()
         self.say(f"removed {path}; the runs and {self.settings.home} stay")
         if isinstance(self.system, Systemd):
@@ -118,7 +118,7 @@ class DaemonService:
         return {
             "format": 1,
             "file": str(path) if there else None,
-            "ours": there and self.system.ours,
+            "ours": there and self.system.is_written_by_relay,
             "running": running,
             "daemon": self.other_daemon() or None,
             "log": str(log) if log.exists() else None,
@@ -127,7 +127,7 @@ class DaemonService:
 
     def show(self) -> int:
         """Print the file that `install` would write."""
-        start = start_of(self.settings.home, self.settings.environ)
+        start = start_command(self.settings.home, self.settings.environ)
         self.say(self.system.content(start).decode().rstrip())
         return 0
 
@@ -149,14 +149,14 @@ class DaemonService:
         return True
 
     def _refuse_foreign(self) -> None:
-        if not self.system.ours:
+        if not self.system.is_written_by_relay:
             raise BadInput(f"{self.system.path} was not written by relay: move it away, and type the command again")
 
     def _run_all(self, commands: list[list[str]]) -> str:
         """Run commands in order. Return the output of the first one that fails; empty if none does."""
         for command in commands:
             ran = self.system.run(command)
-            if not ran.well:
+            if not ran.succeeded:
                 return f"{shlex.join(command[:3])} said: {' '.join(ran.said.split()) or f'exit status {ran.status}'}"
         return ""
 

@@ -28,7 +28,7 @@ INTO_FILES = {
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ServiceEnvironment:
     """Start command of the service, with warnings about what its environment lacks."""
 
     start: Start
@@ -37,13 +37,13 @@ class Surroundings:
     """Why the service could not work; empty if it can."""
 
 
-def inspect_environment(home: Path, environ: Mapping[str, str], user_home: Path) -> Surroundings:
+def inspect_environment(home: Path, environ: Mapping[str, str], user_home: Path) -> ServiceEnvironment:
     """Compare this shell's environment with the one that the service will have.
 
     Raises BadInput if no credentials are found at all.
     """
     passed, warnings = _passed_variables(environ)
-    start = start_of(home, environ)
+    start = start_command(home, environ)
     here = find_credentials(environ, user_home)[0]
     try:
         there = find_credentials(passed, user_home)[0]
@@ -52,17 +52,17 @@ def inspect_environment(home: Path, environ: Mapping[str, str], user_home: Path)
             f"your Kaggle credentials are only in this shell's environment ({here.source}), which the service does not see: "
             f"type {INTO_FILES[here.method]} and install it again"
         )
-        return Surroundings(start, tuple(warnings), problem)
+        return ServiceEnvironment(start, tuple(warnings), problem)
     if here.source != there.source:
         warnings.append(
             f"the service does not see {here.source}, which is only in this shell's environment: it uses {there.source}"
         )
     if environ.get(VARIABLE):
         warnings.append(f"the service does not see {VARIABLE}: write the addresses into {home / FILE_NAME}")
-    return Surroundings(start, tuple(warnings))
+    return ServiceEnvironment(start, tuple(warnings))
 
 
-def start_of(home: Path, environ: Mapping[str, str]) -> Start:
+def start_command(home: Path, environ: Mapping[str, str]) -> Start:
     """Return the command and environment with which the service starts the daemon for this home folder."""
     return Start(
         Path(sys.executable).absolute(), home.absolute(), _installation_folder(), _passed_variables(environ)[0]

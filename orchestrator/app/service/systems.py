@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.app.service.units import LABEL, MARK, UNIT, Start, launchd_plist, systemd_unit
 
-PATIENCE_S = 60.0
+ANSWER_S_MAX = 60.0
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class CompletedProgram:
     said: str
 
     @property
-    def well(self) -> bool:
+    def succeeded(self) -> bool:
         """True if the program succeeded."""
         return self.status == 0
 
@@ -29,9 +29,9 @@ Run = Callable[[Sequence[str]], CompletedProgram]
 
 
 def run(command: Sequence[str]) -> CompletedProgram:
-    """Run a system program and wait for it, at most `PATIENCE_S` seconds."""
+    """Run a system program and wait for it, at most `ANSWER_S_MAX` seconds."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S_MAX, check=False)
     except FileNotFoundError:
         return CompletedProgram(127, f"there is no {command[0]} here")
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -57,11 +57,11 @@ class System(ABC):
         """Return the contents of the service file. Raises BadInput if a path cannot be written in it."""
 
     @abstractmethod
-    def starting(self, *, changed: bool) -> list[list[str]]:
+    def start_commands(self, *, changed: bool) -> list[list[str]]:
         """Return the commands, in order, that start the daemon now and at each login."""
 
     @abstractmethod
-    def ending(self) -> list[list[str]]:
+    def stop_commands(self) -> list[list[str]]:
         """Return the commands that stop the daemon. Each may fail if it is not running."""
 
     @abstractmethod
@@ -69,11 +69,11 @@ class System(ABC):
         """Return whether the service manager runs the daemon now."""
 
     @property
-    def ours(self) -> bool:
+    def is_written_by_relay(self) -> bool:
         """True if relay wrote the existing file."""
         return MARK.encode() in self.path.read_bytes()
 
-    def afterwards(self) -> list[str]:
+    def notes(self) -> list[str]:
         """Return what the user should know after the installation."""
         return []
 
@@ -92,17 +92,17 @@ class Systemd(System):
         version = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
         return systemd_unit(start, version).encode()
 
-    def starting(self, *, changed: bool) -> list[list[str]]:
+    def start_commands(self, *, changed: bool) -> list[list[str]]:
         begin = ["restart", UNIT] if changed else ["start", UNIT]
         return [["systemctl", "--user", *words] for words in (["daemon-reload"], ["enable", UNIT], begin)]
 
-    def ending(self) -> list[list[str]]:
+    def stop_commands(self) -> list[list[str]]:
         return [["systemctl", "--user", "disable", "--now", UNIT]]
 
     def is_running(self) -> bool:
-        return self.run(["systemctl", "--user", "is-active", "--quiet", UNIT]).well
+        return self.run(["systemctl", "--user", "is-active", "--quiet", UNIT]).succeeded
 
-    def afterwards(self) -> list[str]:
+    def notes(self) -> list[str]:
         if "Linger=yes" in self.run(["loginctl", "show-user", str(os.getuid()), "--property=Linger"]).said:
             return ["it runs whether you are logged in or not"]
         return [
@@ -120,19 +120,19 @@ class Launchd(System):
     def content(self, start: Start) -> bytes:
         return launchd_plist(start)
 
-    def starting(self, *, changed: bool) -> list[list[str]]:
+    def start_commands(self, *, changed: bool) -> list[list[str]]:
         load = [["launchctl", "bootstrap", self._domain, str(self.path)]]
         return [] if self.is_running() and not changed else load
 
-    def ending(self) -> list[list[str]]:
+    def stop_commands(self) -> list[list[str]]:
         return [["launchctl", "bootout", f"{self._domain}/{LABEL}"]]
 
     def is_running(self) -> bool:
-        return self.run(["launchctl", "print", f"{self._domain}/{LABEL}"]).well
+        return self.run(["launchctl", "print", f"{self._domain}/{LABEL}"]).succeeded
 
     @property
     def _domain(self) -> str:
         return f"gui/{os.getuid()}"
 
-    def afterwards(self) -> list[str]:
+    def notes(self) -> list[str]:
         return ["it runs while you are logged in"]

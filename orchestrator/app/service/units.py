@@ -65,7 +65,7 @@ def systemd_unit(start: Start, version: int) -> str:
         f"RestartSec={30 if stepping else 60}",
         *stepping,
         f"RestartPreventExitStatus={NO_RESTART_STATUS}",
-        "# on SIGTERM the daemon finishes its current turn; if killed, it loses nothing either",
+        "# on SIGTERM the daemon finishes its current tick; if killed, it loses nothing either",
         "TimeoutStopSec=120",
         "UMask=0077",
         "NoNewPrivileges=yes",

@@ -8,7 +8,7 @@ from pathlib import Path
 from kaggle_kernels import build
 from orchestrator.base.disk import private_folder
 from orchestrator.base.errors import BadInput, Corrupt, Transient
-from orchestrator.core.plan import checkpoint_of, key_in, run_in, slug_of
+from orchestrator.core.plan import checkpoint_of, parse_key, parse_run, slug_of
 from orchestrator.engine.collecting.files import DOCUMENT_BYTES_MAX
 from orchestrator.engine.effects.session_status import seen_of
 from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway, KernelFound, SessionSeen, Worker
@@ -69,7 +69,7 @@ def runs_on_kaggle(gateway: Gateway) -> tuple[RunOnKaggle, ...]:
     """Return every run that has a kernel on this account, by name."""
     slugs: dict[str, list[str]] = {}
     for slug in gateway.list_kernels(""):
-        run = run_in(slug)
+        run = parse_run(slug)
         if run is not None:
             slugs.setdefault(run, []).append(slug)
     found = []
@@ -101,7 +101,7 @@ def look(run: str, inputs: str, gateway: Gateway) -> Evidence | None:
 
     The listing is only a start: each computed name is also looked up by itself.
     """
-    listed = [key for slug in gateway.list_kernels(f"{run}-s") if (key := key_in(run, "s", slug)) is not None]
+    listed = [key for slug in gateway.list_kernels(f"{run}-s") if (key := parse_key(run, "s", slug)) is not None]
     kernels = _kernels(run, listed, gateway)
     if not kernels:
         return None
@@ -114,7 +114,7 @@ def look(run: str, inputs: str, gateway: Gateway) -> Evidence | None:
             raise Transient(f"Kaggle's answer about {order.slug} made no sense ({seen.message}): try again later")
         if seen.worker is not Worker.NEW_SCRIPT:  # a declined push leaves its source, but no session
             sessions.append(StartedSession(order, version, seen))
-    names = [name for name in gateway.list_datasets(f"{run}-c") if key_in(run, "c", name_in(name)) is not None]
+    names = [name for name in gateway.list_datasets(f"{run}-c") if parse_key(run, "c", name_in(name)) is not None]
     names += [checkpoint_of(run, *key) for key in orders]
     names += [order.parent.name for order in orders.values() if order.parent is not None]
     datasets: dict[str, DatasetSeen] = {}
@@ -170,7 +170,7 @@ def _order(run: str, key: Key, kernel: KernelFound) -> Order:
         *key,
         slug_of(run, *key),
     )
-    if order is None or not fits or (order.parent and key_in(run, "c", order.parent.name) is None):
+    if order is None or not fits or (order.parent and parse_key(run, "c", order.parent.name) is None):
         raise BadInput(
             f"the kernel {kernel.ref} was not made by relay for {run}: delete it on Kaggle, then adopt again"
         )

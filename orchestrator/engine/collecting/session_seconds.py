@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from stages.contract import PROGRESS_PREFIX, Manifest, Progress, Report
-from stages.session.time_accounting import TimeClass, productive_s
+from stages.session.time_accounting import SESSION_CLASSES, productive_s
 
 SESSION_S_MAX = 12 * 3600.0
 """Longest session, in seconds; larger values are ignored."""
-KNOWN = frozenset(what.value for what in TimeClass)
 
 
 @dataclass(frozen=True)
@@ -57,4 +56,4 @@ def sensible_times(timings: Mapping[str, float]) -> dict[str, float]:
 
 def plausible(seconds: Mapping[str, float]) -> dict[str, float]:
     """Return the plausible seconds: of known classes, and no longer than a session."""
-    return {name: value for name, value in seconds.items() if name in KNOWN and 0.0 <= value <= SESSION_S_MAX}
+    return {name: value for name, value in seconds.items() if name in SESSION_CLASSES and 0.0 <= value <= SESSION_S_MAX}

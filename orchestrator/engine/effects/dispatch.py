@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from orchestrator.base.disk import on_disk
+from orchestrator.base.disk import disk_errors
 from orchestrator.core.commands import (
     Collect,
     FindPush,
@@ -36,7 +36,7 @@ Effect = PublishInputs | Prune | ReadQuota | Step
 
 def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
     """Perform one command; an error of `orchestrator.base.errors` means that nothing is recorded."""
-    with on_disk(shell.home.path):  # the gateway translates its own errors; those left concern local files
+    with disk_errors(shell.home.path):  # the gateway translates its own errors; those left concern local files
         return _carry_out(command, snapshot, pipeline, shell)
 
 

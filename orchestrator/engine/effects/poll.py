@@ -67,8 +67,8 @@ def _ended_unseen(snapshot: Snapshot, session: Session, worker: Worker, shell: E
 
     Kaggle kills a session at its limit, so one that runs longer has ended. A queued one has ended if it left files.
     """
-    watch = waits.counted(snapshot.watch, waits.of_session(session), shell.limits, shell.clock.now())
-    if not waits.too_long(watch, session, shell.limits):
+    watch = waits.with_poll_counted(snapshot.watch, waits.awaited_event(session), shell.limits, shell.clock.now())
+    if not waits.waited_too_long(watch, session, shell.limits):
         return None
     if session.phase is not Phase.RUNNING and not _left_files(session, shell):
         return None

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from kaggle_kernels import build
 from orchestrator.base.errors import NoSlot, Refused, Transient
-from orchestrator.core.plan import key_in, token_of
+from orchestrator.core.plan import parse_key, token_of
 from orchestrator.engine.effects.context import EffectContext
 from orchestrator.engine.effects.session_status import seen_of
 from orchestrator.engine.ownership import Mark, overtaken_unawares, refuse_overtaken
@@ -51,7 +51,7 @@ def _unknown(state: RunState, session: Session, shell: EffectContext) -> list[st
     """Return recent kernels with names of the run that this home folder does not know to have pushed."""
     known = {s.slug for s in state.sessions if s.pushed_at is not None or s.unclear or not s.phase.over}
     slugs = dict.fromkeys(_ran_lately(state, session, shell.gateway))  # one that starts meanwhile is on two pages
-    return [s for s in slugs if s != session.slug and s not in known and key_in(state.run.id, "s", s) is not None]
+    return [s for s in slugs if s != session.slug and s not in known and parse_key(state.run.id, "s", s) is not None]
 
 
 def _ran_lately(state: RunState, session: Session, gateway: Gateway) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _refuse_beside(slug: str, state: RunState, session: Session, shell: EffectCo
         refuse_overtaken(mark, f"the kernel {found.ref}", state.run, shell.identity)
         raise overtaken_unawares(f"the kernel {slug}", state.run)
     if not seen.worker.terminal:
-        key = key_in(state.run.id, "s", slug)
+        key = parse_key(state.run.id, "s", slug)
         assert key is not None, f"{slug} is no kernel of the run's"
         which = f"{_session_name(*key)}, which was pushed before the run was taken over"
         raise OlderAlive(f"{_session_name(*session.key)} waits for {which}: its kernel {slug} is {seen.worker} still")
@@ -105,7 +105,7 @@ def _session_name(number: int, attempt: int) -> str:
 
 def _mark(found: KernelFound, slug: str, state: RunState) -> Mark:
     """Return the mark in the kernel's order; an empty mark if it belongs to another run of this name."""
-    key = key_in(state.run.id, "s", slug)
+    key = parse_key(state.run.id, "s", slug)
     try:
         order = build.order_in(found.source)
     except ContractError:

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 from orchestrator.base.errors import BadInput
-from orchestrator.base.humanize import duration, when
+from orchestrator.base.humanize import duration, machine_time, when
 from orchestrator.kaggle.credentials import find_credentials
 from orchestrator.kaggle.endpoint import server_url
 from orchestrator.kaggle.gateway import Gateway, KernelListed, Quota, Worker
 from orchestrator.preflight.check.findings import SETTINGS, CheckSubject, Finding, Person, note, ok, problem, warning
-from orchestrator.views.format import hours
 
 ALIVE = (Worker.QUEUED, Worker.RUNNING, Worker.CANCEL_REQUESTED)
 
@@ -102,9 +101,9 @@ def quota(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
 def _hours_left(found: Quota, left_s: float, subject: CheckSubject) -> Finding:
     pipeline = subject.pipeline
     renewed = f"; renewed {when(found.refreshes_at, subject.now)}" if found.refreshes_at else ""
-    text = f"{hours(left_s)} of {hours(found.total_s or 0.0)} of {pipeline.slot.upper()} are left this week{renewed}"
+    text = f"{machine_time(left_s)} of {machine_time(found.total_s or 0.0)} of {pipeline.slot.upper()} are left this week{renewed}"
     if found.reserved_s:
-        text += f"; live sessions have reserved {hours(found.reserved_s)} of them"
+        text += f"; live sessions have reserved {machine_time(found.reserved_s)} of them"
     if left_s < max(pipeline.min_session_s, 1.0):
         worth = duration(pipeline.min_session_s)
         return warning(

@@ -97,12 +97,12 @@ def _mistake(sentence: str, path: str) -> Finding:
 def _on_kaggle(subject: CheckSubject, here: list[Finding]) -> list[Finding]:
     """Run the checks that call Kaggle; concurrently, because each one without an answer takes until its timeout."""
     if any(finding.key == "credentials" and finding.state is Severity.PROBLEM for finding in here):
-        return [note("kaggle", "what is on Kaggle was not looked at: that needs credentials")]
+        return [note("kaggle", "what is on Kaggle was not checked: that needs credentials")]
     gateway = _gateway(subject)
     first, *others = THERE
     found = list(_findings_of(first, subject, gateway))
     if any(finding.state is Severity.PROBLEM for finding in found):
-        return [*found, note("kaggle", "the rest of what is on Kaggle was not looked at: that needs an account")]
+        return [*found, note("kaggle", "the rest of what is on Kaggle was not checked: that needs an account")]
     with ThreadPoolExecutor(len(others)) as pool:
         for findings in pool.map(lambda each: list(_findings_of(each, subject, gateway)), others):
             found += findings
@@ -133,4 +133,4 @@ def _findings_of(each: KaggleCheck, subject: CheckSubject, gateway: Gateway) -> 
 def _unanswered(key: str, error: RelayError) -> Finding:
     if isinstance(error, BadInput):
         return problem(key, str(error), "")
-    return warning(key, f"could not be looked at: Kaggle does not answer ({error})", "try again in a minute")
+    return warning(key, f"could not be checked: Kaggle does not answer ({error})", "try again in a minute")

@@ -62,7 +62,7 @@ def _steps_too_long(pipeline: Pipeline, budget_s: float) -> Iterator[Finding]:
         if isinstance(options, Counting) and options.step_s >= budget_s:
             yield problem(
                 "session",
-                f"one step of {stage.name} takes {options.step_s:g} s and a session has {budget_s:g}, so none would be done",
+                f"one step of {stage.name} takes {duration(options.step_s)} and a session has {duration(budget_s)}, so none would be done",
                 f"make step_s of {stage.name} smaller, or session.limit_s larger",
             )
 

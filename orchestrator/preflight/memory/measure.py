@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import BadInput, Permanent
+from orchestrator.base.humanize import duration
 from orchestrator.preflight.memory.programs import Program, share
 from orchestrator.preflight.memory.xla_buffer_plan import flags
 
@@ -96,7 +97,7 @@ def _lowered(
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if "error" in answer:
         raise BadInput(answer["error"])
-    say(f"lowered {title}: {monotonic_s() - began_s:.0f} s")
+    say(f"lowered {title}: {duration(monotonic_s() - began_s)}")
     return answer
 
 

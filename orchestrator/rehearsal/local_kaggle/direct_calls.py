@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from orchestrator.base.errors import Ambiguous, RateLimited, Refused, RelayError, Transient
+from orchestrator.base.humanize import duration
 from orchestrator.kaggle.transport import TransportLimits
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal
@@ -66,7 +67,7 @@ class DirectCalls:
             case CallAction.HANG:
                 self._world.clock.sleep(min(fault.seconds, CALL_S))
                 if _too_late(fault):
-                    raise unclear(f"{fault.call}: no answer within {CALL_S:g} s")
+                    raise unclear(f"{fault.call}: no answer within {duration(CALL_S)}")
             case CallAction.STATUS if fault.status_code == 429:
                 raise RateLimited(f"{fault.call}: HTTP 429", fault.retry_after_s)
             case CallAction.STATUS if fault.status_code < 500:

@@ -13,12 +13,12 @@ from kaggle_kernels import build
 from orchestrator.base.clock import Clock, VirtualClock
 from orchestrator.base.errors import BadInput
 from orchestrator.core.commands import Wait
-from orchestrator.core.plan import Limits, patience_of
+from orchestrator.core.plan import Limits, search_limits
 from orchestrator.core.selectors import checkpoint_at
 from orchestrator.engine.daemon import IDLE_S
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
-from orchestrator.engine.tick import Turn, tick
+from orchestrator.engine.tick import TickResult, tick
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline.model import Pipeline
@@ -53,12 +53,12 @@ if TYPE_CHECKING:
 
 RUN = "sim-0001"
 IDENTITY = "home-one@simulated"
-TURNS_MAX = 2000
+TICKS_MAX = 2000
 LEASE_S = 3600.0
 
 
 class Endless(AssertionError):
-    """Raised when a chain does not end within `TURNS_MAX` turns."""
+    """Raised when a chain does not end within `TICKS_MAX` ticks."""
 
 
 @dataclass
@@ -134,12 +134,12 @@ class Chain:
         self.clock: Clock = kaggle.clock
         """Clock of this machine, which may differ from Kaggle's."""
         self.settings: ClockSteps | None = None
-        """Steps that adjust this machine's clock between turns; None for none."""
+        """Steps that adjust this machine's clock between ticks; None for none."""
         self.identity = identity
         self.disk: FaultyDisk | None = None
         """Faulty disk below the database; None for a sound one."""
         self.daemons = 0
-        unclear_s, visible_s, processing_s = patience_of(kaggle.pipeline.limit_s)
+        unclear_s, visible_s, processing_s = search_limits(kaggle.pipeline.limit_s)
         self.limits = Limits(
             poll_s=kaggle.pipeline.limit_s / 8, unclear_s=unclear_s, visible_s=visible_s, processing_s=processing_s
         )
@@ -167,7 +167,7 @@ class Chain:
         """State of the run in the store."""
         return self.store.load(self.run)
 
-    def turns(self, crash_point: CrashPoint | None = None, turns_max: int = TURNS_MAX) -> Iterator[Turn]:
+    def ticks(self, crash_point: CrashPoint | None = None, ticks_max: int = TICKS_MAX) -> Iterator[TickResult]:
         """Run one daemon: tick until the run ends or is parked, sleeping on the simulated clock at each wait."""
         gateway: Any = self.gateway or self.kaggle.gateway()
         store: Any = self.store
@@ -183,30 +183,30 @@ class Chain:
                 CrashingProxy(store, crash_point, STORE_CALLS),
             )
         shell = self.shell(gateway)
-        for _ in range(turns_max):
+        for _ in range(ticks_max):
             try:
                 if self.settings is not None and self.settings.turned():
                     store.clear_poll_times(fence)
                 with self.disk.under() if self.disk is not None else nullcontext():
-                    turn = tick(store, self.run, shell, fence)
+                    result = tick(store, self.run, shell, fence)
             except StoreUnavailable:  # like the daemon: nothing was changed, so retry
                 self.clock.sleep(IDLE_S)
                 continue
-            yield turn
-            if isinstance(turn.command, Wait):
-                if turn.command.until is None:
+            yield result
+            if isinstance(result.command, Wait):
+                if result.command.until is None:
                     return
-                self.clock.sleep((turn.command.until - self.clock.now()).total_seconds())
+                self.clock.sleep((result.command.until - self.clock.now()).total_seconds())
         raise Endless(f"the chain does not end: {self.state.run.status} {self.state.run.reason}")
 
     def drive(self, crash_point: CrashPoint | None = None) -> RunState:
-        """Run all turns."""
-        for _ in self.turns(crash_point):
+        """Run all ticks."""
+        for _ in self.ticks(crash_point):
             pass
         return self.state
 
     def drive_through(self, *crash_points: CrashPoint) -> RunState:
-        """Run all turns, starting a new daemon after each crash."""
+        """Run all ticks, starting a new daemon after each crash."""
         for crash_point in crash_points:
             try:
                 return self.drive(crash_point)

@@ -37,12 +37,12 @@ class OwnClock:
 
 @dataclass(frozen=True)
 class ClockStep:
-    """One change of the clock by `by`, before the `turn`-th turn.
+    """One change of the clock by `by`, before the `tick`-th tick.
 
-    With `between`, it happens when the next daemon starts after that turn.
+    With `between`, it happens when the next daemon starts after that tick.
     """
 
-    turn: int
+    tick: int
     by: timedelta
     between: bool
     noticed: bool
@@ -54,30 +54,30 @@ def random_clock_steps(seed: int) -> tuple[ClockStep, ...]:
     rng = random.Random(f"relay simulates {seed}: clocks")
     found: list[ClockStep] = []
     for _ in range(rng.choice((0, 0, 1, 1, 2))):
-        turn, by = rng.randint(0, 80), rng.choice(STEPS)
-        found.append(ClockStep(turn, by, rng.random() < 0.4, rng.random() < 0.5))
+        tick, by = rng.randint(0, 80), rng.choice(STEPS)
+        found.append(ClockStep(tick, by, rng.random() < 0.4, rng.random() < 0.5))
         if rng.random() < 0.8:
-            back = ClockStep(turn + rng.randint(1, 60), -by, rng.random() < 0.4, rng.random() < 0.5)
+            back = ClockStep(tick + rng.randint(1, 60), -by, rng.random() < 0.4, rng.random() < 0.5)
             found.append(back)
-    return tuple(sorted(found, key=lambda setting: setting.turn))
+    return tuple(sorted(found, key=lambda setting: setting.tick))
 
 
 class ClockSteps:
-    """Applies clock changes as the turns of a chain go by."""
+    """Applies clock changes as the ticks of a chain go by."""
 
     def __init__(self, clock: OwnClock, settings: tuple[ClockStep, ...]) -> None:
-        self._clock, self._left, self._turn = clock, list(settings), 0
+        self._clock, self._left, self._tick = clock, list(settings), 0
         self.made = 0
         """Number of changes applied. Two at once may cancel out, and yet make relay forget its observations."""
 
     def begun(self) -> None:
         """Apply all due changes when a daemon starts."""
-        self._set([setting for setting in self._left if setting.turn <= self._turn])
+        self._set([setting for setting in self._left if setting.tick <= self._tick])
 
     def turned(self) -> bool:
-        """Apply the changes due before the next turn. Return True if the daemon notices one."""
-        self._turn += 1
-        due = [setting for setting in self._left if setting.turn <= self._turn and not setting.between]
+        """Apply the changes due before the next tick. Return True if the daemon notices one."""
+        self._tick += 1
+        due = [setting for setting in self._left if setting.tick <= self._tick and not setting.between]
         self._set(due)
         return any(setting.noticed for setting in due)
 

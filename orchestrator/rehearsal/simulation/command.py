@@ -14,7 +14,7 @@ from orchestrator.views.json_output import print_json
 def simulate(chosen: Path | None, count: int, seed: int, as_json: bool) -> int:
     """Simulate `count` chains with seeds `seed`, `seed` + 1, … and print the results.
 
-    Return 0 if every invariant held, otherwise 1. With `count` 1, print the chain's events turn by turn. Raises
+    Return 0 if every invariant held, otherwise 1. With `count` 1, print the chain's events tick by tick. Raises
     BadInput if the pipeline cannot be simulated.
     """
     pipeline = None if chosen is None else loader.load(chosen)
@@ -36,5 +36,5 @@ def simulate(chosen: Path | None, count: int, seed: int, as_json: bool) -> int:
 
 
 def _verdict(ended: Ended) -> str:
-    told = f"{ended.sessions} sessions, {ended.turns} turns, {ended.crashes} crashes, {ended.checks} checks"
+    told = f"{ended.sessions} sessions, {ended.ticks} ticks, {ended.crashes} crashes, {ended.checks} checks"
     return f"broken: {ended.broken} ({told})" if ended.broken else f"every invariant holds ({told})"

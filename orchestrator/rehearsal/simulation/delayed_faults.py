@@ -6,7 +6,7 @@ The delays stay within relay's patience: a push that appears later cannot be tol
 import random
 from dataclasses import replace
 
-from orchestrator.core.plan import patience_of
+from orchestrator.core.plan import search_limits
 from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultPlan, PushAction, PushFault
 from orchestrator.rehearsal.local_kaggle.rules import Rules
 
@@ -29,7 +29,7 @@ def with_delayed_faults(
     rng = random.Random(f"relay simulates {seed}: late")
     if rng.random() < 0.4:
         return faults, rules
-    unclear_s, visible_s, _ = patience_of(limit_s)
+    unclear_s, visible_s, _ = search_limits(limit_s)
     drawn = [_push(rng, unclear_s) for _ in range(rng.choice((0, 1, 1, 2)))]
     pushes = tuple(drawn if alone else ())
     datasets = tuple(_dataset(rng, visible_s) for _ in range(rng.choice((0, 0, 1, 2))))

@@ -13,7 +13,7 @@ from orchestrator.core.plan import checkpoint_of
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.ownership import go_on_here
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.rehearsal.simulation.read_errors import (
     NO_READ_FAULTS,
     QUESTIONS,
@@ -122,14 +122,14 @@ class FaultyDisk:
         if self.plan.flips:
             Backups(self.home).make_by_itself(now())
 
-    def after(self, turn: Turn, now: Callable[[], Any]) -> None:
-        """Make a backup after a turn, if the daemon would."""
-        if self.plan.flips and any(isinstance(fact, CheckpointPublished) for fact in turn.facts):
+    def after(self, tick: TickResult, now: Callable[[], Any]) -> None:
+        """Make a backup after a tick, if the daemon would."""
+        if self.plan.flips and any(isinstance(fact, CheckpointPublished) for fact in tick.facts):
             Backups(self.home).make_by_itself(now())
 
-    def kept(self, turn: Turn, state: RunState) -> None:
+    def kept(self, tick: TickResult, state: RunState) -> None:
         """Assert that a checkpoint is given up as damaged only if one of its files is intact nowhere on this disk."""
-        for fact in turn.facts:
+        for fact in tick.facts:
             if not isinstance(fact, CheckpointDamaged):
                 continue
             name = checkpoint_of(state.run.id, fact.number, fact.attempt)

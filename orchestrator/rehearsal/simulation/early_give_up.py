@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from orchestrator.base.humanize import duration
 from orchestrator.core.waits import SHARE
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.rehearsal.simulation.chain import Chain
 from state.facts.base import Fact
 from state.facts.checkpoint import DatasetDropped, DatasetOffered
@@ -19,9 +20,9 @@ class EarlyGiveUps:
 
     since: dict[str, tuple[datetime, int]] = field(default_factory=dict)
 
-    def after(self, chain: Chain, turn: Turn | None) -> str:
-        """Return what is wrong after a turn, or "": nothing may be given up before its deadline."""
-        for fact in () if turn is None else turn.facts:
+    def after(self, chain: Chain, tick: TickResult | None) -> str:
+        """Return what is wrong after a tick, or "": nothing may be given up before its deadline."""
+        for fact in () if tick is None else tick.facts:
             if wrong := self._check(fact, chain):
                 return wrong
         return ""
@@ -54,4 +55,8 @@ class EarlyGiveUps:
         since, made_then = self.since.pop(name)
         lasted_s = (chain.kaggle.clock.now() - since) / timedelta(seconds=1)
         least_s = wait_s - (made - made_then) * SHARE * interval_s
-        return f"{name} was given up after {lasted_s:.0f} s instead of {wait_s:.0f} s" if lasted_s < least_s else ""
+        return (
+            f"{name} was given up after {duration(lasted_s)} instead of {duration(wait_s)}"
+            if lasted_s < least_s
+            else ""
+        )

@@ -20,7 +20,7 @@ from state.model.statuses import RunStatus
 
 POLL_S = 300.0
 """Poll interval, in seconds. A daemon polls ten times as often."""
-TURNS_MAX = 100_000
+TICKS_MAX = 100_000
 CLOSE = 0.1
 WRONG = (0.6, 1.5)
 """Factors by which the run's own expectations are wrong, so that the forecast midway rests on measurements."""
@@ -65,11 +65,11 @@ def one(seed: int) -> ForecastedChain:
         chain.limits = Limits(poll_s=POLL_S)
         midway: dict[str, Any] | None = None
         asked_at = began_at
-        for turn in chain.turns(turns_max=TURNS_MAX):
+        for tick in chain.ticks(ticks_max=TICKS_MAX):
             if midway is None and _halfway(chain):
                 asked_at = kaggle.clock.now()
                 midway = _by_the_run(chain, asked_at)
-            assert turn is not None
+            assert tick is not None
         state = chain.state
     assert state.run.status is RunStatus.FINISHED and midway is not None, state.run
     return ForecastedChain(

@@ -1,4 +1,4 @@
-"""Invariants that hold after every turn of a simulated chain, whatever Kaggle and the machine do: one function each."""
+"""Invariants that hold after every tick of a simulated chain, whatever Kaggle and the machine do: one function each."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.core.retention import prunable
 from orchestrator.engine.collecting.files import TRIES
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.rehearsal.local_kaggle.faults import DatasetAction
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.simulation.chain import Chain
@@ -44,7 +44,7 @@ class Watched:
     checkpoints: int = 0
     trained: int = 0
     state: RunState | None = None
-    """State after the last turn that changed it."""
+    """State after the last tick that changed it."""
     verified: set[tuple[str, str]] = field(default_factory=set)
     """Name and digest of each verified checkpoint, collected here or by a daemon on a copy."""
     pruned: set[str] = field(default_factory=set)
@@ -58,7 +58,7 @@ class Watched:
     deleted: int = 0
     """Number of dataset deletions checked so far."""
     struck: int = 0
-    """Number of faults that had occurred before the last turn."""
+    """Number of faults that had occurred before the last tick."""
 
     def paused(self) -> None:
         """Record that no daemon ran for a while."""
@@ -69,26 +69,26 @@ class Watched:
         self.others.append(other)
         self.loops.append(RepeatWatchdog())
 
-    def after(self, turn: Turn | None) -> None:
-        """Check everything that can have changed in this turn (None: the daemon died in it). Raises Broken."""
-        self._check("no command is repeated without a rest", self.loop.after(self.chain, turn))
-        self._check("nothing is given up before it was looked for", self.early_give_ups.after(self.chain, turn))
-        self._check_all(turn)
+    def after(self, tick: TickResult | None) -> None:
+        """Check everything that can have changed in this tick (None: the daemon died in it). Raises Broken."""
+        self._check("no command is repeated without a rest", self.loop.after(self.chain, tick))
+        self._check("nothing is given up before it was looked for", self.early_give_ups.after(self.chain, tick))
+        self._check_all(tick)
 
-    def after_other(self, other: Chain, turn: Turn) -> None:
-        """Check everything that can have changed in a turn of another daemon. Raises Broken."""
+    def after_other(self, other: Chain, tick: TickResult) -> None:
+        """Check everything that can have changed in a tick of another daemon. Raises Broken."""
         loop = self.loops[self.others.index(other)]
-        self._check("no command is repeated without a rest", loop.after(other, turn))
-        self._check_all(turn)
+        self._check("no command is repeated without a rest", loop.after(other, tick))
+        self._check_all(tick)
 
-    def _check_all(self, turn: Turn | None) -> None:
-        if self.state is None or turn is None or turn.facts:
+    def _check_all(self, tick: TickResult | None) -> None:
+        if self.state is None or tick is None or tick.facts:
             self.state = self.chain.state
         state = self.state
-        self._check("a person is told in time", self.owed.after(self.chain, state, turn))
+        self._check("a person is told in time", self.owed.after(self.chain, state, tick))
         for name, holds in AFTER_EACH_TURN.items():
             self._check(name, holds(self, state))
-        if turn is None:
+        if tick is None:
             self._check("facts fold to rows", folds(self, state))
 
     @property
@@ -114,7 +114,7 @@ class Watched:
             raise InvariantBroken(f"{name}: {broken}")
 
 
-# --- after each turn: each returns what is wrong, or "" -----------------------------
+# --- after each tick: each returns what is wrong, or "" -----------------------------
 
 
 def one_live_session(watched: Watched, state: RunState) -> str:

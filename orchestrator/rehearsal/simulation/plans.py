@@ -85,7 +85,7 @@ class ChainPlan:
     stuck: StuckAnswer | None = None
     """Kaggle answer that never changes; None for none."""
     copied: HomeCopy | None = None
-    """Copy of the home folder on which a second daemon works from some turn on; None for none."""
+    """Copy of the home folder on which a second daemon works from some tick on; None for none."""
     oddities: Oddities = NOTHING_ODD
     disk: DiskPlan = NO_DISK_FAULTS
 

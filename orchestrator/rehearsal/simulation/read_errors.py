@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 QUESTIONS = ("snapshot", "stretches")
-"""Store methods with which a turn reads before it writes anything."""
+"""Store methods with which a tick reads before it writes anything."""
 UNREAD_SHARE = 0.15
 READS_MAX = 120
 """Largest index of a file whose reads may fail; most chains open more files than this."""

@@ -1,4 +1,4 @@
-"""Runs simulated chains: one by its seed, reported turn by turn, or thousands on all cores, summed up."""
+"""Runs simulated chains: one by its seed, reported tick by tick, or thousands on all cores, summed up."""
 
 import functools
 import multiprocessing
@@ -13,11 +13,11 @@ from typing import cast
 
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import RelayError
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.rehearsal.simulation.chain import TURNS_MAX, Chain, Endless, SimulatedKaggle, fast_folder
+from orchestrator.rehearsal.simulation.chain import TICKS_MAX, Chain, Endless, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.clock_steps import ClockSteps, OwnClock
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from orchestrator.rehearsal.simulation.disk_faults import BackupsGone, FaultyDisk
@@ -53,7 +53,7 @@ class Ended:
     seed: int
     status: str
     sessions: int
-    turns: int
+    ticks: int
     crashes: int
     checks: int
     asked: int
@@ -68,7 +68,7 @@ class Summary:
 
     chains: int = 0
     sessions: int = 0
-    turns: int = 0
+    ticks: int = 0
     crashes: int = 0
     checks: int = 0
     asked: int = 0
@@ -80,7 +80,7 @@ class Summary:
     def add(self, chain: Ended) -> None:
         """Add one chain to the totals."""
         self.chains += 1
-        for name in ("sessions", "turns", "crashes", "checks", "asked"):
+        for name in ("sessions", "ticks", "crashes", "checks", "asked"):
             setattr(self, name, getattr(self, name) + getattr(chain, name))
         self.ended[chain.status] += 1
         self.struck += chain.struck
@@ -159,7 +159,7 @@ class Simulation:
         self.disk.identity = self.chain.identity
         self.watched = Watched(self.chain, self.kaggle.secret)
         self.second: SecondHome | None = None
-        self.turns = self.crashes = self.asked = 0
+        self.ticks = self.crashes = self.asked = 0
         self._tell = tell
         self._faults_reported = 0
 
@@ -175,7 +175,7 @@ class Simulation:
     def run(self) -> None:
         """Run the chain to its end, through crashes and with the help of a simulated user. Raises Broken."""
         crash_points = list(self.plan.crashes)
-        while self.turns < TURNS_MAX:
+        while self.ticks < TICKS_MAX:
             try:
                 self._run_daemon(CrashPoint(crash_points.pop(0)) if crash_points else None)
             except StoreCorrupt as error:
@@ -196,7 +196,7 @@ class Simulation:
             seed=self.plan.seed,
             status="damaged" if self.disk.lost else state.run.status.value if state else "not begun",
             sessions=len(state.sessions) if state else 0,
-            turns=self.turns,
+            ticks=self.ticks,
             crashes=self.crashes,
             checks=self.watched.checks,
             asked=self.asked,
@@ -208,12 +208,12 @@ class Simulation:
         """Run one daemon until it dies or has nothing left to do."""
         try:
             self.disk.begins(self.kaggle.clock.now)
-            for turn in self._turns(crash_point):
-                self.turns += 1
-                self.watched.after(turn)
-                self.disk.kept(turn, self.chain.state)
-                self.disk.after(turn, self.kaggle.clock.now)
-                self._report_turn(turn)
+            for tick in self._ticks(crash_point):
+                self.ticks += 1
+                self.watched.after(tick)
+                self.disk.kept(tick, self.chain.state)
+                self.disk.after(tick, self.kaggle.clock.now)
+                self._report_tick(tick)
                 if self.watched.state is not None and self.watched.state.run.awaits:
                     self._fix_cause()
                 self._run_second_home()
@@ -231,9 +231,9 @@ class Simulation:
         self.watched.goes_back()
 
     def _run_second_home(self) -> None:
-        """Copy the home folder when the plan says so, and run the turns of the copy's daemon."""
+        """Copy the home folder when the plan says so, and run the ticks of the copy's daemon."""
         copied = self.plan.copied
-        if self.second is None and copied is not None and self.turns > copied.after_turns:
+        if self.second is None and copied is not None and self.ticks > copied.after_ticks:
             self.second = SecondHome(self.chain, self.chain.home.path.with_name("copy"), copied)
             self.watched.join(self.second.chain)
             self._report("the home folder is copied, and another daemon works on the copy")
@@ -242,16 +242,16 @@ class Simulation:
 
     def _second_goes_on(self) -> None:
         if self.second is not None:
-            self.second.go_on(self._check_second_turn)
+            self.second.go_on(self._check_second_tick)
 
-    def _check_second_turn(self, turn: Turn) -> None:
+    def _check_second_tick(self, tick: TickResult) -> None:
         assert self.second is not None
-        self.watched.after_other(self.second.chain, turn)
-        for line in fact_text.lines(turn):
+        self.watched.after_other(self.second.chain, tick)
+        for line in fact_text.describe_tick(tick):
             self._report(f"the copy: {line}")
 
-    def _turns(self, crash_point: CrashPoint | None) -> Iterator[Turn]:
-        return self.chain.turns(crash_point, TURNS_MAX - self.turns)
+    def _ticks(self, crash_point: CrashPoint | None) -> Iterator[TickResult]:
+        return self.chain.ticks(crash_point, TICKS_MAX - self.ticks)
 
     def _fix_cause(self) -> None:
         """Act as the user who fixes what relay waits for, on Kaggle or this machine; relay then continues by itself."""
@@ -271,14 +271,14 @@ class Simulation:
         self._report(f"a person types {self.chain.state.run.remedy}")
         self.chain.ask_remedy()
 
-    def _report_turn(self, turn: Turn) -> None:
+    def _report_tick(self, tick: TickResult) -> None:
         if self._tell is None:
             return
         struck = self.kaggle.world.fault_injector.struck
         for name in struck[self._faults_reported :]:
             self._report(f"Kaggle misbehaves: {name}")
         self._faults_reported = len(struck)
-        for line in fact_text.lines(turn):
+        for line in fact_text.describe_tick(tick):
             self._report(line)
 
     def _report(self, text: str) -> None:

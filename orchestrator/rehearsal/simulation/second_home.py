@@ -12,13 +12,13 @@ from typing import Any
 
 from orchestrator.core.commands import Wait
 from orchestrator.engine.home import HomeLayout
-from orchestrator.engine.tick import Turn, tick
+from orchestrator.engine.tick import TickResult, tick
 from orchestrator.kaggle.gateway import Gateway, KernelPush, KernelPushed
 from orchestrator.rehearsal.simulation.chain import LEASE_S, Chain
 from state.memory_store import MemoryStore
 
 TURNS_AT_ONCE = 6
-"""Maximum number of turns of the second daemon after each turn of the first one."""
+"""Maximum number of ticks of the second daemon after each tick of the first one."""
 
 
 class CopyIdentity(StrEnum):
@@ -34,9 +34,9 @@ class CopyIdentity(StrEnum):
 
 @dataclass(frozen=True)
 class HomeCopy:
-    """A planned copy of the home folder: the turn after which it is made, and how it can recognize the original."""
+    """A planned copy of the home folder: the tick after which it is made, and how it can recognize the original."""
 
-    after_turns: int
+    after_ticks: int
     identity: CopyIdentity
 
 
@@ -45,8 +45,8 @@ def random_home_copy(seed: int) -> HomeCopy | None:
     rng = random.Random(f"relay simulates {seed}: homes")
     if rng.random() < 0.75:
         return None
-    after_turns = rng.choice((rng.randint(0, 30), rng.randint(0, 150)))
-    return HomeCopy(after_turns=after_turns, identity=rng.choice(list(CopyIdentity)))
+    after_ticks = rng.choice((rng.randint(0, 30), rng.randint(0, 150)))
+    return HomeCopy(after_ticks=after_ticks, identity=rng.choice(list(CopyIdentity)))
 
 
 class Interrupted:
@@ -59,7 +59,7 @@ class Interrupted:
         return getattr(self._inner, name)
 
     def push(self, kernel: KernelPush) -> KernelPushed:
-        """Run the second daemon's turns, then push."""
+        """Run the second daemon's ticks, then push."""
         self._meanwhile()
         return self._inner.push(kernel)
 
@@ -78,13 +78,13 @@ class SecondHome:
         self._shell = self.chain.shell(first.kaggle.gateway())
         self._until: datetime | None = first.clock.now()
 
-    def go_on(self, told: Callable[[Turn], None]) -> None:
-        """Run the turns that are due now. An unlimited wait ends the copy's work, since no person attends to it."""
+    def go_on(self, told: Callable[[TickResult], None]) -> None:
+        """Run the ticks that are due now. An unlimited wait ends the copy's work, since no person attends to it."""
         store: Any = self.chain.store
         for _ in range(TURNS_AT_ONCE):
             if self._until is None or self.chain.clock.now() < self._until:
                 return
-            turn = tick(store, self.chain.run, self._shell, self._fence)
-            told(turn)
-            if isinstance(turn.command, Wait):
-                self._until = turn.command.until
+            result = tick(store, self.chain.run, self._shell, self._fence)
+            told(result)
+            if isinstance(result.command, Wait):
+                self._until = result.command.until

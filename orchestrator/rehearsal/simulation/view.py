@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.base.humanize import duration
 from orchestrator.rehearsal.simulation.runner import Ended, Summary
 
 FORMAT = 1
@@ -14,8 +15,8 @@ FAULTS_A_LINE = 4
 def summary_lines(summary: Summary, pipeline: Path | None) -> Iterator[str]:
     """Yield the summary, then one line per failed seed with the command that replays its chain."""
     ended = ", ".join(f"{count:,} {status}" for status, count in summary.ended.most_common())
-    yield f"{summary.chains:,} chains in {summary.seconds:.0f} s: {ended}"
-    yield f"{summary.sessions:,} sessions, {summary.turns:,} turns, {summary.checks:,} checks of invariants"
+    yield f"{summary.chains:,} chains in {duration(summary.seconds)}: {ended}"
+    yield f"{summary.sessions:,} sessions, {summary.ticks:,} ticks, {summary.checks:,} checks of invariants"
     yield f"{summary.crashes:,} times the daemon died, {summary.asked:,} times a person was asked"
     yield f"{summary.struck.total():,} faults struck:"
     told = [f"{name} {count:,}" for name, count in sorted(summary.struck.items())]
@@ -43,7 +44,7 @@ def summary_document(summary: Summary, pipeline: Path | None) -> dict[str, Any]:
         "seconds": round(summary.seconds, 3),
         "ended": dict(summary.ended),
         "sessions": summary.sessions,
-        "turns": summary.turns,
+        "ticks": summary.ticks,
         "checks": summary.checks,
         "crashes": summary.crashes,
         "asked": summary.asked,
@@ -53,14 +54,14 @@ def summary_document(summary: Summary, pipeline: Path | None) -> dict[str, Any]:
 
 
 def story_document(ended: Ended, story: Sequence[str]) -> dict[str, Any]:
-    """Return one chain with its events, turn by turn, as a JSON document."""
+    """Return one chain with its events, tick by tick, as a JSON document."""
     return {
         "format": FORMAT,
         "seed": ended.seed,
         "ended": ended.status,
         "broken": ended.broken,
         "sessions": ended.sessions,
-        "turns": ended.turns,
+        "ticks": ended.ticks,
         "checks": ended.checks,
         "crashes": ended.crashes,
         "asked": ended.asked,

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from orchestrator.base.humanize import duration
 from orchestrator.core.commands import Wait
 from orchestrator.core.plan import Limits
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.rehearsal.simulation.chain import Chain
 from orchestrator.rehearsal.simulation.stuck_answers import StuckGateway
 from state.model.run_state import RunState
@@ -17,18 +18,18 @@ class RepeatWatchdog:
 
     done: set[str] = field(default_factory=set)
     at: tuple[datetime, timedelta, int] | None = None
-    """Simulated time at the last turn, the offset of this machine's clock, and how often that clock had been set."""
+    """Simulated time at the last tick, the offset of this machine's clock, and how often that clock had been set."""
     moved: bool = True
     """True if anything was recorded since then: a command repeated for a new reason is not a loop."""
     state: RunState | None = None
-    """State of the run after the last turn. If the disk failed in mid-turn, maybe only the intent was recorded."""
+    """State of the run after the last tick. If the disk failed in mid-tick, maybe only the intent was recorded."""
 
-    def after(self, chain: Chain, turn: Turn | None) -> str:
-        """Return what is wrong after a turn, or "".
+    def after(self, chain: Chain, tick: TickResult | None) -> str:
+        """Return what is wrong after a tick, or "".
 
         It is wrong to repeat a command, or to avoid the repetition only through the minimum wait.
         """
-        command = None if turn is None else turn.command
+        command = None if tick is None else tick.command
         now, made = chain.kaggle.clock.now(), 0 if chain.settings is None else chain.settings.made
         at = (now, chain.clock.now() - now, made)
         if at != self.at:  # after the clock was set, relay forgets earlier observations and polls again
@@ -37,7 +38,7 @@ class RepeatWatchdog:
             self.done.clear()
         self.at = at
         state = chain.state
-        self.moved |= turn is None or bool(turn.facts) or state != self.state
+        self.moved |= tick is None or bool(tick.facts) or state != self.state
         self.state = state
         if command is None or isinstance(command, Wait):
             return command.why if isinstance(command, Wait) and command.held and not self.moved else ""
@@ -56,22 +57,22 @@ class OverdueWatchdog:
     stuck: str = ""
     stuck_s: float = 0.0
     since: datetime | None = None
-    """Time up to which the wait is counted; None if the time until the next turn does not count."""
+    """Time up to which the wait is counted; None if the time until the next tick does not count."""
 
     def paused(self) -> None:
-        """Exclude the time until the next turn: no daemon runs."""
+        """Exclude the time until the next tick: no daemon runs."""
         self.since = None
 
-    def after(self, chain: Chain, state: RunState, turn: Turn | None) -> str:
-        """Return what is wrong after a turn, or "": a stuck answer must lead to action or to a message in time."""
+    def after(self, chain: Chain, state: RunState, tick: TickResult | None) -> str:
+        """Return what is wrong after a tick, or "": a stuck answer must lead to action or to a message in time."""
         now = chain.kaggle.clock.now()
         owed = chain.gateway.owed(state, self.limits) if isinstance(chain.gateway, StuckGateway) else None
         if owed is None or owed[0] != self.stuck:
             self.stuck, self.stuck_s = "" if owed is None else owed[0], 0.0
         elif self.since is not None:
             self.stuck_s += (now - self.since).total_seconds()
-        fails = turn is None or turn.failure or (isinstance(turn.command, Wait) and turn.before.failures > 0)
+        fails = tick is None or tick.failure or (isinstance(tick.command, Wait) and tick.before.failures > 0)
         self.since = None if fails else now
         if owed is not None and self.stuck_s > owed[1] + 2 * chain.limits.poll_s:  # relay notices only when it polls
-            return f"{self.stuck} has been stuck for {self.stuck_s:.0f} s, and relay told no person"
+            return f"{self.stuck} has been stuck for {duration(self.stuck_s)}, and relay told no person"
         return ""

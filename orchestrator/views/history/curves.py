@@ -68,7 +68,7 @@ def _curve(
     stages: Sequence[Mapping[str, Any]],
     positions: Mapping[str, int],
 ) -> dict[str, Any]:
-    title, share = titled(name)
+    title, share = metric_title(name)
     scale = SCALES.get(name, 1.0)
     lines = [
         {
@@ -94,7 +94,7 @@ def _curve(
     }
 
 
-def titled(name: str) -> tuple[str, bool]:
+def metric_title(name: str) -> tuple[str, bool]:
     """Return a metric's title, and whether it is a share."""
     return {**MAIN, **OTHERS}.get(name, (name.replace("_", " "), False))
 
@@ -109,12 +109,12 @@ def _sentence(title: str, lines: Sequence[Mapping[str, Any]], share: bool) -> st
     """Describe the curve for users who cannot see it."""
     parts = []
     for line in lines:
-        first, last = (told(line["value"][end], share) for end in (0, -1))
+        first, last = (value_text(line["value"][end], share) for end in (0, -1))
         moved = f"from {first} to {last}" if len(line["at"]) > 1 else last
         parts.append(f"{line['stage']} {moved}")
     lowest = min(min(line["low"]) for line in lines)
     highest = max(max(line["high"]) for line in lines)
-    reach = f"lowest {told(lowest, share)}, highest {told(highest, share)}"
+    reach = f"lowest {value_text(lowest, share)}, highest {value_text(highest, share)}"
     stages = "; ".join(parts[:8]) + (f"; and {len(parts) - 8} more stages" if len(parts) > 8 else "")
     return f"{title} over the pipeline's steps. {stages}. Over all: {reach}."
 
@@ -122,21 +122,21 @@ def _sentence(title: str, lines: Sequence[Mapping[str, Any]], share: bool) -> st
 def _table(lines: Sequence[Mapping[str, Any]], positions: Mapping[str, int]) -> list[dict[str, Any]]:
     rows = []
     for line in lines:
-        for index in thinned(len(line["at"]), TABLE_ROWS_MAX):
+        for index in thin_indices(len(line["at"]), TABLE_ROWS_MAX):
             at = line["at"][index]
             row = {key: line[key][index] for key in ("value", "low", "high")}
             rows.append({"stage": line["stage"], "step": at - positions[line["stage"]], **row})
     return rows
 
 
-def thinned(count: int, most: int) -> list[int]:
+def thin_indices(count: int, most: int) -> list[int]:
     """Return at most `most` indices below `count`: the first, the last, and evenly spaced ones between."""
     if count <= most:
         return list(range(count))
     return sorted({round(number * (count - 1) / (most - 1)) for number in range(most)})
 
 
-def told(value: float, share: bool) -> str:
+def value_text(value: float, share: bool) -> str:
     """Format a value for a sentence."""
     return f"{100 * value:.1f} %" if share else f"{value:.4g}"
 

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.core.durations import reported_in
+from orchestrator.core.time_classes import TimeGroup
+from orchestrator.views.history.checkpoint_chain import checkpoint_chain
 from orchestrator.views.history.curves import curves
-from orchestrator.views.history.custody import custody
-from orchestrator.views.history.hours import hours, positions_of
-from orchestrator.views.history.idle_time import outside
-from orchestrator.views.history.results import evaluations, samples, stand_ins_told
+from orchestrator.views.history.hours import hours, positions_of, session_accounts
+from orchestrator.views.history.idle_time import idle_time
+from orchestrator.views.history.results import evaluations, samples, stand_ins_sentence
 from orchestrator.views.history.timeline import timeline
 from stages.contract import Report
 from state.facts.base import Fact
@@ -39,12 +40,14 @@ def history_document(run: Mapping[str, Any], sources: HistorySources, now: datet
     """Return the history of the run whose status document is `run`.
 
     Keys: `run` (unchanged), `headline`, `stages` (with `begins_at`, the steps before each stage), `boundaries` (steps
-    of the pipeline at which sessions began), `curves`, `timeline`, `hours`, `outside`, `evaluations`, `samples` (or
-    None), `custody`, `versions`, `pipeline`. Times are ISO 8601 in UTC, durations are in seconds.
+    of the pipeline at which sessions began), `curves`, `timeline`, `hours`, `idle_time`, `evaluations`, `samples` (or
+    None), `checkpoints`, `versions`, `pipeline`. Times are ISO 8601 in UTC, durations are in seconds.
     """
     positions = positions_of(run["stages"])
     seen = {(found.session, found.attempt): found for found in sources.edges}
-    drawn = timeline(run, sources.facts, seen, now)
+    accounts = session_accounts(run, seen, timings_of(sources), positions)
+    drawn = timeline(run, sources.facts, accounts, now)
+    drawn_s = {TimeGroup(group["key"]): group["seconds"] for group in drawn["groups"]}
     return {
         "at": now.isoformat(),
         "run": dict(run),
@@ -53,11 +56,11 @@ def history_document(run: Mapping[str, Any], sources: HistorySources, now: datet
         "boundaries": _boundaries(run, positions),
         "curves": curves(sources.points, run["stages"], positions),
         "timeline": drawn,
-        "outside": outside(run, sources.facts, drawn),
-        "hours": hours(run, seen, timings_of(sources), positions),
+        "idle_time": idle_time(sources.facts, drawn_s),
+        "hours": hours(run, accounts),
         "evaluations": evaluations(run),
         "samples": samples(run, sources.artifacts),
-        "custody": custody(run),
+        "checkpoints": checkpoint_chain(run),
         "versions": versions(run, sources.reports),
         "pipeline": json.loads(sources.pipeline),
     }
@@ -89,7 +92,7 @@ def headline(run: Mapping[str, Any]) -> dict[str, Any]:
         "retry_at": run["retry_at"],
         "waiting_until": run["waiting_until"],
         "to_do": run["to_do"],
-        "stand_ins": stand_ins_told(run["stages"]),
+        "stand_ins": stand_ins_sentence(run["stages"]),
     }
 
 

@@ -1,82 +1,107 @@
 """Use of a run's quota hours, per session and in total. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from orchestrator.core.goodput import CLASSES, GROUPS, STARTING, TAIL, WASTED, account, counted_s, early_s
-from stages.session.time_accounting import TimeClass
+from orchestrator.core.goodput import account, early_s, totals_of
+from orchestrator.core.time_classes import ON_QUOTA, SESSION_GROUPS, TIME_CLASSES, TIME_GROUPS, TimeGroup
+from stages.session.time_accounting import TimeClass, productive_s
 from state.model.metrics import StepEdges
 
 Key = tuple[int, int]
+Account = Mapping[TimeClass, float]
+"""Seconds of a session by class."""
 
 
-def hours(
+def session_accounts(
     run: Mapping[str, Any],
     seen: Mapping[Key, StepEdges],
     timings: Mapping[Key, Mapping[str, float]],
     positions: Mapping[str, int],
-) -> dict[str, Any]:
-    """Return seconds of quota by class, in total and by session slug. A live session counts up to now.
+) -> dict[str, Account]:
+    """Return the account of each session that had a machine, by slug. A live session counts up to now.
 
     `positions` are the steps before each stage. Accounting begins when the machine does, as Kaggle's does. A session
-    without time accounting, from an earlier version of relay, is estimated from its first and last step.
+    that reported no classes is estimated from its first and last step.
     """
-    each = {
+    return {
         session["slug"]: account(session)
         or _estimated(session, seen.get(_key(session)), timings.get(_key(session), {}), positions)
         for session in run["sessions"]
         if session["seconds"] is not None
     }
-    totals = {name: sum(spent[name] for spent in each.values()) for name in CLASSES}
+
+
+def hours(run: Mapping[str, Any], accounts: Mapping[str, Account]) -> dict[str, Any]:
+    """Return seconds of quota by class, in total and by session slug. `accounts` are those of `session_accounts`.
+
+    goodput = seconds of productive classes / seconds of all classes, or None if no session had a machine.
+    """
+    totals = totals_of(accounts.values())
     total_s = sum(totals.values())
     early = [left_s for session in run["sessions"] if (left_s := early_s(session)) is not None]
     return {
         "total_s": round(total_s, 3),
-        "counted_s": round(counted_s(totals), 3),
-        "goodput": counted_s(totals) / total_s if total_s else None,
-        "estimated": sorted(s["slug"] for s in run["sessions"] if s["seconds"] is not None and not s["accounted"]),
+        "counted_s": round(productive_s(totals), 3),
+        "goodput": productive_s(totals) / total_s if total_s else None,
+        "estimated": sorted(s["slug"] for s in run["sessions"] if s["slug"] in accounts and not s["accounted"]),
         "early_s": round(median(early), 3) if early else None,
-        "classes": [
-            {
-                "key": key,
-                "label": kind.label,
-                "group": kind.group,
-                "what": kind.what,
-                "seconds": round(totals[key], 3),
-                "share": totals[key] / total_s if total_s else 0.0,
-            }
-            for key, kind in CLASSES.items()
-            if totals[key] > 0
-        ],
-        "groups": [{"key": key, "label": label} for key, label in GROUPS.items()],
-        "sessions": {slug: {"classes": spent, "groups": _grouped(spent)} for slug, spent in each.items()},
+        "classes": list(_class_rows(totals, total_s)),
+        "groups": [{"key": group.value, "label": TIME_GROUPS[group].label} for group in SESSION_GROUPS],
+        "sessions": {
+            slug: {"classes": dict(spent), "groups": {key.value: s for key, s in grouped(spent).items()}}
+            for slug, spent in accounts.items()
+        },
     }
 
 
-def _grouped(spent: Mapping[str, float]) -> dict[str, float]:
-    return {group: sum(spent[name] for name, kind in CLASSES.items() if kind.group == group) for group in GROUPS}
+def _class_rows(totals: Account, total_s: float) -> Iterator[dict[str, Any]]:
+    """Yield a row for each class that any time was spent on."""
+    for name in ON_QUOTA:
+        if totals[name] > 0:
+            words = TIME_CLASSES[name]
+            yield {
+                "key": name.value,
+                "label": words.label,
+                "group": words.group.value,
+                "what": words.meaning,
+                "seconds": round(totals[name], 3),
+                "share": totals[name] / total_s,
+            }
+
+
+def grouped(spent: Account) -> dict[TimeGroup, float]:
+    """Sum up an account by group."""
+    found = dict.fromkeys(SESSION_GROUPS, 0.0)
+    for name, seconds in spent.items():
+        found[TIME_CLASSES[name].group] += seconds
+    return found
 
 
 def _estimated(
     session: Mapping[str, Any], seen: StepEdges | None, timings: Mapping[str, float], positions: Mapping[str, int]
-) -> dict[str, float]:
+) -> dict[TimeClass, float]:
+    """Estimate an account from a session's first and last step, in seconds since its start:
+
+    start-up := end of the first step - duration of a step
+    wasted   := (end of the last step - start-up) * share of the steps that no checkpoint contains
+    save     := duration of a save, if the session lasted that long after its last step; idle tail := what is left
+    """
     lasted_s = max(0.0, session["seconds"])
-    nothing = dict.fromkeys(CLASSES, 0.0)
     if seen is None:
-        return {**nothing, STARTING: lasted_s}
-    started_s = min(lasted_s, max(0.0, seen.first_at_s - timings.get(f"{session['from']['stage']}.step_s", 0.0)))
-    last_s = lasted_s if session["ended_at"] is None else min(lasted_s, max(started_s, seen.last_at_s))
-    tail_s = lasted_s - last_s
-    saving_s = min(tail_s, timings.get("save_s", 0.0))
-    lost_s = (last_s - started_s) * _share_lost(session, positions)
+        return {TimeClass.STARTUP: lasted_s}
+    startup_s = min(lasted_s, max(0.0, seen.first_at_s - timings.get(f"{session['from']['stage']}.step_s", 0.0)))
+    last_s = lasted_s if session["ended_at"] is None else min(lasted_s, max(startup_s, seen.last_at_s))
+    steps_s, tail_s = last_s - startup_s, lasted_s - last_s
+    lost_s = steps_s * _share_lost(session, positions)
+    save_s = min(tail_s, timings.get("save_s", 0.0))
     return {
-        **nothing,
-        TimeClass.STEP.value: last_s - started_s - lost_s,
-        STARTING: started_s,
-        WASTED: lost_s,
-        TimeClass.SAVE.value: saving_s,
-        TAIL: tail_s - saving_s,
+        TimeClass.STEP: steps_s - lost_s,
+        TimeClass.STARTUP: startup_s,
+        TimeClass.SAVE: save_s,
+        TimeClass.WASTED: lost_s,
+        TimeClass.IDLE_TAIL: tail_s - save_s,
     }
 
 

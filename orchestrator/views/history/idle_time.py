@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from orchestrator.core.time_classes import OFF_QUOTA, TIME_CLASSES, TimeGroup
+from stages.session.time_accounting import TimeClass
 from state.chronology import in_order
 from state.facts.base import Fact
 from state.facts.checkpoint import CheckpointPublished
@@ -11,60 +13,56 @@ from state.facts.session import NothingCollected, OutputCollected, SeenEnded
 
 Key = tuple[int, int]
 
-CLASSES = {
-    "queue": ("queue", "from a push until Kaggle has a machine"),
-    "transfer_down": ("transfer down", "a session's output is downloaded and verified"),
-    "transfer_up": ("transfer up", "a checkpoint is uploaded as a dataset"),
-    "dataset_processing": (
-        "dataset processing",
-        "from the last uploaded byte until the dataset is complete",
-    ),
-    "orchestrator_delay": (
-        "orchestrator delay",
-        "relay's own: until its next poll, between retries, while no daemon ran",
-    ),
-    "quota_wait": ("waiting for quota", "this week's hours are spent"),
-    "parked": ("parked", "the run waits for a person"),
-}
-"""Classes of idle time: label, and what counts as such."""
 
-
-def outside(
-    run: Mapping[str, Any], happened: Sequence[tuple[datetime, Fact]], timeline: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def idle_time(happened: Sequence[tuple[datetime, Fact]], drawn: Mapping[TimeGroup, float]) -> list[dict[str, Any]]:
     """Return seconds by class.
 
-    `timeline` is the run's timeline. Its idle time counts as relay's own delay, in addition to delays within a
-    hand-over. Transfers by earlier versions of relay were not measured; their time is part of the delay and of the
-    processing.
+    `drawn` are the seconds of the run's timeline. Waits are taken from there; what a hand-over consists of is computed
+    from the facts. Relay's own delay is the timeline's, and what remains of hand-overs. A transfer whose fact states no
+    duration counts as delay, or as processing.
     """
-    drawn = {kind["key"]: kind["seconds"] for kind in timeline["kinds"]}
-    found = dict.fromkeys(CLASSES, 0.0)
-    found |= {"queue": drawn["queued"], "quota_wait": drawn["quota"], "parked": drawn["parked"]}
-    ended: dict[Key, datetime] = {}
-    collected: dict[Key, datetime] = {}
+    found = dict.fromkeys(OFF_QUOTA, 0.0) | {
+        TimeClass.QUEUE: drawn[TimeGroup.QUEUE],
+        TimeClass.ORCHESTRATOR_DELAY: drawn[TimeGroup.DELAY],
+        TimeClass.QUOTA_WAIT: drawn[TimeGroup.QUOTA_WAIT],
+        TimeClass.PARKED: drawn[TimeGroup.PARKED],
+    }
+    before: dict[Key, datetime] = {}
+    """Time of the newest fact about each session's end."""
     for at, fact in in_order(happened):
-        match fact:
-            case SeenEnded():
-                ended[fact.number, fact.attempt] = at
-            case OutputCollected() | NothingCollected():
-                collected[fact.number, fact.attempt] = at
-                waited_s = _since(ended.get((fact.number, fact.attempt)), at)
-                sent_s = fact.sent_s if isinstance(fact, OutputCollected) else 0.0
-                found["transfer_down"] += min(waited_s, fact.fetched_s)
-                found["transfer_up"] += min(max(0.0, waited_s - fact.fetched_s), sent_s)
-                found["orchestrator_delay"] += max(0.0, waited_s - fact.fetched_s - sent_s)
-            case CheckpointPublished():
-                waited_s = _since(collected.get((fact.number, fact.attempt)), at)
-                found["transfer_up"] += min(waited_s, fact.sent_s)
-                found["dataset_processing"] += max(0.0, waited_s - fact.sent_s)
-    found["orchestrator_delay"] += drawn["idle"]
+        if isinstance(fact, SeenEnded | OutputCollected | NothingCollected | CheckpointPublished):
+            key = (fact.number, fact.attempt)
+            waited_s = max(0.0, (at - before.get(key, at)).total_seconds())
+            for name, seconds in _hand_over(fact, waited_s).items():
+                found[name] += seconds
+            if not isinstance(fact, CheckpointPublished):
+                before[key] = at
     return [
-        {"key": key, "label": label, "what": what, "seconds": round(found[key], 3)}
-        for key, (label, what) in CLASSES.items()
-        if found[key] > 0
+        {
+            "key": name.value,
+            "label": TIME_CLASSES[name].label,
+            "group": TIME_CLASSES[name].group.value,
+            "what": TIME_CLASSES[name].meaning,
+            "seconds": round(found[name], 3),
+        }
+        for name in OFF_QUOTA
+        if found[name] > 0
     ]
 
 
-def _since(begin: datetime | None, end: datetime) -> float:
-    return 0.0 if begin is None else max(0.0, (end - begin).total_seconds())
+def _hand_over(fact: Fact, waited_s: float) -> dict[TimeClass, float]:
+    """Split the seconds since the previous fact about the session's end by class."""
+    match fact:
+        case OutputCollected() | NothingCollected():
+            down_s = min(waited_s, fact.fetched_s)
+            up_s = min(waited_s - down_s, fact.sent_s if isinstance(fact, OutputCollected) else 0.0)
+            return {
+                TimeClass.TRANSFER_DOWN: down_s,
+                TimeClass.TRANSFER_UP: up_s,
+                TimeClass.ORCHESTRATOR_DELAY: waited_s - down_s - up_s,
+            }
+        case CheckpointPublished():
+            up_s = min(waited_s, fact.sent_s)
+            return {TimeClass.TRANSFER_UP: up_s, TimeClass.DATASET_PROCESSING: waited_s - up_s}
+        case _:
+            return {}

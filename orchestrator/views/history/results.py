@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.views.history.curves import titled
+from orchestrator.views.history.curves import metric_title
 from stages.safe_text import OddJson, read_json
 from stages.session.throughput import MEASURED, RATES
 
@@ -46,7 +46,7 @@ def evaluations(run: Mapping[str, Any]) -> dict[str, Any]:
         "rates": [
             {
                 "name": name,
-                "label": titled(name)[0],
+                "label": metric_title(name)[0],
                 "values": [_value(name, metrics) for metrics in measured],
                 "change": _change(name, measured),
             }
@@ -55,7 +55,7 @@ def evaluations(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def stand_ins_told(stages: Sequence[Mapping[str, Any]]) -> str:
+def stand_ins_sentence(stages: Sequence[Mapping[str, Any]]) -> str:
     """Return a sentence that names the stand-ins of a rehearsal and the stages that used them; empty without any."""
     made_up = sorted({name for stage in stages for name in stage.get("stand_ins", ())})
     where = [stage["name"] for stage in stages if stage.get("stand_ins")]

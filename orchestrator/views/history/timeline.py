@@ -6,36 +6,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from orchestrator.core.time_classes import TIME_GROUPS, TimeGroup
+from orchestrator.views.history.hours import Account, grouped
 from state.chronology import in_order
 from state.facts.base import Fact
 from state.facts.checkpoint import CheckpointPublished
 from state.facts.run import RunCancelled, RunParked, RunResumed, RunWaiting, RunWoken
 from state.facts.session import NothingCollected, OutputCollected
-from state.model.metrics import StepEdges
 
 Facts = Sequence[tuple[datetime, Fact]]
 Key = tuple[int, int]
 """Number and attempt of a session."""
 
-KINDS = {
-    "training": ("training", "steps are done"),
-    "starting": ("starting", "from the session's beginning to its first step: installing, loading, compiling"),
-    "saving": (
-        "ending",
-        "from the last step to the session's end: the last checkpoint, or until a session that hung was killed",
-    ),
-    "transferring": ("transferring", "the checkpoint is downloaded, verified and published as a dataset"),
-    "queued": ("queued", "Kaggle has the session but no machine for it yet"),
-    "quota": ("waiting for quota", "this week's hours are spent"),
-    "parked": ("parked", "the run waits for a person"),
-    "idle": ("idle", "none of the above: before a push, between retries, or while no daemon runs"),
-}
-"""Kinds of span by priority: label and meaning. Where two overlap, the first one is drawn."""
-
 ROWS_MAX = 14
 ROW_LENGTHS_S = (86_400, 7 * 86_400, 4 * 7 * 86_400, 13 * 7 * 86_400, 52 * 7 * 86_400)
 """Row lengths to choose from: a day, a week, four weeks, a quarter, a year."""
 ONE_ROW_S = 43_200
+WITHIN_SESSION = (
+    TimeGroup.STARTUP, TimeGroup.TRAINING, TimeGroup.SAVING, TimeGroup.WASTED, TimeGroup.AFTER_REPORT,
+)  # fmt: skip
+"""Order in which the groups of a session's time are drawn."""
 FINEST = 1 / 1500
 """Shortest visible span as a share of a row; shorter ones are merged into the span before."""
 
@@ -44,7 +34,7 @@ FINEST = 1 / 1500
 class TimelineSpan:
     """An activity from `begin` to `end`; `session` is empty if it belongs to none."""
 
-    kind: str
+    group: TimeGroup
     begin: datetime
     end: datetime
     session: str = ""
@@ -55,35 +45,35 @@ class TimelineSpan:
         return (self.end - self.begin).total_seconds()
 
 
-def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepEdges], now: datetime) -> dict[str, Any]:
-    """Return the run's time as `kinds` (totals), and as `rows` of equal length.
+def timeline(run: Mapping[str, Any], happened: Facts, accounts: Mapping[str, Account], now: datetime) -> dict[str, Any]:
+    """Return the run's time as `groups` (totals), and as `rows` of equal length.
 
-    A row's spans are given as shares of the row. `run` is the run's document; `seen` has the times of each session's
-    first and last step.
+    A row's spans are given as shares of the row. `run` is the run's document; `accounts` are its sessions' seconds by
+    class, by slug.
     """
     happened = in_order(happened)
     begin = min([datetime.fromisoformat(run["created_at"]), *(at for at, _ in happened[:1])])
     over = run["state"] in ("finished", "cancelled")
     end = max(begin, datetime.fromisoformat(run["updated_at"]) if over else now)
-    found = [*_sessions(run["sessions"], happened, seen, end), *_pauses(happened, end)]
+    found = [*_sessions(run["sessions"], happened, accounts, end), *_pauses(happened, end)]
     stretches = list(_without_overlaps(found, begin, end))
-    totals = dict.fromkeys(KINDS, 0.0)
+    totals = dict.fromkeys(TimeGroup, 0.0)
     for span in stretches:
-        totals[span.kind] += span.seconds
+        totals[span.group] += span.seconds
     return {
         "begin": begin.isoformat(),
         "end": end.isoformat(),
         "seconds": (end - begin).total_seconds(),
-        "kinds": [
-            {"key": key, "label": label, "what": what, "seconds": round(totals[key], 3)}
-            for key, (label, what) in KINDS.items()
+        "groups": [
+            {"key": key.value, "label": words.label, "what": words.meaning, "seconds": round(totals[key], 3)}
+            for key, words in TIME_GROUPS.items()
         ],
         **_rows(stretches, begin, end),
     }
 
 
 def _sessions(
-    sessions: Sequence[Mapping[str, Any]], happened: Facts, seen: Mapping[Key, StepEdges], end: datetime
+    sessions: Sequence[Mapping[str, Any]], happened: Facts, accounts: Mapping[str, Account], end: datetime
 ) -> Iterator[TimelineSpan]:
     """Yield the activities of each session. A session that has not ended lasts until `end`."""
     handed_over = _handed_over_at(happened)
@@ -93,29 +83,30 @@ def _sessions(
         running, ended = _time(session["running_at"]), _time(session["ended_at"]) or end
         if pushed is None:
             continue
-        yield TimelineSpan("queued", pushed, running or ended, slug)
+        yield TimelineSpan(TimeGroup.QUEUE, pushed, running or ended, slug)
         if running is not None:
             longest = running + timedelta(
                 seconds=session["limit_s"]
             )  # a later end was observed late, or by a clock that was set
-            yield from _running(slug, running, min(ended, longest), seen.get(key), live=session["ended_at"] is None)
+            yield from _running(slug, running, min(ended, longest), accounts.get(slug, {}))
         if session["ended_at"] is not None and session["outcome"] != "lost":
             waited_for = session["phase"] in ("ended", "collected", "publishing")
-            yield TimelineSpan("transferring", ended, end if waited_for else handed_over.get(key, ended), slug)
+            yield TimelineSpan(TimeGroup.HANDOVER, ended, end if waited_for else handed_over.get(key, ended), slug)
 
 
-def _running(
-    slug: str, running: datetime, ended: datetime, seen: StepEdges | None, *, live: bool
-) -> Iterator[TimelineSpan]:
-    if seen is None:
-        yield TimelineSpan("starting", running, ended, slug)
-        return
-    # The session's clock starts with its process, which is observed up to one poll later.
-    first, last = (min(ended, running + timedelta(seconds=at_s)) for at_s in (seen.first_at_s, seen.last_at_s))
-    yield TimelineSpan("starting", running, first, slug)
-    yield TimelineSpan("training", first, ended if live else last, slug)
-    if not live:
-        yield TimelineSpan("saving", last, ended, slug)
+def _running(slug: str, running: datetime, ended: datetime, spent: Account) -> Iterator[TimelineSpan]:
+    """Divide a session's time in proportion to its account, a span for each group.
+
+    What recurs during a session, such as saves, is drawn once.
+    """
+    seconds = {group: seconds for group, seconds in grouped(spent).items() if seconds > 0}
+    total_s, at = sum(seconds.values()), running
+    if not total_s:
+        yield TimelineSpan(TimeGroup.STARTUP, running, ended, slug)
+    for group in sorted(seconds, key=WITHIN_SESSION.index):
+        last = at + (ended - running) * (seconds[group] / total_s)
+        yield TimelineSpan(group, at, last, slug)
+        at = last
 
 
 def _handed_over_at(happened: Facts) -> dict[Key, datetime]:
@@ -129,26 +120,29 @@ def _handed_over_at(happened: Facts) -> dict[Key, datetime]:
 
 def _pauses(happened: Facts, end: datetime) -> Iterator[TimelineSpan]:
     """Yield the times in which the run waited for quota or for a person."""
-    kind, since = "", end
+    group, since = None, end
     for at, fact in happened:
         if not isinstance(fact, RunWaiting | RunWoken | RunParked | RunResumed | RunCancelled):
             continue
-        if kind:
-            yield TimelineSpan(kind, since, at)
+        if group:
+            yield TimelineSpan(group, since, at)
         match fact:
             case RunWaiting():
-                kind, since = "quota", at
+                group, since = TimeGroup.QUOTA_WAIT, at
             case RunParked():
-                kind, since = "parked", at
+                group, since = TimeGroup.PARKED, at
             case _:
-                kind = ""
-    if kind:
-        yield TimelineSpan(kind, since, end)
+                group = None
+    if group:
+        yield TimelineSpan(group, since, end)
 
 
 def _without_overlaps(found: Iterable[TimelineSpan], begin: datetime, end: datetime) -> Iterator[TimelineSpan]:
-    """Return the spans without gaps and overlaps. Time without any activity is idle."""
-    rank = {kind: number for number, kind in enumerate(KINDS)}
+    """Return the spans without gaps and overlaps.
+
+    Where activities overlap, the first group is drawn; time without any activity is relay's delay.
+    """
+    rank = {group: number for number, group in enumerate(TimeGroup)}
     waiting = sorted((s for s in found if s.seconds > 0), key=lambda s: s.begin, reverse=True)
     edges = sorted({begin, end, *(e for s in waiting for e in (s.begin, s.end) if begin < e < end)})
     going: list[TimelineSpan] = []
@@ -157,13 +151,13 @@ def _without_overlaps(found: Iterable[TimelineSpan], begin: datetime, end: datet
         while waiting and waiting[-1].begin <= left:
             going.append(waiting.pop())
         going = [span for span in going if span.end > left]
-        top = min(going, key=lambda s: (rank[s.kind], s.begin), default=TimelineSpan("idle", left, right))
-        if last is not None and (last.kind, last.session) == (top.kind, top.session):
-            last = TimelineSpan(last.kind, last.begin, right, last.session)
+        top = min(going, key=lambda s: (rank[s.group], s.begin), default=TimelineSpan(TimeGroup.DELAY, left, right))
+        if last is not None and (last.group, last.session) == (top.group, top.session):
+            last = TimelineSpan(last.group, last.begin, right, last.session)
             continue
         if last is not None:
             yield last
-        last = TimelineSpan(top.kind, left, right, top.session)
+        last = TimelineSpan(top.group, left, right, top.session)
     if last is not None:
         yield last
 
@@ -193,7 +187,7 @@ def _cut(span: TimelineSpan, begin: datetime, length_s: float) -> Iterator[Timel
         right = min(span.end, begin + timedelta(seconds=length_s * (number + 1)))
         if right <= left:
             return
-        yield TimelineSpan(span.kind, left, right, span.session)
+        yield TimelineSpan(span.group, left, right, span.session)
         left = right
 
 
@@ -204,7 +198,8 @@ def _add(row: list[dict[str, Any]], part: TimelineSpan, begin: datetime, length_
         return
     row.append(
         {
-            "kind": part.kind,
+            "group": part.group.value,
+            "label": TIME_GROUPS[part.group].label,
             "session": part.session,
             "at": round((part.begin - begin).total_seconds() / length_s, 6),
             "share": round(share, 6),

@@ -26,7 +26,7 @@ SECTIONS = {
     "timeline": "Where the time went",
     "hours": "Where the quota went",
     "sessions": "Sessions",
-    "custody": "Checkpoints",
+    "checkpoints": "Checkpoints",
     "versions": "Versions",
     "pipeline": "Pipeline",
 }

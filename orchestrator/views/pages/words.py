@@ -5,36 +5,17 @@ from typing import Any
 
 from markupsafe import Markup
 
+from orchestrator.base.humanize import duration, machine_time, utc_time
 from orchestrator.views.format import size
-from orchestrator.views.tables import ending
+from orchestrator.views.tables import outcome_text
 
-UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 STATES = {"active": "▶", "waiting": "◷", "parked": "⚠", "finished": "✓", "cancelled": "✕"}
 """Symbol of each state, so that it is not conveyed by colour alone."""
 
 
-def duration(seconds: float | None) -> str:
-    """Format a duration with its two largest units: `4 min 5 s`, `3 h 12 min`, `12 d 4 h`."""
-    if seconds is None:
-        return "–"
-    if 0 < seconds < 10:
-        return f"{seconds:.1f} s"
-    left = round(seconds)
-    parts: list[tuple[int, str]] = []
-    for length_s, unit in UNITS:
-        count, left = divmod(left, length_s)
-        if count or parts:
-            parts.append((count, unit))
-    shown = [f"{count} {unit}" for count, unit in parts[:2] if count]
-    return " ".join(shown) or "0 s"
-
-
-def hours(seconds: float) -> str:
-    """Format machine time, in hours instead of days, as quota is counted."""
-    if seconds < 86_400:
-        return duration(seconds)
-    count, left_s = divmod(round(seconds), 3600)
-    return f"{count:,} h {left_s // 60} min"
+def duration_or_dash(seconds: float | None) -> str:
+    """Format a duration, or a dash if it is unknown."""
+    return "–" if seconds is None else duration(seconds)
 
 
 def sentence(text: str) -> str:
@@ -42,12 +23,11 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def when(iso: str | None) -> Markup | str:
+def time_element(iso: str | None) -> Markup | str:
     """Format a UTC time as an HTML time element."""
     if iso is None:
         return "–"
-    at = datetime.fromisoformat(iso)
-    return Markup('<time datetime="{}">{}</time>').format(iso, f"{at:%Y-%m-%d %H:%M} UTC")
+    return Markup('<time datetime="{}">{}</time>').format(iso, utc_time(datetime.fromisoformat(iso)))
 
 
 def percent(share: float | None) -> str:
@@ -78,13 +58,13 @@ def cursor(place: dict[str, Any] | None) -> str:
 FILTERS = {
     "bytes": size,
     "cursor": cursor,
-    "duration": duration,
-    "ending": ending,
-    "hours": hours,
+    "duration": duration_or_dash,
+    "ending": outcome_text,
+    "machine_time": machine_time,
     "number": number,
     "percent": percent,
     "points": points,
     "sentence": sentence,
     "sign": STATES.__getitem__,
-    "when": when,
+    "when": time_element,
 }

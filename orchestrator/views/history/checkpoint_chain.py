@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def custody(run: Mapping[str, Any]) -> dict[str, Any]:
+def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
     """Describe each checkpoint with its parent's name and its locations.
 
     `whole`: the ancestors of the newest checkpoint are known back to the first one. `damage` lists files whose bytes
