@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from orchestrator.core.durations import Estimate, RunHistory, Times
-from orchestrator.core.forecast import Forecast, Hours, LiveSession, RunPosition, forecast, hours_of, left
+from orchestrator.core.forecast import Hours, LiveSession, RunPosition, hours_of, left
 from orchestrator.core.plan import WEEK, week_of, where
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor
@@ -14,14 +14,6 @@ from state.model import Phase, PollState, QuotaRow, RunState, RunStatus, Session
 
 TOGETHER_S = 1.0
 """Differences up to this many seconds are shown as one value."""
-
-
-def run_forecast(
-    state: RunState, seen: RunHistory, times: Times, quota: QuotaRow | None, watch: PollState, now: datetime
-) -> Forecast:
-    """Forecast a run that is not over; raises Unforeseeable."""
-    standing = position_of(state, seen, now, watch)
-    return forecast(seen.pipeline, times, standing, hours_left(state, seen.pipeline, quota, now))
 
 
 # --- the position ------------------------------------------------------------

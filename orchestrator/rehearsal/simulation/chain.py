@@ -33,7 +33,6 @@ from orchestrator.rehearsal.simulation.clock_steps import ClockSteps
 from orchestrator.rehearsal.simulation.crash_injection import (
     GATEWAY_CALLS,
     STORE_CALLS,
-    Crash,
     CrashingProxy,
     CrashPoint,
 )
@@ -196,15 +195,6 @@ class Chain:
         for _ in self.turns(bomb):
             pass
         return self.state
-
-    def drive_through(self, *bombs: CrashPoint) -> RunState:
-        """Run all turns, starting a new daemon after each crash."""
-        for bomb in bombs:
-            try:
-                return self.drive(bomb)
-            except Crash:
-                continue
-        return self.drive()
 
     def ask_remedy(self) -> None:
         """Act as the user who types the command that a parked run names."""
