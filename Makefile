@@ -59,7 +59,7 @@ reference: $(READY)
 
 ## the documentation as a site in site/; any warning, such as a link that leads nowhere, is an error
 docs: $(DOCS_READY)
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ## the files of a release in dist/, built twice and tried; tags nothing and uploads nothing
 release: $(RELEASE_READY)
