@@ -15,6 +15,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parent
 PAGES = {"README.md": "index.md"} | {name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")}
 """Pages in the repository's root, and their names in the site."""
+TABLE_ROW = re.compile(r"^\|.*$", re.MULTILINE)
 LINK = re.compile(r"(\]\()(?!https?://|mailto:|#)([^)#\s]+)")
 
 
@@ -33,15 +34,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Rewrite the links of a page from places in the repository to places in the site."""
+    """Rewrite a page for the site: links from places in the repository to places in the site, and pipes in tables."""
     page_uri = page.file.src_uri
+    if page_uri == PAGES["README.md"]:
+        page.meta["hide"] = ["navigation"]  # it is the only page of its tab, and its screens need the room
     source = next((name for name, uri in PAGES.items() if uri == page_uri), f"docs/{page_uri}")
 
     def rewritten(link: re.Match[str]) -> str:
         target = _in_site(_in_repository(source, link[2]))
         return link[1] + posixpath.relpath(target, posixpath.dirname(page_uri) or ".")
 
-    return LINK.sub(rewritten, markdown)
+    return TABLE_ROW.sub(_with_plain_pipes, LINK.sub(rewritten, markdown))
+
+
+def _with_plain_pipes(row: re.Match[str]) -> str:
+    """Row of a table whose code has plain pipes: GitHub wants them escaped there, and Python-Markdown shows the backslash."""
+    return re.sub(r"`[^`\n]+`", lambda code: code[0].replace(r"\|", "|"), row[0])
 
 
 def _in_repository(source: str, target: str) -> str:

@@ -49,11 +49,6 @@ def read_json(text: str | bytes, *, left_out: bool = False) -> Any:
     return _safe(value, left_out)
 
 
-def safe_value(value: Any) -> Any:
-    """Sanitise a value that another JSON parser produced; non-finite numbers become None. Raises OddJson."""
-    return _safe(value, left_out=True)
-
-
 def _safe(value: Any, left_out: bool) -> Any:
     """Sanitise in place, without recursion: deep nesting would exceed Python's recursion limit."""
     top = [value]

@@ -30,12 +30,6 @@ def shortage_message(place: Path, wanted_bytes: int = 0) -> str:
     return full_message(place, missing_bytes) if missing_bytes > 0 else ""
 
 
-def require_room(place: Path, wanted_bytes: int) -> None:
-    """Raise DiskRefused unless `wanted_bytes` fit on the disk of `place`."""
-    if problem := shortage_message(place, wanted_bytes):
-        raise DiskRefused(problem)
-
-
 def full_message(place: Path, missing_bytes: int) -> str:
     """Return the message for a disk that lacks `missing_bytes`."""
     return (

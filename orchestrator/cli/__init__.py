@@ -61,7 +61,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
         trials.rehearse: "Run it against a local Kaggle on this machine.",
         environment.environment: "Publish the packages of sessions as a dataset.",
     },
-    "Carry it out": {
+    "Run it": {
         runs.start: "Create a run; the daemon executes it.",
         daemons.daemon: "Execute all runs until told to stop.",
         daemons.up: "Do both for one pipeline, until it finishes or is parked.",
@@ -82,7 +82,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
         requests.retry: "Retry a parked run after its cause was fixed.",
         requests.cancel: "Cancel a run.",
     },
-    "When something is lost": {
+    "Repair": {
         rescue.doctor: "Check the database, this machine and Kaggle.",
         rescue.backup: "Back up the database; the daemon does so too.",
         rescue.restore: "Replace the database by a backup.",

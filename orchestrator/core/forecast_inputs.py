@@ -8,7 +8,6 @@ from typing import assert_never
 from orchestrator.base.humanize import duration, machine_time, utc_time
 from orchestrator.core.durations import RunHistory, Times
 from orchestrator.core.estimates import Estimate
-from orchestrator.core.forecast import Forecast, forecast
 from orchestrator.core.forecast_session import LiveSession, RunPosition, left
 from orchestrator.core.plan import WEEK, run_cursor, week_of
 from orchestrator.core.weekly_quota import Hours, hours_of
@@ -22,14 +21,6 @@ from state.model.statuses import Phase, RunStatus
 
 SAME_S = 1.0
 """Differences up to this many seconds are shown as one value."""
-
-
-def run_forecast(
-    state: RunState, history: RunHistory, times: Times, quota: QuotaRow | None, watch: PollState, now: datetime
-) -> Forecast:
-    """Forecast a run that is not over; raises Unforeseeable."""
-    place = position_of(state, history, now, watch)
-    return forecast(history.pipeline, times, place, hours_left(state, history.pipeline, quota, now))
 
 
 # --- the position ------------------------------------------------------------

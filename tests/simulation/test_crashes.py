@@ -1,5 +1,6 @@
 """The daemon may die at any instruction between an intent, an effect and a fact: the run finishes, and nothing ran twice."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from orchestrator.engine import tick as turning
 from orchestrator.kaggle.gateway import KernelsPage
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
-from orchestrator.rehearsal.simulation.crash_injection import CrashPoint
+from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from orchestrator.rehearsal.simulation.runner import simulate
 from orchestrator.rehearsal.simulation.sessions import hung
 from state import machine
@@ -40,7 +41,10 @@ def killed(*at: int) -> None:
     """The eventful chain whose daemons die at these boundaries of their lives ends as if none had."""
     with fast_folder() as folder:
         chain = eventful(folder)
-        assert_undisturbed(chain, chain.drive_through(*map(CrashPoint, at)), f"killed at boundaries {at}")
+        for boundary in at:
+            with suppress(Crash):  # a life may be shorter than that
+                chain.drive(CrashPoint(boundary))
+        assert_undisturbed(chain, chain.drive(), f"killed at boundaries {at}")
 
 
 @pytest.fixture(scope="module")

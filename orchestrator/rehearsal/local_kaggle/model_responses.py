@@ -7,7 +7,6 @@ from orchestrator.rehearsal.local_kaggle.model_records import KaggleModel, Model
 
 SITE = "https://www.kaggle.com/models"
 FRAMEWORK = "MODEL_FRAMEWORK_"
-KIND = "MODEL_INSTANCE_TYPE_"
 
 
 def address(model: KaggleModel, variation: Variation, number: int) -> str:

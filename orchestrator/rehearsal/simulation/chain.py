@@ -32,7 +32,6 @@ from orchestrator.rehearsal.local_kaggle.world import World
 from orchestrator.rehearsal.simulation.crash_injection import (
     GATEWAY_CALLS,
     STORE_CALLS,
-    Crash,
     CrashingProxy,
     CrashPoint,
 )
@@ -204,15 +203,6 @@ class Chain:
         for _ in self.ticks(crash_point):
             pass
         return self.state
-
-    def drive_through(self, *crash_points: CrashPoint) -> RunState:
-        """Run all ticks, starting a new daemon after each crash."""
-        for crash_point in crash_points:
-            try:
-                return self.drive(crash_point)
-            except Crash:
-                continue
-        return self.drive()
 
     def ask_remedy(self) -> None:
         """Act as the user who types the command that a parked run names."""
