@@ -38,7 +38,13 @@ def _pins(found: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 PinSetName = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
 
-SHORT = {"max_seq_length": 160, "max_prompt_length": 128, "max_completion_length": 16, "overlong_buffer": 8, "check": 8}
+SHORT = {
+    "max_seq_length": 160,
+    "max_prompt_length": 128,
+    "max_completion_length": 16,
+    "overlong_buffer": 8,
+    "probe_problems": 8,
+}
 """Upper bounds of these options in a rehearsal with `--short`. On a laptop that emulates eight chips, a completion of
 768 tokens takes minutes."""
 
