@@ -31,7 +31,7 @@ NAME_CHARS_MAX = 30
 def _pins(found: Any, check: ValidatorFunctionWrapHandler) -> Any:
     """Reject a wrong type in one sentence; pydantic would report a mistake for each type that is allowed."""
     try:
-        return check(found)
+        return check(tuple(found) if isinstance(found, list) else found)  # here JSON's list has become Python's
     except ValidationError:
         raise ValueError("should be a list of `name==version`, or the name of a set of pins") from None
 

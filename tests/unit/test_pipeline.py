@@ -270,3 +270,9 @@ def test_a_short_rehearsal_bounds_every_option_that_costs_time(option: str) -> N
     above = [i for i, stage in enumerate(whole.stages) if stage.options.get(option, 0) > SHORT[option]]
     assert above != []
     assert {whole.shortened().stages[i].options[option] for i in above} == {SHORT[option]}
+
+
+def test_a_list_of_pins_is_taken_and_kept_with_the_run() -> None:
+    taken = parse(f"{GOOD}environment: [jax==0.9.0, flax==0.12.8]\n", "p.yaml")
+    assert taken.pins == ("jax==0.9.0", "flax==0.12.8")
+    assert Pipeline.from_canonical(taken.canonical()) == taken
