@@ -31,14 +31,20 @@ NAME_CHARS_MAX = 30
 def _pins(found: Any, check: ValidatorFunctionWrapHandler) -> Any:
     """Reject a wrong type in one sentence; pydantic would report a mistake for each type that is allowed."""
     try:
-        return check(found)
+        return check(tuple(found) if isinstance(found, list) else found)  # here JSON's list has become Python's
     except ValidationError:
         raise ValueError("should be a list of `name==version`, or the name of a set of pins") from None
 
 
 PinSetName = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
 
-SHORT = {"max_seq_length": 160, "max_prompt_length": 128, "max_completion_length": 16, "overlong_buffer": 8, "check": 8}
+SHORT = {
+    "max_seq_length": 160,
+    "max_prompt_length": 128,
+    "max_completion_length": 16,
+    "overlong_buffer": 8,
+    "probe_problems": 8,
+}
 """Upper bounds of these options in a rehearsal with `--short`. On a laptop that emulates eight chips, a completion of
 768 tokens takes minutes."""
 

@@ -146,7 +146,7 @@ def test_what_does_not_fit_comes_with_a_remedy() -> None:
     assert "gradient_accumulation_steps: 4 fits" in stage_verdict(needs[0], tight, 16 * GIB, model)["advice"]
 
 
-def test_a_check_that_does_not_fit_does_not_spoil_the_batch() -> None:
+def test_a_probe_that_does_not_fit_leaves_the_batch_as_it_is() -> None:
     text = STAGES.replace("batch: 8,", "batch: 8, probe_problems: 64,") % {"mode": "lora", "beta": 0.1}
     whole = loader.parse(f"name: fits\nmodel: {{kind: gemma2-2b, mesh_fsdp: 2}}\nstages:{text}", "fits.yaml")
     needs = needs_of(whole)

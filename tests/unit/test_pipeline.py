@@ -11,7 +11,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.core.plan import order_for, plan_session
 from orchestrator.pipeline.difference import first_difference
 from orchestrator.pipeline.loader import load, parse
-from orchestrator.pipeline.model import Pipeline, canonical_in
+from orchestrator.pipeline.model import SHORT, Pipeline, canonical_in
 from stages.catalog import KINDS
 from stages.contract import Cursor, Order
 from stages.documents import ContractError
@@ -157,7 +157,7 @@ def test_a_shortened_pipeline_has_every_stage_once_and_no_long_answers() -> None
     before = {stage.name: stage.options for stage in whole.stages}
     for stage in short.stages:
         changed = {name for name, value in stage.options.items() if before[stage.name].get(name) != value}
-        assert changed <= {"max_seq_length", "max_prompt_length", "max_completion_length", "overlong_buffer", "check"}
+        assert changed <= set(SHORT)
         assert stage.options.get("max_completion_length", 0) <= 16
     own = load(EXAMPLES / "own_stage.yaml")
     assert [stage.options for stage in own.shortened().stages] == [stage.options for stage in own.stages]
@@ -261,3 +261,18 @@ def planned(pipeline: Pipeline) -> tuple[RunState, Session]:
     state = machine.begin(started, at)
     state = machine.apply(state, plan_session(state, pipeline, None), at)
     return state, state.sessions[0]
+
+
+@pytest.mark.parametrize("option", SHORT)
+def test_a_short_rehearsal_bounds_every_option_that_costs_time(option: str) -> None:
+    """Where the recipe's example sets it higher, the shortened pipeline has the bound."""
+    whole = load(EXAMPLES / "gemma2_2b.yaml")
+    above = [i for i, stage in enumerate(whole.stages) if stage.options.get(option, 0) > SHORT[option]]
+    assert above != []
+    assert {whole.shortened().stages[i].options[option] for i in above} == {SHORT[option]}
+
+
+def test_a_list_of_pins_is_taken_and_kept_with_the_run() -> None:
+    taken = parse(f"{GOOD}environment: [jax==0.9.0, flax==0.12.8]\n", "p.yaml")
+    assert taken.pins == ("jax==0.9.0", "flax==0.12.8")
+    assert Pipeline.from_canonical(taken.canonical()) == taken

@@ -120,7 +120,7 @@ def stage_verdict(needs: StageNeeds, found: Mapping[Program, Needs], memory_byte
     if any(held.phase not in fixed for held in too_large):
         advice.append(_advice(needs, model, largest, lambda parts: peak(needs.batch, parts) <= memory_bytes))
     if any(held.phase in fixed for held in too_large):
-        advice.append(_check_advice(needs, found, memory_bytes))
+        advice.append(_probe_advice(needs, found, memory_bytes))
     return {
         "names": list(needs.names),
         "kind": needs.kind,
@@ -206,14 +206,14 @@ def _advice(needs: StageNeeds, model: Model, largest: int, fits_in: Callable[[in
     return "fewer tokens, or more of the chips in model.mesh_fsdp and model.mesh_tp"
 
 
-def _check_advice(needs: StageNeeds, found: Mapping[Program, Needs], memory_bytes: int) -> str:
+def _probe_advice(needs: StageNeeds, found: Mapping[Program, Needs], memory_bytes: int) -> str:
     """Return the number of problems that a probe may have; it generates all completions at once."""
 
     def fits(problems: int) -> bool:
         phases = tuple(replace(phase, fixed=problems) if phase.fixed else phase for phase in needs.phases)
-        checks = {name for phase in phases if phase.fixed for name in (phase.name, at_start_of(phase))}
+        probes = {name for phase in phases if phase.fixed for name in (phase.name, at_start_of(phase))}
         held = memory_of(replace(needs, phases=phases), found, needs.batch)
-        return all(each.peak <= memory_bytes for each in held if each.phase in checks)
+        return all(each.peak <= memory_bytes for each in held if each.phase in probes)
 
     largest = _largest(fits, needs_even(found))
     return (

@@ -147,7 +147,7 @@ def _sft_needs(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
     )
     phases = [StageProgram("step", step, 1, options.gradient_accumulation_steps)]
     if options.probe_problems:
-        phases.append(StageProgram("check", _answers(asked or Asking(), options), fixed=options.probe_problems))
+        phases.append(StageProgram("probe", _answers(asked or Asking(), options), fixed=options.probe_problems))
     lora = options.mode == "lora"
     return StageNeeds(
         (name,), kind, options.batch, options.gradient_accumulation_steps, tuple(phases), lora, options.mode
@@ -161,7 +161,7 @@ def _grpo_needs(name: str, kind: str, options: Grpo) -> StageNeeds:
     phases = [StageProgram("answers", _answers(options, options), options.num_generations)]
     phases.append(StageProgram("step", step, options.num_generations, options.gradient_accumulation_steps))
     if options.probe_problems:
-        phases.append(StageProgram("check", _answers(options, options), fixed=options.probe_problems))
+        phases.append(StageProgram("probe", _answers(options, options), fixed=options.probe_problems))
     return StageNeeds(
         (name,),
         kind,
