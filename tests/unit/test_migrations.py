@@ -163,6 +163,7 @@ def test_a_database_that_a_later_relay_upgraded_is_refused_with_one_sentence(hom
     refused = "the database was written by a newer relay: update relay, or name another folder with --home"
     with pytest.raises(BadInput, match=rf"relay\.db: {refused}$"):
         Workspace(Settings(home, {})).reader.runs()
+    assert [kept.name for kept in home.glob("*.backup")] == [f"relay.db.{newest_revision()}.backup"], "of the upgrade"
 
 
 def test_a_database_that_is_up_to_date_is_not_copied(tmp_path: Path) -> None:
