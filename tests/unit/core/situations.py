@@ -107,7 +107,9 @@ def session(phase: Phase, number: int = 1, attempt: int = 1, **changes: Any) -> 
     return Session(**{**usual, **changes})
 
 
-def checkpoint(number: int, cursor: Cursor, status: CheckpointStatus = CheckpointStatus.PUBLISHED, **changes: Any) -> Checkpoint:
+def checkpoint(
+    number: int, cursor: Cursor, status: CheckpointStatus = CheckpointStatus.PUBLISHED, **changes: Any
+) -> Checkpoint:
     """The checkpoint of a session's first attempt, verified and published ten minutes ago."""
     usual: dict[str, Any] = {
         "run": RUN,

@@ -422,16 +422,18 @@ NEXT = [
     ),
     row(
         "failures before the user resumed make no longer wait",
-        given(
-            state(
-                failed(1, transient=True), failed(1, 2, transient=True, ended_at=at(-60)), of=run(judged=1)
-            )
-        ),
+        given(state(failed(1, transient=True), failed(1, 2, transient=True, ended_at=at(-60)), of=run(judged=1))),
         PIPELINE,
         said(
             SessionPlanned(
-                number=1, attempt=3, slug=f"{RUN}-s0001-c", token="fb0869fdd080bb3cc84f78d4", start=step(0), parent=None,
-                budget_s=900.0, limit_s=1000.0,
+                number=1,
+                attempt=3,
+                slug=f"{RUN}-s0001-c",
+                token="fb0869fdd080bb3cc84f78d4",
+                start=step(0),
+                parent=None,
+                budget_s=900.0,
+                limit_s=1000.0,
             )
         ),
     ),
@@ -458,7 +460,9 @@ NEXT = [
         Wait(at(1), f"version 4 of {SLUG} runs besides"),
     ),
     row("a twin's poll is due", given(state(TWIN), watch=PollState(looked_at=LONG_AGO)), PIPELINE, PollTwin(1, 1)),
-    row("a twin that ended holds nothing up", given(state(replace(TWIN, twin_ended_at=at(-9)))), PIPELINE, planned(1, 2)),
+    row(
+        "a twin that ended holds nothing up", given(state(replace(TWIN, twin_ended_at=at(-9)))), PIPELINE, planned(1, 2)
+    ),
     # --- slots
     row(
         "another run's session takes the slot",
@@ -488,7 +492,12 @@ NEXT = [
         PIPELINE,
         Push(1, 1),
     ),
-    row("a claim ends when it is not renewed", given(state(PLANNED), waiting=(other(-9999, -900),)), PIPELINE, Push(1, 1)),
+    row(
+        "a claim ends when it is not renewed",
+        given(state(PLANNED), waiting=(other(-9999, -900),)),
+        PIPELINE,
+        Push(1, 1),
+    ),
     row(
         "a claim holds until then",
         given(state(PLANNED), waiting=(other(-9999, -899),)),
@@ -513,17 +522,37 @@ NEXT = [
         PIPELINE,
         ReadQuota("tpu"),
     ),
-    row("a quota is believed for ten minutes", given(state(PLANNED), quota=quota(read_at=at(-599))), PIPELINE, Push(1, 1)),
+    row(
+        "a quota is believed for ten minutes",
+        given(state(PLANNED), quota=quota(read_at=at(-599))),
+        PIPELINE,
+        Push(1, 1),
+    ),
     row("a quota read just now is believed", given(state(PLANNED), quota=quota(read_at=NOW)), PIPELINE, Push(1, 1)),
-    row("a quota read in the future is read again", given(state(PLANNED), quota=quota(read_at=at(1))), PIPELINE, ReadQuota("tpu")),
+    row(
+        "a quota read in the future is read again",
+        given(state(PLANNED), quota=quota(read_at=at(1))),
+        PIPELINE,
+        ReadQuota("tpu"),
+    ),
     row(
         "a quota read before the last session ended is not believed",
         given(state(PLANNED), quota=quota(outdated=True)),
         PIPELINE,
         ReadQuota("tpu"),
     ),
-    row("a plan is cut to the quota", given(state(), quota=quota(300.0)), PIPELINE, planned(1, budget_s=200.0, limit_s=300.0)),
-    row("just enough quota is enough", given(state(), quota=quota(250.0)), PIPELINE, planned(1, budget_s=150.0, limit_s=250.0)),
+    row(
+        "a plan is cut to the quota",
+        given(state(), quota=quota(300.0)),
+        PIPELINE,
+        planned(1, budget_s=200.0, limit_s=300.0),
+    ),
+    row(
+        "just enough quota is enough",
+        given(state(), quota=quota(250.0)),
+        PIPELINE,
+        planned(1, budget_s=150.0, limit_s=250.0),
+    ),
     row(
         "too little quota is waited for",
         given(state(PLANNED), quota=quota(249.0)),
@@ -559,7 +588,9 @@ NEXT = [
     ),
     row(
         "a quota that is not renewed for six hours parks",
-        given(state(PLANNED), quota=quota(0.0, refreshes_at=None), watch=PollState(awaiting="hours", waited_s=6 * HOUR)),
+        given(
+            state(PLANNED), quota=quota(0.0, refreshes_at=None), watch=PollState(awaiting="hours", waited_s=6 * HOUR)
+        ),
         PIPELINE,
         said(
             RunParked(
@@ -602,7 +633,9 @@ STATUSES = [
     row("a wait that began just now is one", awaiting(9, updated_at=NOW), NOW, Wait(at(9), "few hours")),
     row("a wait that began in the future is none", awaiting(9, updated_at=at(1)), NOW, said(RunWoken())),
     row("a parked run waits for the user", given(state(of=run(PARKED, reason="why"))), NOW, Wait(None, "why")),
-    row("a parked run's plan is not pushed", given(state(PLANNED, of=run(PARKED, reason="why"))), NOW, Wait(None, "why")),
+    row(
+        "a parked run's plan is not pushed", given(state(PLANNED, of=run(PARKED, reason="why"))), NOW, Wait(None, "why")
+    ),
     row("a parked run in line for a slot is pushed", given(state(PLANNED, of=IN_LINE)), NOW, Push(1, 1)),
     row(
         "a parked run in line stays there",
@@ -611,7 +644,12 @@ STATUSES = [
         Wait(at(30), OTHERS, wants_slot=True),
     ),
     row("a slot came after all", given(state(session(Phase.PUSHED), of=IN_LINE)), NOW, said(RunWoken())),
-    row("a machine came after all", given(state(session(Phase.RUNNING), of=run(PARKED, awaits="queue"))), NOW, said(RunWoken())),
+    row(
+        "a machine came after all",
+        given(state(session(Phase.RUNNING), of=run(PARKED, awaits="queue"))),
+        NOW,
+        said(RunWoken()),
+    ),
     row("hours are read when none were", given(state(of=HOURS_AGAIN), quota=None), NOW, ReadQuota("tpu")),
     row("hours came after all", given(state(of=HOURS_AGAIN), quota=quota(250.0)), NOW, said(RunWoken())),
     row("a time of renewal is as good", given(state(of=HOURS_AGAIN), quota=quota(0.0)), NOW, said(RunWoken())),
@@ -640,12 +678,27 @@ STATUSES = [
         ReadQuota("tpu"),
     ),
     row("a finished run rests", given(state(of=run(FINISHED))), NOW, Wait(None, "the run is finished")),
-    row("a finished run is pruned on request", given(state(checkpoints=FOUR, of=run(FINISHED)), TIDY), NOW, Prune(f"{RUN}-c0001")),
-    row("a finished run is pruned on request alone", given(state(checkpoints=FOUR, of=run(FINISHED))), NOW, Wait(None, "the run is finished")),
+    row(
+        "a finished run is pruned on request",
+        given(state(checkpoints=FOUR, of=run(FINISHED)), TIDY),
+        NOW,
+        Prune(f"{RUN}-c0001"),
+    ),
+    row(
+        "a finished run is pruned on request alone",
+        given(state(checkpoints=FOUR, of=run(FINISHED))),
+        NOW,
+        Wait(None, "the run is finished"),
+    ),
     row("nothing is left to prune", given(state(checkpoints=FOUR[2:], of=run(FINISHED)), TIDY), NOW, obeyed()),
     # --- cancelled
     row("a cancelled run rests", given(state(of=run(CANCELLED))), NOW, Wait(None, "the run is cancelled")),
-    row("a cancelled run's plan is not pushed", given(state(PLANNED, of=run(CANCELLED))), NOW, Wait(None, "the run is cancelled")),
+    row(
+        "a cancelled run's plan is not pushed",
+        given(state(PLANNED, of=run(CANCELLED))),
+        NOW,
+        Wait(None, "the run is cancelled"),
+    ),
     row(
         "a cancelled run in `pushing` does not push: it looks whether Kaggle has the kernel",
         given(state(session(Phase.PUSHING), of=run(CANCELLED))),
@@ -653,8 +706,18 @@ STATUSES = [
         FindPush(1, 1),
     ),
     row("a cancelled run's session is polled to its end", given(state(QUEUED, of=run(CANCELLED))), NOW, Poll(1, 1)),
-    row("a cancelled run's output is not collected", given(state(session(Phase.ENDED), of=run(CANCELLED))), NOW, Wait(None, "the run is cancelled")),
-    row("a cancelled run is pruned on request", given(state(checkpoints=FOUR, of=run(CANCELLED)), TIDY), NOW, Prune(f"{RUN}-c0001")),
+    row(
+        "a cancelled run's output is not collected",
+        given(state(session(Phase.ENDED), of=run(CANCELLED))),
+        NOW,
+        Wait(None, "the run is cancelled"),
+    ),
+    row(
+        "a cancelled run is pruned on request",
+        given(state(checkpoints=FOUR, of=run(CANCELLED)), TIDY),
+        NOW,
+        Prune(f"{RUN}-c0001"),
+    ),
     row(
         "a cancelled run's session that never gets a machine is given up",
         given(state(QUEUED, of=run(CANCELLED)), watch=PollState(awaiting=f"queue {SLUG}", waited_s=6 * HOUR)),
@@ -676,7 +739,12 @@ STATUSES = [
         NOW,
         said(lost("the run was cancelled")),
     ),
-    row("nineteen failures are not enough", given(state(session(Phase.RUNNING), of=run(CANCELLED)), watch=PollState(failures=19)), NOW, Poll(1, 1)),
+    row(
+        "nineteen failures are not enough",
+        given(state(session(Phase.RUNNING), of=run(CANCELLED)), watch=PollState(failures=19)),
+        NOW,
+        Poll(1, 1),
+    ),
     # --- calls that fail
     row(
         "a failed call is waited after",
@@ -684,7 +752,12 @@ STATUSES = [
         NOW,
         Wait(at(1), "trying again: 503"),
     ),
-    row("the wait after it is over", given(state(QUEUED), watch=PollState(not_before=NOW, failure="503")), NOW, Poll(1, 1)),
+    row(
+        "the wait after it is over",
+        given(state(QUEUED), watch=PollState(not_before=NOW, failure="503")),
+        NOW,
+        Poll(1, 1),
+    ),
     row(
         "the longest wait after a failure is half an hour",
         given(state(QUEUED), watch=PollState(not_before=at(1800), failure="503")),
@@ -709,8 +782,18 @@ STATUSES = [
             )
         ),
     ),
-    row("few failures over hours are not enough", given(state(QUEUED), watch=replace(GONE, failures=19)), NOW, Poll(1, 1)),
-    row("many failures within hours are not enough", given(state(QUEUED), watch=replace(GONE, failing_s=6 * HOUR - 1)), NOW, Poll(1, 1)),
+    row(
+        "few failures over hours are not enough",
+        given(state(QUEUED), watch=replace(GONE, failures=19)),
+        NOW,
+        Poll(1, 1),
+    ),
+    row(
+        "many failures within hours are not enough",
+        given(state(QUEUED), watch=replace(GONE, failing_s=6 * HOUR - 1)),
+        NOW,
+        Poll(1, 1),
+    ),
     row("a parked run is not parked again", given(state(QUEUED, of=run(PARKED)), watch=GONE), NOW, Poll(1, 1)),
     row(
         "a kernel that Kaggle does not know for hours is lost",
@@ -797,7 +880,11 @@ BESIDE = [
         ),
         Publish(2, 1),
     ),
-    row("old checkpoints are pruned meanwhile", given(state(LIVE, checkpoints=FOUR), watch=LOOKED), Prune(f"{RUN}-c0001")),
+    row(
+        "old checkpoints are pruned meanwhile",
+        given(state(LIVE, checkpoints=FOUR), watch=LOOKED),
+        Prune(f"{RUN}-c0001"),
+    ),
     row(
         "what a live session mounts is not pruned",
         given(state(replace(LIVE, parent=f"{RUN}-c0001"), checkpoints=FOUR), watch=LOOKED),

@@ -101,8 +101,14 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
                 parked("session 1 failed: it broke; there is no checkpoint from before", excerpt="the traceback"),
             )
             for cause in (
-                "not-a-number", "loss-spike", "reward-collapse", "no-progress", "lora-still-zero", "base-moved",
-                "checkpoint-not-finite", "model-not-finite",
+                "not-a-number",
+                "loss-spike",
+                "reward-collapse",
+                "no-progress",
+                "lora-still-zero",
+                "base-moved",
+                "checkpoint-not-finite",
+                "model-not-finite",
             )
         ),
         row(
@@ -130,8 +136,18 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
         ),
         row("a transient one is tried again", state(failed(1, cause="not-a-number", transient=True)), PIPELINE, None),
         # --- nothing gained
-        row("two that ended in time without a step", state(ended(YIELDED), ended(YIELDED, 1, 2)), PIPELINE, parked(NO_STEP)),
-        row("two that were stopped without a step", state(ended(TIMED_OUT), ended(TIMED_OUT, 1, 2)), PIPELINE, parked(NO_STEP, "resume")),
+        row(
+            "two that ended in time without a step",
+            state(ended(YIELDED), ended(YIELDED, 1, 2)),
+            PIPELINE,
+            parked(NO_STEP),
+        ),
+        row(
+            "two that were stopped without a step",
+            state(ended(TIMED_OUT), ended(TIMED_OUT, 1, 2)),
+            PIPELINE,
+            parked(NO_STEP, "resume"),
+        ),
         row("one of each", state(ended(TIMED_OUT), ended(YIELDED, 1, 2)), PIPELINE, parked(NO_STEP)),
         row("one alone", state(ended(YIELDED)), PIPELINE, None),
         row("one after a session that gained", state(gained(1, outcome=YIELDED), ended(YIELDED, 2)), PIPELINE, None),
@@ -143,7 +159,12 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
             parked(NO_STEP),
         ),
         row("three attempts", state(ended(FAILED), ended(FAILED, 1, 2), ended(FAILED, 1, 3)), PIPELINE, THREE),
-        row("three of five attempts", state(ended(FAILED), ended(FAILED, 1, 2), ended(FAILED, 1, 3)), FIVE_ATTEMPTS, None),
+        row(
+            "three of five attempts",
+            state(ended(FAILED), ended(FAILED, 1, 2), ended(FAILED, 1, 3)),
+            FIVE_ATTEMPTS,
+            None,
+        ),
         row("two attempts", state(ended(FAILED), ended(FAILED, 1, 2)), PIPELINE, None),
         row(
             "what was gained in between counts",
@@ -155,7 +176,9 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
         row(
             "a parent that was given up excuses",
             state(
-                ended(FAILED), ended(FAILED, 1, 2), ended(FAILED, 2, **CORRUPT),
+                ended(FAILED),
+                ended(FAILED, 1, 2),
+                ended(FAILED, 2, **CORRUPT),
                 checkpoints=(DAMAGED,),
             ),
             PIPELINE,

@@ -108,9 +108,7 @@ def test_a_wait_counts_the_time_that_relay_was_there(
 
 def test_another_wait_is_counted_anew() -> None:
     before = PollState(awaiting=QUEUE, waited_s=99.0, waited_at=at(-30), failures=3)
-    assert waits.counted(before, END, LIMITS, NOW) == PollState(
-        awaiting=END, waited_s=0.0, waited_at=NOW, failures=3
-    )
+    assert waits.counted(before, END, LIMITS, NOW) == PollState(awaiting=END, waited_s=0.0, waited_at=NOW, failures=3)
 
 
 QUEUED, RUNNING = session(Phase.QUEUED), session(Phase.RUNNING)
@@ -214,4 +212,3 @@ def test_a_quota_that_is_not_renewed_parks_the_run(
 def test_a_parked_run_goes_on_when_it_came_after_all(awaits: str, phase: Phase | None, came: bool) -> None:
     sessions = () if phase is None else (session(phase),)
     assert waits.came_after_all(state(*sessions, of=run(RunStatus.PARKED, awaits=awaits))) is came
-
