@@ -7,7 +7,7 @@ DOCS_READY := $(VENV)/.ready-docs
 COMPAT := .venv-tunix-0.1.5
 COMPAT_READY := $(COMPAT)/.ready
 
-.PHONY: rehearse test quick simulate test-compat check fix diagram reference docs clean
+.PHONY: rehearse test quick mutants simulate test-compat check fix diagram reference docs clean
 
 ## the main job: a whole chain on this machine
 rehearse: $(READY)
@@ -20,6 +20,10 @@ test: check
 ## the tests that take less than two minutes together
 quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+## change the code in 300 places, one at a time: do the quick tests notice? MUTANTS=all changes every place
+mutants: $(READY)
+	nice -n 10 $(BIN)/python -m tests.mutants
 
 ## ten thousand simulated chains, each seed another story: an hour
 simulate: $(READY)

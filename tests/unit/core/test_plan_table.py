@@ -238,7 +238,7 @@ def took(began_s: float, ended_s: float | None, limit_s: float = 10 * HOUR) -> M
 def test_a_quota_that_kaggle_does_not_tell_is_counted(
     stretches: tuple[MachineTime, ...], used_h: float, reserved_h: float
 ) -> None:
-    read = quota(total_s=None)
+    read = quota(total_s=None, refreshes_at=at(DAY - 3 * WEEK))
     assert plan.assumed_quota(read, 20.0, stretches, NOW) == replace(
         read,
         used_s=used_h * HOUR,
