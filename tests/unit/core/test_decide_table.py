@@ -705,6 +705,12 @@ STATUSES = [
         NOW,
         FindPush(1, 1),
     ),
+    row(
+        "a cancelled run's session is polled as often as another",
+        given(state(QUEUED, of=run(CANCELLED)), watch=PollState(looked_at=JUST)),
+        NOW,
+        Wait(at(1), "session 1 is queued"),
+    ),
     row("a cancelled run's session is polled to its end", given(state(QUEUED, of=run(CANCELLED))), NOW, Poll(1, 1)),
     row(
         "a cancelled run's output is not collected",
