@@ -9,7 +9,7 @@ RELEASE_READY := $(RELEASE)/.ready
 COMPAT := .venv-tunix-0.1.5
 COMPAT_READY := $(COMPAT)/.ready
 
-.PHONY: rehearse test quick coverage simulate test-compat check fix diagram reference docs release clean
+.PHONY: rehearse test quick coverage mutants simulate test-compat check fix diagram reference docs release clean
 
 ## the main job: a whole chain on this machine
 rehearse: $(READY)
@@ -29,6 +29,10 @@ coverage: $(READY)
 	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m "not slow"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+## change the code in 300 places, one at a time: do the quick tests notice? MUTANTS=all changes every place
+mutants: $(READY)
+	nice -n 10 $(BIN)/python -m tests.mutants
 
 ## ten thousand simulated chains, each seed another story: an hour
 simulate: $(READY)

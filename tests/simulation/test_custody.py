@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from contextlib import suppress
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from orchestrator.base.disk import RESERVE_BYTES
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, DatasetAction, DatasetFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.simulation.chain import Chain, fast_folder, final_digest
-from orchestrator.rehearsal.simulation.crash_injection import CrashPoint
+from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from orchestrator.views.document import status_document
 from stages.contract import MANIFEST_NAME, Cursor, FileEntry, Manifest, Order
 from state.facts.checkpoint import DamageFound
@@ -410,7 +411,9 @@ def test_killed_anywhere_while_a_dataset_is_made_again_the_chain_ends_the_same(s
     for at in range(7 * shard, counter.passed, 14):
         with fast_folder() as folder:
             killed = chain(folder)
-            state = killed.drive_through(CrashPoint(at))
+            with suppress(Crash):  # a life may be shorter than that
+                killed.drive(CrashPoint(at))
+            state = killed.drive()
             assert final_digest(state) == expected_digest(killed.kaggle.pipeline), f"killed at {at}"
             assert set(killed.kaggle.started.values()) == {1}, f"killed at {at}: {killed.kaggle.started}"
             assert not facts(killed, "run_parked"), f"killed at {at}"

@@ -94,6 +94,23 @@ def test_accuracy_that_falls_while_the_format_holds_is_a_collapse() -> None:
     assert "0.60" in failed.value.reason
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(judged(0.6, 0.95), judged(0.05, 0.94), id="the format held within two hundredths"),
+        pytest.param(judged(0.1), judged(0.0), id="just enough accuracy to lose"),
+    ],
+)
+def test_a_collapse_is_one_at_the_very_thresholds(before: dict[str, float], after: dict[str, float]) -> None:
+    with pytest.raises(StageFailed) as failed:
+        watch_judged([before] * 30 + [after] * 40)
+    assert failed.value.cause == "reward-collapse"
+
+
+def test_a_format_that_falls_by_more_than_that_is_no_collapse_of_the_reward() -> None:
+    watch_judged([judged(0.6, 0.95)] * 30 + [judged(0.05, 0.90)] * 40)
+
+
 def test_a_run_that_gets_worse_at_everything_is_not_called_a_collapse_of_the_reward() -> None:
     watch_judged([judged(0.6, 0.95)] * 30 + [judged(0.05, 0.3)] * 40)
 

@@ -291,3 +291,18 @@ def test_papers_of_what_is_no_archive_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "state.bin").write_bytes(b"not an archive" * 100)
     with pytest.raises(packing.CorruptCheckpoint):
         packing.texts_in(tmp_path / "state.bin", "artifacts", size_bytes_max=1000)
+
+
+GOLDEN = "2f834c0251e44a29b0634a9badbbf8fea82961b1182bb04471d3de4a67a96b0f"
+"""SHA-256 of the archive below as GNU tar 1.34 writes it: `tar --format=gnu --no-recursion --owner=:0 --group=:0
+--mtime=@0 --numeric-owner` with the names in `LC_ALL=C sort` order, files of mode 644 and folders of mode 755."""
+
+
+def test_an_archive_has_the_bytes_that_gnu_tar_writes(tmp_path: Path) -> None:
+    """A checkpoint's identity is the hash of these bytes: another order or another field would be another checkpoint."""
+    tree = {("a", "c"): b"one", ("a.b",): b"two", ("b", "empty"): b"", ("ä",): b"three", ("Z",): b"four"}
+    write_tree(tmp_path / "in", tree)
+    entry = packing.pack(tmp_path / "in", tmp_path / "p.bin")
+    assert entry == FileEntry(path="p.bin", size_bytes=10_240, sha256=GOLDEN)
+    with tarfile.open(tmp_path / "p.bin") as archive:
+        assert archive.getnames() == ["Z", "a", "a.b", "a/c", "b", "b/empty", "ä"]

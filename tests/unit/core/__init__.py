@@ -1,0 +1,1 @@
+"""Tables that hold the core: a row is a situation, readable as given · now · expected · why."""
