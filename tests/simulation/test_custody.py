@@ -3,8 +3,8 @@
 import itertools
 import json
 import re
-from contextlib import suppress
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 

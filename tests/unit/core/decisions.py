@@ -1,8 +1,9 @@
 """Commands, facts and situations that the tables of `decide` share."""
 
 from orchestrator.core.commands import Append
-from state.facts import Fact, SessionLost, SessionPlanned
-from state.model import CheckpointStatus, Phase, RunStatus
+from state.facts.base import Fact
+from state.facts.session import SessionLost, SessionPlanned
+from state.model.statuses import CheckpointStatus, Phase, RunStatus
 from tests.unit.core.situations import RUN, at, checkpoint, gained, session, step
 
 ACTIVE, WAITING, PARKED = RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED
@@ -14,7 +15,7 @@ def lost(reason: str, number: int = 1, attempt: int = 1) -> SessionLost:
     return SessionLost(number=number, attempt=attempt, reason=reason)
 
 
-def obeyed(*facts: Fact) -> Append:
+def fulfilled(*facts: Fact) -> Append:
     return Append(facts, 7)
 
 

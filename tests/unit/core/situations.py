@@ -8,20 +8,10 @@ import pytest
 from orchestrator.core.plan import Limits
 from orchestrator.pipeline.model import AccountOptions, Inputs, Pipeline, SessionLimits, Stage
 from stages.contract import Cursor, FileEntry, Manifest
-from state.model import (
-    Checkpoint,
-    CheckpointStatus,
-    Outcome,
-    Phase,
-    PollState,
-    QuotaRow,
-    Request,
-    Run,
-    RunState,
-    RunStatus,
-    Session,
-    Snapshot,
-)
+from state.model.poll_state import PollState
+from state.model.run_state import Checkpoint, Run, RunState, Session
+from state.model.snapshot import QuotaRow, Request, Snapshot
+from state.model.statuses import CheckpointStatus, Outcome, Phase, RunStatus
 
 NOW = datetime(2030, 1, 9, 12, tzinfo=UTC)
 RUN = "r-0001"

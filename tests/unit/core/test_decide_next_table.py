@@ -17,14 +17,11 @@ from orchestrator.core.commands import (
 )
 from orchestrator.core.decide import decide
 from orchestrator.pipeline.model import Pipeline
-from state.facts import (
-    RunFinished,
-    RunParked,
-    RunWaiting,
-    SessionPlanned,
-    SessionResized,
-)
-from state.model import CheckpointStatus, InputsStatus, Outcome, Phase, PollState, Snapshot, Waiting
+from state.facts.run import RunFinished, RunParked, RunWaiting
+from state.facts.session import SessionPlanned, SessionResized
+from state.model.poll_state import PollState
+from state.model.snapshot import Snapshot, Waiting
+from state.model.statuses import CheckpointStatus, InputsStatus, Outcome, Phase
 from tests.unit.core.decisions import (
     COLLECTED,
     JUST,
@@ -164,13 +161,17 @@ NEXT = [
     row("no known end is not waited after", given(state(failed(1, ended_at=None))), PIPELINE, planned(1, 2)),
     row(
         "what the user accepted is not waited after",
-        given(state(failed(1, ended_at=at(-9)), of=run(judged=1))),
+        given(state(failed(1, ended_at=at(-9)), of=run(accepted_sessions=1))),
         PIPELINE,
         planned(1, 2),
     ),
     row(
         "failures before the user resumed make no longer wait",
-        given(state(failed(1, transient=True), failed(1, 2, transient=True, ended_at=at(-60)), of=run(judged=1))),
+        given(
+            state(
+                failed(1, transient=True), failed(1, 2, transient=True, ended_at=at(-60)), of=run(accepted_sessions=1)
+            )
+        ),
         PIPELINE,
         said(
             SessionPlanned(
@@ -188,13 +189,13 @@ NEXT = [
     row("files are published first", given(state()), WITH_FILES, PublishInputs()),
     row(
         "a look at the files is waited for",
-        given(state(of=run(inputs=InputsStatus.PUBLISHING)), watch=PollState(dataset_looked_at=JUST)),
+        given(state(of=run(inputs=InputsStatus.PUBLISHING)), watch=PollState(dataset_polled_at=JUST)),
         WITH_FILES,
         Wait(at(1), "the pipeline's files are being processed"),
     ),
     row(
         "a look at the files is due",
-        given(state(of=run(inputs=InputsStatus.PUBLISHING)), watch=PollState(dataset_looked_at=LONG_AGO)),
+        given(state(of=run(inputs=InputsStatus.PUBLISHING)), watch=PollState(dataset_polled_at=LONG_AGO)),
         WITH_FILES,
         PublishInputs(),
     ),
@@ -203,11 +204,11 @@ NEXT = [
     row("a twin is polled before the next push", given(state(TWIN)), PIPELINE, PollTwin(1, 1)),
     row(
         "a twin's next poll is waited for",
-        given(state(TWIN), watch=PollState(looked_at=JUST)),
+        given(state(TWIN), watch=PollState(polled_at=JUST)),
         PIPELINE,
         Wait(at(1), f"version 4 of {SLUG} runs besides"),
     ),
-    row("a twin's poll is due", given(state(TWIN), watch=PollState(looked_at=LONG_AGO)), PIPELINE, PollTwin(1, 1)),
+    row("a twin's poll is due", given(state(TWIN), watch=PollState(polled_at=LONG_AGO)), PIPELINE, PollTwin(1, 1)),
     row(
         "a twin that ended holds nothing up", given(state(replace(TWIN, twin_ended_at=at(-9)))), PIPELINE, planned(1, 2)
     ),
@@ -308,7 +309,7 @@ NEXT = [
         said(
             RunWaiting(
                 until=at(DAY).isoformat(),
-                reason="249 s of this week's tpu quota are left, too few to start a session",
+                reason="4 min 9 s of this week's tpu quota are left, too little to start a session",
             )
         ),
     ),
@@ -320,7 +321,7 @@ NEXT = [
             RunWaiting(
                 until=at(DAY).isoformat(),
                 reason="0 s of this week's tpu quota are left by relay's own count, since Kaggle does not say, "
-                "too few to start a session",
+                "too little to start a session",
             )
         ),
     ),
@@ -330,7 +331,7 @@ NEXT = [
         PIPELINE,
         said(
             RunWaiting(
-                until=at(900).isoformat(), reason="0 s of this week's tpu quota are left, too few to start a session"
+                until=at(900).isoformat(), reason="0 s of this week's tpu quota are left, too little to start a session"
             )
         ),
     ),
@@ -342,8 +343,8 @@ NEXT = [
         PIPELINE,
         said(
             RunParked(
-                reason="0 s of this week's tpu quota are left, too few to start a session; Kaggle has named no time of "
-                "renewal that is still to come for 6 h 0 min: look at https://www.kaggle.com/settings and at this "
+                reason="0 s of this week's tpu quota are left, too little to start a session; Kaggle has named no time of "
+                "renewal that is still to come for 6 h: look at https://www.kaggle.com/settings and at this "
                 "machine's clock; relay goes on by itself once there are hours again",
                 remedy=f"relay resume {RUN}",
                 awaits="hours",

@@ -8,20 +8,17 @@ from orchestrator.core.commands import (
     Command,
 )
 from orchestrator.core.decide import decide
-from state.facts import (
-    RunCancelled,
-    RunParked,
-    RunResumed,
-    RunTakenOver,
-)
-from state.model import Phase, PollState, Snapshot
+from state.facts.run import RunCancelled, RunParked, RunResumed, RunTakenOver
+from state.model.poll_state import PollState
+from state.model.snapshot import Snapshot
+from state.model.statuses import Phase
 from tests.unit.core.decisions import (
     FINISHED,
     PARKED,
     SLUG,
     WAITING,
+    fulfilled,
     lost,
-    obeyed,
 )
 from tests.unit.core.situations import (
     LIMITS,
@@ -45,60 +42,60 @@ LATER = 2_000_000_000_000
 
 
 REQUESTS = [
-    row("pause parks", given(state(), request("pause")), obeyed(PAUSED)),
-    row("a waiting run is paused too", given(state(of=run(WAITING)), request("pause")), obeyed(PAUSED)),
-    row("a parked run is not paused again", given(state(of=run(PARKED)), request("pause")), obeyed()),
-    row("resume goes on", given(state(of=run(PARKED)), request("resume")), obeyed(RunResumed())),
-    row("retry is the same", given(state(of=run(PARKED)), request("retry")), obeyed(RunResumed())),
-    row("a wait is ended by resume", given(state(of=run(WAITING)), request("resume")), obeyed(RunResumed())),
-    row("a wait is ended by retry", given(state(of=run(WAITING)), request("retry")), obeyed(RunResumed())),
-    row("an active run needs no resume", given(state(), request("resume")), obeyed()),
-    row("an active run needs no retry", given(state(), request("retry", take_over="h")), obeyed()),
-    row("a finished run is not resumed", given(state(of=run(FINISHED)), request("resume")), obeyed()),
-    row("cancel ends an active run", given(state(), request("cancel")), obeyed(RunCancelled())),
-    row("cancel ends a wait", given(state(of=run(WAITING)), request("cancel")), obeyed(RunCancelled())),
-    row("cancel ends a parked run", given(state(of=run(PARKED)), request("cancel")), obeyed(RunCancelled())),
-    row("a finished run is not cancelled", given(state(of=run(FINISHED)), request("cancel")), obeyed()),
+    row("pause parks", given(state(), request("pause")), fulfilled(PAUSED)),
+    row("a waiting run is paused too", given(state(of=run(WAITING)), request("pause")), fulfilled(PAUSED)),
+    row("a parked run is not paused again", given(state(of=run(PARKED)), request("pause")), fulfilled()),
+    row("resume goes on", given(state(of=run(PARKED)), request("resume")), fulfilled(RunResumed())),
+    row("retry is the same", given(state(of=run(PARKED)), request("retry")), fulfilled(RunResumed())),
+    row("a wait is ended by resume", given(state(of=run(WAITING)), request("resume")), fulfilled(RunResumed())),
+    row("a wait is ended by retry", given(state(of=run(WAITING)), request("retry")), fulfilled(RunResumed())),
+    row("an active run needs no resume", given(state(), request("resume")), fulfilled()),
+    row("an active run needs no retry", given(state(), request("retry", take_over="h")), fulfilled()),
+    row("a finished run is not resumed", given(state(of=run(FINISHED)), request("resume")), fulfilled()),
+    row("cancel ends an active run", given(state(), request("cancel")), fulfilled(RunCancelled())),
+    row("cancel ends a wait", given(state(of=run(WAITING)), request("cancel")), fulfilled(RunCancelled())),
+    row("cancel ends a parked run", given(state(of=run(PARKED)), request("cancel")), fulfilled(RunCancelled())),
+    row("a finished run is not cancelled", given(state(of=run(FINISHED)), request("cancel")), fulfilled()),
     row(
         "the first request comes first",
         given(state(), request("cancel"), replace(request("pause"), id=8)),
-        obeyed(RunCancelled()),
+        fulfilled(RunCancelled()),
     ),
     row(
         "a request to prune holds no other up",
         given(state(), replace(request("prune"), id=6), request("pause")),
-        obeyed(PAUSED),
+        fulfilled(PAUSED),
     ),
     row(
         "a request is answered while calls fail",
         given(state(), request("pause"), watch=PollState(not_before=at(60), failures=99, failing_s=9e9)),
-        obeyed(PAUSED),
+        fulfilled(PAUSED),
     ),
     row(
         "another home takes an active run over",
         given(state(), request("resume", take_over="h2")),
-        obeyed(RunTakenOver(home="h2", generation=TIMESTAMP)),
+        fulfilled(RunTakenOver(home="h2", generation=TIMESTAMP)),
     ),
     row(
         "a takeover exceeds this home's generation",
         given(state(of=run(generation=LATER)), request("resume", take_over="h2")),
-        obeyed(RunTakenOver(home="h2", generation=LATER + 1)),
+        fulfilled(RunTakenOver(home="h2", generation=LATER + 1)),
     ),
     row(
         "a takeover exceeds the generation that was seen elsewhere",
         given(state(of=run(PARKED, generation=5, overtaken_by=LATER)), request("retry", take_over="h2")),
-        obeyed(RunTakenOver(home="h2", generation=LATER + 1), RunResumed()),
+        fulfilled(RunTakenOver(home="h2", generation=LATER + 1), RunResumed()),
     ),
     row(
         "a takeover may abandon the session at once",
         given(state(session(Phase.RUNNING)), request("resume", take_over="h2", abandon_session=SLUG)),
-        obeyed(RunTakenOver(home="h2", generation=TIMESTAMP), ABANDONED),
+        fulfilled(RunTakenOver(home="h2", generation=TIMESTAMP), ABANDONED),
     ),
     *(
         row(
             f"an active run's session that is {phase} is abandoned by {verb}",
             given(state(session(phase)), request(verb, abandon_session=SLUG)),
-            obeyed(ABANDONED),
+            fulfilled(ABANDONED),
         )
         for phase in (Phase.PUSHED, Phase.QUEUED, Phase.RUNNING, Phase.ENDED)
         for verb in ("resume", "retry")
@@ -107,58 +104,58 @@ REQUESTS = [
         row(
             f"a session that is {phase} cannot be abandoned",
             given(state(session(phase)), request("resume", abandon_session=SLUG)),
-            obeyed(),
+            fulfilled(),
         )
         for phase in (Phase.PLANNED, Phase.PUSHING, Phase.COLLECTED, Phase.PUBLISHED, Phase.LOST)
     ),
     row(
         "only the session that the user saw is abandoned",
         given(state(session(Phase.RUNNING)), request("resume", abandon_session=f"{RUN}-s0002")),
-        obeyed(),
+        fulfilled(),
     ),
-    row("without a session none is abandoned", given(state(), request("resume", abandon_session=SLUG)), obeyed()),
+    row("without a session none is abandoned", given(state(), request("resume", abandon_session=SLUG)), fulfilled()),
     row(
         "resume of a parked run abandons the session",
         given(state(session(Phase.QUEUED), of=run(PARKED)), request("resume", abandon_session=SLUG)),
-        obeyed(ABANDONED, RunResumed()),
+        fulfilled(ABANDONED, RunResumed()),
     ),
     row(
         "resume of a parked run keeps the session",
         given(state(session(Phase.QUEUED), of=run(PARKED)), request("resume")),
-        obeyed(RunResumed()),
+        fulfilled(RunResumed()),
     ),
     row(
         "a planned session has nothing to abandon",
         given(state(session(Phase.PLANNED), of=run(PARKED)), request("resume", abandon_session=SLUG)),
-        obeyed(RunResumed()),
+        fulfilled(RunResumed()),
     ),
     row(
         "an older checkpoint replaces the planned session",
         given(state(session(Phase.PLANNED), of=run(PARKED)), request("resume", checkpoint="c")),
-        obeyed(lost("you chose an older checkpoint to go on from"), RunResumed(checkpoint="c")),
+        fulfilled(lost("you chose an older checkpoint to go on from"), RunResumed(checkpoint="c")),
     ),
     row(
         "the planned session stays without one",
         given(state(session(Phase.PLANNED), of=run(PARKED)), request("resume")),
-        obeyed(RunResumed()),
+        fulfilled(RunResumed()),
     ),
     *(
         row(
             f"no older checkpoint while a session is {phase}",
             given(state(session(phase), of=run(PARKED)), request("resume", checkpoint="c")),
-            obeyed(),
+            fulfilled(),
         )
         for phase in (Phase.PUSHING, Phase.PUSHED, Phase.QUEUED, Phase.RUNNING, Phase.ENDED)
     ),
     row(
         "an older checkpoint once the session is over",
         given(state(gained(1), of=run(PARKED)), request("resume", checkpoint="c")),
-        obeyed(RunResumed(checkpoint="c")),
+        fulfilled(RunResumed(checkpoint="c")),
     ),
     row(
         "an older checkpoint before any session",
         given(state(of=run(PARKED)), request("resume", checkpoint="c")),
-        obeyed(RunResumed(checkpoint="c")),
+        fulfilled(RunResumed(checkpoint="c")),
     ),
 ]
 

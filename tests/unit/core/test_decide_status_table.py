@@ -17,11 +17,10 @@ from orchestrator.core.commands import (
     Wait,
 )
 from orchestrator.core.decide import decide
-from state.facts import (
-    RunParked,
-    RunWoken,
-)
-from state.model import CheckpointStatus, Phase, PollState, Snapshot
+from state.facts.run import RunParked, RunWoken
+from state.model.poll_state import PollState
+from state.model.snapshot import Snapshot
+from state.model.statuses import CheckpointStatus, Phase
 from tests.unit.core.decisions import (
     CANCELLED,
     COLLECTED,
@@ -36,8 +35,8 @@ from tests.unit.core.decisions import (
     SLUG,
     THIRD_NAME,
     WAITING,
+    fulfilled,
     lost,
-    obeyed,
     said,
 )
 from tests.unit.core.situations import (
@@ -70,10 +69,10 @@ SESSIONS = [
     row("a running session is polled", given(state(session(Phase.RUNNING, 3, 2))), Poll(3, 2)),
     row(
         "the next poll is waited for",
-        given(state(QUEUED), watch=PollState(looked_at=JUST)),
+        given(state(QUEUED), watch=PollState(polled_at=JUST)),
         Wait(at(1), "session 1 is queued"),
     ),
-    row("the next poll is due", given(state(QUEUED), watch=PollState(looked_at=LONG_AGO)), Poll(1, 1)),
+    row("the next poll is due", given(state(QUEUED), watch=PollState(polled_at=LONG_AGO)), Poll(1, 1)),
     row("an ended session is collected", given(state(session(Phase.ENDED, 2, 3))), Collect(2, 3)),
     row(
         "a collected checkpoint is published",
@@ -83,22 +82,22 @@ SESSIONS = [
     row("publishing is looked at", given(state(PUBLISHING, checkpoints=(COLLECTED,))), Publish(1, 1)),
     row(
         "a look at the dataset is waited for",
-        given(state(PUBLISHING, checkpoints=(COLLECTED,)), watch=PollState(dataset_looked_at=JUST)),
+        given(state(PUBLISHING, checkpoints=(COLLECTED,)), watch=PollState(dataset_polled_at=JUST)),
         Wait(at(1), f"{RUN}-c0001 is being processed"),
     ),
     row(
         "a look at the dataset is due",
-        given(state(PUBLISHING, checkpoints=(COLLECTED,)), watch=PollState(dataset_looked_at=LONG_AGO)),
+        given(state(PUBLISHING, checkpoints=(COLLECTED,)), watch=PollState(dataset_polled_at=LONG_AGO)),
         Publish(1, 1),
     ),
     row(
         "a look in the future is none",
-        given(state(PUBLISHING, checkpoints=(COLLECTED,)), watch=PollState(dataset_looked_at=at(1))),
+        given(state(PUBLISHING, checkpoints=(COLLECTED,)), watch=PollState(dataset_polled_at=at(1))),
         Publish(1, 1),
     ),
     row(
         "a look just now is one",
-        given(state(PUBLISHING, checkpoints=(COLLECTED,)), watch=PollState(dataset_looked_at=NOW)),
+        given(state(PUBLISHING, checkpoints=(COLLECTED,)), watch=PollState(dataset_polled_at=NOW)),
         Wait(at(30), f"{RUN}-c0001 is being processed"),
     ),
     row("a paused run's session is carried on", given(state(QUEUED, of=run(PARKED))), Poll(1, 1)),
@@ -203,7 +202,7 @@ STATUSES = [
         NOW,
         Wait(None, "the run is finished"),
     ),
-    row("nothing is left to prune", given(state(checkpoints=FOUR[2:], of=run(FINISHED)), TIDY), NOW, obeyed()),
+    row("nothing is left to prune", given(state(checkpoints=FOUR[2:], of=run(FINISHED)), TIDY), NOW, fulfilled()),
     # --- cancelled
     row("a cancelled run rests", given(state(of=run(CANCELLED))), NOW, Wait(None, "the run is cancelled")),
     row(
@@ -220,7 +219,7 @@ STATUSES = [
     ),
     row(
         "a cancelled run's session is polled as often as another",
-        given(state(QUEUED, of=run(CANCELLED)), watch=PollState(looked_at=JUST)),
+        given(state(QUEUED, of=run(CANCELLED)), watch=PollState(polled_at=JUST)),
         NOW,
         Wait(at(1), "session 1 is queued"),
     ),
@@ -343,7 +342,7 @@ STATUSES = [
         NOW,
         said(
             RunParked(
-                reason="session 1 has waited 6 h 0 min for a machine: look at https://www.kaggle.com/code/me/r-0001-s0001; "
+                reason="session 1 has waited 6 h for a machine: look at https://www.kaggle.com/code/me/r-0001-s0001; "
                 "relay goes on by itself once it runs, and relay resume r-0001 --abandon-session gives it up after you "
                 "deleted it there",
                 remedy=f"relay resume {RUN}",
@@ -359,7 +358,7 @@ def test_a_run_rests_wakes_and_is_given_up(snapshot: Snapshot, now: datetime, co
     assert decide(snapshot, PIPELINE, LIMITS, now) == command
 
 
-LOOKED = PollState(looked_at=JUST)
+LOOKED = PollState(polled_at=JUST)
 BEHIND = session(Phase.QUEUED, 2, pushed_at=at(-3), start=step(50), parent=f"{RUN}-c0001")
 POLLED_SOON = Wait(at(1), "session 2 is queued")
 LIVE = session(Phase.QUEUED, 5, pushed_at=at(-3), parent=f"{RUN}-c0004")
@@ -377,12 +376,12 @@ BESIDE = [
     ),
     row(
         "its next look is not due",
-        given(state(PUBLISHING, BEHIND, checkpoints=(COLLECTED,)), watch=replace(LOOKED, dataset_looked_at=JUST)),
+        given(state(PUBLISHING, BEHIND, checkpoints=(COLLECTED,)), watch=replace(LOOKED, dataset_polled_at=JUST)),
         POLLED_SOON,
     ),
     row(
         "its next look is due",
-        given(state(PUBLISHING, BEHIND, checkpoints=(COLLECTED,)), watch=replace(LOOKED, dataset_looked_at=LONG_AGO)),
+        given(state(PUBLISHING, BEHIND, checkpoints=(COLLECTED,)), watch=replace(LOOKED, dataset_polled_at=LONG_AGO)),
         Publish(1, 1),
     ),
     row(
@@ -412,7 +411,7 @@ BESIDE = [
         given(state(LIVE, checkpoints=FOUR[2:]), watch=LOOKED),
         Wait(at(1), "session 5 is queued"),
     ),
-    row("a request to prune is done", given(state(LIVE, checkpoints=FOUR[2:]), TIDY, watch=LOOKED), obeyed()),
+    row("a request to prune is done", given(state(LIVE, checkpoints=FOUR[2:]), TIDY, watch=LOOKED), fulfilled()),
     row("a due poll comes before pruning", given(state(LIVE, checkpoints=FOUR)), Poll(5, 1)),
 ]
 

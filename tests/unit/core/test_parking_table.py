@@ -7,8 +7,9 @@ import pytest
 
 from orchestrator.core.parking import park_reason
 from orchestrator.pipeline.model import Pipeline, SessionLimits
-from state.facts import RunParked
-from state.model import CheckpointStatus, Outcome, Phase, RunState, Session
+from state.facts.run import RunParked
+from state.model.run_state import RunState, Session
+from state.model.statuses import CheckpointStatus, Outcome, Phase
 from tests.unit.core.situations import (
     PIPELINE,
     RUN,
@@ -90,8 +91,13 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
             None,
         ),
         row("a transient failure may repeat", state(failed(1), replace(LATER, transient=True)), PIPELINE, None),
-        row("what the user accepted does not count", state(failed(1), LATER, of=run(judged=1)), PIPELINE, None),
-        row("nor all of it", state(failed(1), LATER, of=run(judged=2)), PIPELINE, None),
+        row(
+            "what the user accepted does not count",
+            state(failed(1), LATER, of=run(accepted_sessions=1)),
+            PIPELINE,
+            None,
+        ),
+        row("nor all of it", state(failed(1), LATER, of=run(accepted_sessions=2)), PIPELINE, None),
         # --- training that goes wrong
         *(
             row(

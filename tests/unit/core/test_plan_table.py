@@ -8,8 +8,10 @@ import pytest
 from orchestrator.core import plan
 from orchestrator.pipeline.model import Inputs, SessionLimits, Stage
 from stages.contract import Accelerator, Cursor, Parent, StageSpec
-from state.facts import SessionPlanned, SessionResized
-from state.model import CheckpointStatus, MachineTime, Outcome, Phase, QuotaRow, RunState, Session
+from state.facts.session import SessionPlanned, SessionResized
+from state.model.run_state import RunState, Session
+from state.model.snapshot import MachineTime, QuotaRow
+from state.model.statuses import CheckpointStatus, Outcome, Phase
 from tests.unit.core.situations import (
     DAY,
     END,
@@ -77,7 +79,7 @@ def test_the_next_session_has_the_next_name(known: RunState, key: tuple[int, int
     ],
 )
 def test_the_run_is_where_its_newest_usable_checkpoint_is(known: RunState, place: Cursor, done: bool) -> None:
-    assert plan.where(known, PIPELINE) == place
+    assert plan.run_cursor(known, PIPELINE) == place
     assert plan.finished(known, PIPELINE) is done
 
 
@@ -136,7 +138,7 @@ def test_a_plan_is_resized_to_the_quota_left(
     limit_s: float, left: QuotaRow | None, resized_to: tuple[float, float] | None
 ) -> None:
     of = session(Phase.PLANNED, 2, 3, limit_s=limit_s)
-    found = plan.resized(state(of), of, PIPELINE, left)
+    found = plan.resize(state(of), of, PIPELINE, left)
     expected = None
     if resized_to is not None:
         expected = SessionResized(number=2, attempt=3, budget_s=resized_to[0], limit_s=resized_to[1])
@@ -145,7 +147,7 @@ def test_a_plan_is_resized_to_the_quota_left(
 
 def test_a_resized_plan_keeps_the_wider_margin() -> None:
     of = session(Phase.PLANNED, 2)
-    found = plan.resized(state(failed(1, outcome=TIMED_OUT), of), of, PIPELINE, quota(500.0))
+    found = plan.resize(state(failed(1, outcome=TIMED_OUT), of), of, PIPELINE, quota(500.0))
     assert found is not None and found.budget_s == 395.0
 
 
@@ -165,9 +167,9 @@ def test_a_resized_plan_keeps_the_wider_margin() -> None:
 def test_a_name_tells_its_session(key: tuple[int, int], slug: str, name: str) -> None:
     assert plan.slug_of(RUN, *key) == slug
     assert plan.checkpoint_of(RUN, *key) == name
-    assert plan.key_in(RUN, "s", slug) == key
-    assert plan.key_in(RUN, "c", name) == key
-    assert plan.run_in(slug) == RUN
+    assert plan.parse_key(RUN, "s", slug) == key
+    assert plan.parse_key(RUN, "c", name) == key
+    assert plan.parse_run(slug) == RUN
 
 
 @pytest.mark.parametrize(
@@ -185,13 +187,13 @@ def test_a_name_tells_its_session(key: tuple[int, int], slug: str, name: str) ->
     ],
 )
 def test_another_name_tells_none(slug: str) -> None:
-    assert plan.key_in(RUN, "s", slug) is None
-    assert plan.run_in(slug) in (None, "q-0001")
+    assert plan.parse_key(RUN, "s", slug) is None
+    assert plan.parse_run(slug) in (None, "q-0001")
 
 
 @pytest.mark.parametrize(("slug", "found"), [("-s0001", None), ("s0001", None), ("a-s-s0001", "a-s"), ("x", None)])
 def test_a_run_is_what_comes_before_its_session(slug: str, found: str | None) -> None:
-    assert plan.run_in(slug) == found
+    assert plan.parse_run(slug) == found
 
 
 def test_the_files_have_a_name_of_their_own_until_another_is_chosen() -> None:
@@ -300,7 +302,7 @@ def measured(*timings: dict[str, float]) -> tuple[Session, ...]:
 def test_a_session_is_told_what_earlier_ones_measured(earlier: tuple[Session, ...], times: dict[str, float]) -> None:
     next_ = session(Phase.PLANNED, 9)
     later = gained(10, timings={"save_s": 500.0})
-    assert plan.times_known(state(*earlier, next_, later), next_) == times
+    assert plan.known_timings(state(*earlier, next_, later), next_) == times
 
 
 def test_an_order_holds_what_a_session_needs() -> None:

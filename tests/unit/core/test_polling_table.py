@@ -4,7 +4,9 @@ import pytest
 
 from orchestrator.core.plan import Limits
 from orchestrator.core.polling import next_poll_at, poll_interval_s
-from state.model import Phase, PollState, Session
+from state.model.poll_state import PollState
+from state.model.run_state import Session
+from state.model.statuses import Phase
 from tests.unit.core.situations import HOUR, NOW, YEAR, at, row, session
 
 LIMITS = Limits(calm=9.0)
@@ -46,7 +48,7 @@ def running(for_s: float) -> Session:
 def test_polls_are_frequent_near_what_is_expected(of: Session, done_in_s: float | None, seconds: float) -> None:
     done_at = None if done_in_s is None else at(done_in_s)
     assert poll_interval_s(of, NOW, LIMITS, done_at) == seconds
-    watch = PollState(looked_at=NOW, done_at=done_at)
+    watch = PollState(polled_at=NOW, done_at=done_at)
     assert next_poll_at(of, watch, LIMITS, NOW) == at(seconds)
 
 
@@ -61,7 +63,7 @@ def test_polls_are_frequent_near_what_is_expected(of: Session, done_in_s: float 
     ],
 )
 def test_a_poll_is_due_an_interval_after_the_last(looked_s: float | None, due_s: float) -> None:
-    watch = PollState(looked_at=None if looked_s is None else at(looked_s))
+    watch = PollState(polled_at=None if looked_s is None else at(looked_s))
     assert next_poll_at(session(Phase.PUSHED), watch, LIMITS, NOW) == at(due_s)
 
 

@@ -4,8 +4,9 @@ import pytest
 
 from orchestrator.core.commands import Append, Command, Poll, Push, ReadQuota, Wait
 from orchestrator.core.plan import Limits
-from orchestrator.core.rate_limit import COMMANDS_MAX, held, noted
-from state.model import CallsMade, PollState
+from orchestrator.core.rate_limit import COMMANDS_MAX, wait_before, with_command_counted
+from state.model.poll_state import PollState
+from state.model.snapshot import CallsMade
 from tests.unit.core.situations import LIMITS, NOW, YEAR, at, given, row, state
 
 POLL, QUOTA = Poll(1, 1), ReadQuota("tpu")
@@ -14,7 +15,7 @@ DIGESTS = {POLL: "d503567c55d5", QUOTA: "c9eba3719eca"}
 
 
 def did(*commands: Command, ago_s: float = 1.0) -> PollState:
-    return PollState(lately=" ".join(DIGESTS[command] for command in commands), lately_at=at(-ago_s))
+    return PollState(recent_commands=" ".join(DIGESTS[command] for command in commands), recent_commands_at=at(-ago_s))
 
 
 def calls(count: int, ago_s: float = 1.0) -> PollState:
@@ -31,8 +32,8 @@ def many(until_s: float, count: int = 120) -> Wait:
     return Wait(at(until_s), why, held=True)
 
 
-MANY = PollState(lately=" ".join(["other"] * COMMANDS_MAX), lately_at=at(-1))
-FEWER = PollState(lately=" ".join(["other"] * (COMMANDS_MAX - 1)), lately_at=at(-1))
+MANY = PollState(recent_commands=" ".join(["other"] * COMMANDS_MAX), recent_commands_at=at(-1))
+FEWER = PollState(recent_commands=" ".join(["other"] * (COMMANDS_MAX - 1)), recent_commands_at=at(-1))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ FEWER = PollState(lately=" ".join(["other"] * (COMMANDS_MAX - 1)), lately_at=at(
 def test_a_command_that_comes_too_soon_waits(
     watch: PollState, others: tuple[CallsMade, ...], command: Command, limits: Limits, rest: Wait | None
 ) -> None:
-    assert held(command, given(state(), watch=watch, others_calls=others), limits, NOW) == rest
+    assert wait_before(command, given(state(), watch=watch, others_calls=others), limits, NOW) == rest
 
 
 @pytest.mark.parametrize(
@@ -97,11 +98,11 @@ def test_a_command_that_comes_too_soon_waits(
 def test_what_was_done_is_noted(
     before: PollState, command: Command, done: tuple[Command, ...], since_s: float, made: int, made_since_s: float
 ) -> None:
-    watch = noted(PollState(failures=2), before, command, 3, LIMITS, NOW)
+    watch = with_command_counted(PollState(failures=2), before, command, 3, LIMITS, NOW)
     assert watch == PollState(
         failures=2,
-        lately=" ".join(DIGESTS[each] for each in done),
-        lately_at=at(since_s),
+        recent_commands=" ".join(DIGESTS[each] for each in done),
+        recent_commands_at=at(since_s),
         calls=made,
         calls_since=at(made_since_s),
     )
@@ -109,6 +110,6 @@ def test_what_was_done_is_noted(
 
 def test_commands_with_other_contents_are_other_commands() -> None:
     snapshot = given(state(), watch=did(POLL))
-    assert held(Poll(1, 2), snapshot, LIMITS, NOW) is None
-    assert held(Push(1, 1), snapshot, LIMITS, NOW) is None
-    assert held(Append(()), snapshot, LIMITS, NOW) is None
+    assert wait_before(Poll(1, 2), snapshot, LIMITS, NOW) is None
+    assert wait_before(Push(1, 1), snapshot, LIMITS, NOW) is None
+    assert wait_before(Append(()), snapshot, LIMITS, NOW) is None

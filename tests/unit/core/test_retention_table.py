@@ -5,9 +5,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.retention import excused, needs_verification, prunable, sound, unpublished_parent
+from orchestrator.core.retention import (
+    caused_by_parent,
+    last_good_checkpoint,
+    needs_verification,
+    prunable,
+    unpublished_parent,
+)
 from orchestrator.pipeline.model import Stage
-from state.model import Checkpoint, CheckpointStatus, Outcome, Phase, Request, RunState, Session
+from state.model.run_state import Checkpoint, RunState, Session
+from state.model.snapshot import Request
+from state.model.statuses import CheckpointStatus, Outcome, Phase
 from tests.unit.core.situations import (
     RUN,
     at,
@@ -204,7 +212,7 @@ REPUBLISHED = tuple(orphan(2, n) for n in range(1, 6))
 def test_a_failure_over_a_parent_is_excused_once_that_is_mended(
     one: Session, others: tuple[Session, ...], parent: Checkpoint, excuse: bool
 ) -> None:
-    assert excused(state(gained(1), one, *others, checkpoints=(parent,)), one) is excuse
+    assert caused_by_parent(state(gained(1), one, *others, checkpoints=(parent,)), one) is excuse
 
 
 # --- checkpoints to resume from ---------------------------------------------------
@@ -222,9 +230,9 @@ TENS = tuple(checkpoint(n, step(10 * n)) for n in range(1, 7))
 @pytest.mark.parametrize(
     ("cause", "furthest", "good"),
     [
-        row("NaN after step 61: step 60 was sound", "not-a-number", step(61), 6),
+        row("NaN after step 61: step 60 was last_good_checkpoint", "not-a-number", step(61), 6),
         row("NaN at step 60: that step is in doubt", "not-a-number", step(60), 5),
-        row("NaN in the next stage: the last one was sound", "not-a-number", step(0, "b"), 6),
+        row("NaN in the next stage: the last one was last_good_checkpoint", "not-a-number", step(0, "b"), 6),
         row("a spike lasted five steps", "loss-spike", step(65), 6),
         row("one step fewer after the checkpoint", "loss-spike", step(64), 5),
         row("a collapse is seen over twenty steps", "reward-collapse", step(80), 6),
@@ -246,7 +254,7 @@ TENS = tuple(checkpoint(n, step(10 * n)) for n in range(1, 7))
 )
 def test_what_is_offered_is_from_before_the_trouble(cause: str, furthest: Any, good: int | None) -> None:
     ended = failed(9, cause=cause, furthest=furthest, parent=f"{RUN}-c0006", start=step(31))
-    found = sound(state(ended, checkpoints=TENS), ended, TRAINED)
+    found = last_good_checkpoint(state(ended, checkpoints=TENS), ended, TRAINED)
     assert (found.session if found else None) == good
 
 
@@ -254,5 +262,5 @@ def test_what_is_offered_is_from_before_the_trouble(cause: str, furthest: Any, g
 def test_what_cannot_be_resumed_from_is_not_offered(status: CheckpointStatus) -> None:
     ended = failed(9, cause="not-a-number", furthest=step(30))
     known = state(ended, checkpoints=(checkpoint(1, step(10)), checkpoint(2, step(20), status)))
-    found = sound(known, ended, TRAINED)
+    found = last_good_checkpoint(known, ended, TRAINED)
     assert found is not None and found.session == 1

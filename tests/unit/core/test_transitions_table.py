@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from state import machine
-from state.facts import (
-    FACTS,
+from state.facts.base import Fact
+from state.facts.checkpoint import (
     CheckpointDamaged,
     CheckpointInspected,
     CheckpointPruned,
@@ -20,22 +20,14 @@ from state.facts import (
     DamageFound,
     DatasetDropped,
     DatasetOffered,
-    Fact,
+    PublishIntended,
+)
+from state.facts.registry import FACTS
+from state.facts.run import (
     InputsDropped,
     InputsIntended,
     InputsOffered,
     InputsPublished,
-    Judgement,
-    NothingCollected,
-    OutputCollected,
-    PublishIntended,
-    PushConfirmed,
-    PushHeld,
-    PushIntended,
-    PushRefused,
-    PushUnclear,
-    PushUnfound,
-    PushUnsent,
     RunCancelled,
     RunFinished,
     RunParked,
@@ -44,6 +36,18 @@ from state.facts import (
     RunTakenOver,
     RunWaiting,
     RunWoken,
+)
+from state.facts.session import (
+    Judgement,
+    NothingCollected,
+    OutputCollected,
+    PushConfirmed,
+    PushHeld,
+    PushIntended,
+    PushRefused,
+    PushUnclear,
+    PushUnfound,
+    PushUnsent,
     SeenEnded,
     SeenQueued,
     SeenRunning,
@@ -54,17 +58,8 @@ from state.facts import (
     TwinSeen,
 )
 from state.machine import IllegalTransition
-from state.model import (
-    Checkpoint,
-    CheckpointStatus,
-    InputsStatus,
-    Outcome,
-    Phase,
-    Run,
-    RunState,
-    RunStatus,
-    Session,
-)
+from state.model.run_state import Checkpoint, Run, RunState, Session
+from state.model.statuses import CheckpointStatus, InputsStatus, Outcome, Phase, RunStatus
 from tests.unit.core.situations import NOW, RUN, at, checkpoint, gained, manifest, row, run, session, state, step
 
 KEY = {"number": 1, "attempt": 1}
@@ -151,20 +146,20 @@ SESSIONS: dict[str, dict[str, str]] = {
     "pushed": {"seen_queued": "queued", "seen_running": "running", "seen_ended": "ended", "session_lost": "lost"},
     "queued": {"seen_running": "running", "seen_ended": "ended", "session_lost": "lost"},
     "running": {"seen_ended": "ended", "session_lost": "lost"},
-    "ended": {"output_collected": "collected", "nothing_collected": "spent", "session_lost": "lost"},
-    "collected": {"publish_intended": "publishing", "checkpoint_damaged": "spent"},
+    "ended": {"output_collected": "collected", "nothing_collected": "no_checkpoint", "session_lost": "lost"},
+    "collected": {"publish_intended": "publishing", "checkpoint_damaged": "no_checkpoint"},
     "publishing": {
         "dataset_offered": "publishing",
         "dataset_dropped": "publishing",
         "checkpoint_published": "published",
-        "checkpoint_damaged": "spent",
+        "checkpoint_damaged": "no_checkpoint",
     },
     "published": {
         "checkpoint_inspected": "published",
         "checkpoint_withdrawn": "collected",
-        "checkpoint_damaged": "spent",
+        "checkpoint_damaged": "no_checkpoint",
     },
-    "spent": {},
+    "no_checkpoint": {},
     "lost": {},
 }
 
@@ -350,7 +345,7 @@ def test_a_run_changes_by_the_table_alone(status: RunStatus, fact: str) -> None:
 
 TOLD = {
     "waiting_until": at(9), "reason": "why", "remedy": "do", "excerpt": "log", "awaits": "slot", "overtaken_by": 6,
-    "unsure": True,
+    "foreign_push_possible": True,
 }  # fmt: skip
 UNTOLD = {"waiting_until": None, "reason": "", "remedy": "", "excerpt": "", "awaits": ""}
 OFFERED = {"inputs_dataset": "mine", "inputs_offered_at": at(-9)}
@@ -361,7 +356,7 @@ OFFERED = {"inputs_dataset": "mine", "inputs_offered_at": at(-9)}
     [
         row("woken: what was told is over", RunStatus.PARKED, TOLD, "run_woken", UNTOLD),
         row("resumed", RunStatus.PARKED, {**TOLD, **OFFERED}, "run_resumed",
-            {**UNTOLD, "judged": 1, "inputs_offered_at": None}),
+            {**UNTOLD, "accepted_sessions": 1, "inputs_offered_at": None}),
         row("cancelled", RunStatus.WAITING, TOLD, "run_cancelled", UNTOLD),
         row("finished", RunStatus.ACTIVE, TOLD, "run_finished", UNTOLD),
         row("waiting", RunStatus.ACTIVE, TOLD, "run_waiting", {**UNTOLD, "waiting_until": at(60), "reason": "no hours"}),
@@ -370,8 +365,8 @@ OFFERED = {"inputs_dataset": "mine", "inputs_offered_at": at(-9)}
              "overtaken_by": 4}),
         row("an older generation changes nothing", RunStatus.ACTIVE, TOLD, "run_parked",
             {"waiting_until": None, "overtaken_by": 6}),
-        row("taken over: only the home changes", RunStatus.PARKED, {**TOLD, "unsure": False, "home": "h1"},
-            "run_taken_over", {"home": "h2", "generation": 9, "unsure": True}),
+        row("taken over: only the home changes", RunStatus.PARKED, {**TOLD, "foreign_push_possible": False, "home": "h1"},
+            "run_taken_over", {"home": "h2", "generation": 9, "foreign_push_possible": True}),
         row("its files are being uploaded", RunStatus.ACTIVE, {}, "inputs_intended",
             {"inputs": InputsStatus.PUBLISHING}),
         row("its files were accepted", RunStatus.ACTIVE, {}, "inputs_offered",
@@ -404,8 +399,8 @@ def test_a_run_remembers_what_happened(
     ],
 )
 def test_a_run_that_was_taken_over_is_unsure_until_a_push_is_settled(fact: Fact, sure: bool) -> None:
-    known = state(session(Phase.PUSHING), of=run(unsure=True))
-    assert machine.apply(known, fact, NOW).run.unsure is not sure
+    known = state(session(Phase.PUSHING), of=run(foreign_push_possible=True))
+    assert machine.apply(known, fact, NOW).run.foreign_push_possible is not sure
 
 
 def test_a_home_that_takes_over_searches_anew_for_unclear_pushes() -> None:
@@ -574,7 +569,7 @@ def test_the_tables_here_know_every_fact_and_phase() -> None:
 
 
 PHASES: list[tuple[str, Callable[[Phase], bool], str]] = [
-    ("over", lambda phase: phase.over, "published spent lost"),
+    ("over", lambda phase: phase.over, "published no_checkpoint lost"),
     ("on Kaggle", lambda phase: phase.on_kaggle, "pushing pushed queued running"),
     ("awaited", lambda phase: phase.awaited, "pushed queued running ended"),
     ("under way", lambda phase: phase.under_way, "pushing pushed queued running ended"),

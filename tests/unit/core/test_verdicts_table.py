@@ -10,7 +10,8 @@ from kaggle_kernels import build
 from orchestrator.base.clock import VirtualClock
 from orchestrator.core.plan import order_for, token_of
 from orchestrator.engine.checkpoint_copies import CheckpointCopies
-from orchestrator.engine.collect import collect, concluded
+from orchestrator.engine.collecting.collect import collect_output
+from orchestrator.engine.collecting.judgement import concluded
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.effects.push import push
 from orchestrator.kaggle.gateway import Worker
@@ -26,17 +27,11 @@ from stages.contract import (
     checkpoint_folder,
     seal_of,
 )
-from state.facts import (
-    CheckpointDamaged,
-    CheckpointInspected,
-    CheckpointWithdrawn,
-    NothingCollected,
-    OutputCollected,
-    PushConfirmed,
-    PushUnclear,
-    RunParked,
-)
-from state.model import Phase, Session
+from state.facts.checkpoint import CheckpointDamaged, CheckpointInspected, CheckpointWithdrawn
+from state.facts.run import RunParked
+from state.facts.session import NothingCollected, OutputCollected, PushConfirmed, PushUnclear
+from state.model.run_state import Session
+from state.model.statuses import Phase
 from tests.unit.core.situations import (
     LIMITS,
     PIPELINE,
@@ -352,14 +347,14 @@ def left(*cursors: Cursor, **changes: Any) -> SmallKaggle:
 )
 def test_only_a_sessions_own_report_is_believed(said: Report, cause: str, tmp_path: Path) -> None:
     kaggle, home, of = SmallKaggle(files=sealed(said)), home_of(tmp_path), ended()
-    fact = collect(state(of), of, PIPELINE, kaggle.gateway, quarantine_of(home))
+    fact = collect_output(state(of), of, PIPELINE, kaggle.gateway, quarantine_of(home))
     assert fact.judgement.cause == cause
 
 
 def test_a_report_that_differs_from_its_seal_is_not_believed(tmp_path: Path) -> None:
     kaggle, home, of = left(), home_of(tmp_path), ended()
     kaggle.files[f"{OUTPUT_DIRECTORY}/{REPORT_SEAL_NAME}"] = seal_of(b"another")
-    fact = collect(state(of), of, PIPELINE, kaggle.gateway, quarantine_of(home))
+    fact = collect_output(state(of), of, PIPELINE, kaggle.gateway, quarantine_of(home))
     assert fact.judgement.cause == "no-report"
 
 
@@ -384,7 +379,7 @@ def test_the_newest_checkpoint_that_is_the_sessions_own_is_taken(
     kaggle: SmallKaggle, taken: Cursor | None, tmp_path: Path
 ) -> None:
     home, of = home_of(tmp_path), ended()
-    fact = collect(state(of), of, PIPELINE, kaggle.gateway, quarantine_of(home))
+    fact = collect_output(state(of), of, PIPELINE, kaggle.gateway, quarantine_of(home))
     assert (fact.manifest.cursor if isinstance(fact, OutputCollected) else None) == taken
     here = home.checkpoint(RUN, f"{RUN}-c0001") / "state.bin"
     assert here.exists() is (taken is not None)
@@ -394,7 +389,7 @@ def test_an_older_checkpoint_is_taken_where_the_newest_is_damaged(tmp_path: Path
     kaggle, home, of = left(step(20), step(50)), home_of(tmp_path), ended()
     kaggle.files[f"{checkpoint_folder(step(50))}/state.bin"] = b"damaged!!"
     quarantine = quarantine_of(home)
-    fact = collect(state(of), of, PIPELINE, kaggle.gateway, quarantine)
+    fact = collect_output(state(of), of, PIPELINE, kaggle.gateway, quarantine)
     assert isinstance(fact, OutputCollected) and fact.manifest.cursor == step(20)
     assert [(found.file, found.place) for found in quarantine.found][:1] == [("state.bin", "output")]
 
@@ -486,7 +481,7 @@ def test_a_kernel_that_this_home_never_pushed_is_noticed(
 
 def test_a_home_that_was_restored_searches_for_a_push_before_it_pushes(tmp_path: Path) -> None:
     kaggle = SmallKaggle()
-    (fact,) = pushed(PLANNED, kaggle, tmp_path, unsure=True)
+    (fact,) = pushed(PLANNED, kaggle, tmp_path, foreign_push_possible=True)
     assert isinstance(fact, PushUnclear) and "restored from a backup" in fact.reason
     assert kaggle.pushed == []
     assert pushed(PLANNED, kaggle, tmp_path) == (PushConfirmed(number=1, attempt=1, kernel_version=1),)

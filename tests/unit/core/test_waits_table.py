@@ -7,8 +7,13 @@ import pytest
 from orchestrator.core import waits
 from orchestrator.core.commands import Collect, Command, Poll, Push, ReadQuota
 from orchestrator.core.plan import Limits
-from state.facts import Fact, PushConfirmed, PushHeld, PushRefused, RunParked
-from state.model import Phase, PollState, QuotaRow, RunState, RunStatus, Session
+from state.facts.base import Fact
+from state.facts.run import RunParked
+from state.facts.session import PushConfirmed, PushHeld, PushRefused
+from state.model.poll_state import PollState
+from state.model.run_state import RunState, Session
+from state.model.snapshot import QuotaRow
+from state.model.statuses import Phase, RunStatus
 from tests.unit.core.situations import (
     DAY,
     HOUR,
@@ -44,7 +49,7 @@ SHORT = quota(0.0, refreshes_at=None)
     ],
 )
 def test_a_pushed_session_waits_for_a_machine_or_its_end(phase: Phase, awaited: str) -> None:
-    assert waits.of_session(session(phase)) == awaited
+    assert waits.awaited_event(session(phase)) == awaited
 
 
 @pytest.mark.parametrize(
@@ -66,7 +71,7 @@ def test_a_command_shows_what_the_run_waits_for(
     command: Command, awaiting: str, facts: tuple[Fact, ...], read: QuotaRow | None, awaited: str | None
 ) -> None:
     snapshot = given(state(session(Phase.QUEUED)), watch=PollState(awaiting=awaiting))
-    assert waits.after(command, snapshot, facts, read, 250.0, NOW) == awaited
+    assert waits.awaited_after(command, snapshot, facts, read, 250.0, NOW) == awaited
 
 
 @pytest.mark.parametrize(
@@ -79,7 +84,7 @@ def test_a_command_shows_what_the_run_waits_for(
     ],
 )
 def test_a_quota_is_short_below_the_shortest_session(known: QuotaRow, is_short: bool) -> None:
-    assert waits.short(known, 250.0) is is_short
+    assert waits.too_little_quota(known, 250.0) is is_short
 
 
 OFTEN = Limits(poll_s=60.0, calm=2.0, slot_s=100.0)
@@ -102,13 +107,15 @@ OFTEN = Limits(poll_s=60.0, calm=2.0, slot_s=100.0)
 def test_a_wait_counts_the_time_that_relay_was_there(
     awaiting: str, before: PollState, limits: Limits, waited_s: float
 ) -> None:
-    watch = waits.counted(replace(before, awaiting=awaiting), awaiting, limits, NOW)
+    watch = waits.with_poll_counted(replace(before, awaiting=awaiting), awaiting, limits, NOW)
     assert (watch.awaiting, watch.waited_s, watch.waited_at) == (awaiting, waited_s, NOW)
 
 
 def test_another_wait_is_counted_anew() -> None:
     before = PollState(awaiting=QUEUE, waited_s=99.0, waited_at=at(-30), failures=3)
-    assert waits.counted(before, END, LIMITS, NOW) == PollState(awaiting=END, waited_s=0.0, waited_at=NOW, failures=3)
+    assert waits.with_poll_counted(before, END, LIMITS, NOW) == PollState(
+        awaiting=END, waited_s=0.0, waited_at=NOW, failures=3
+    )
 
 
 QUEUED, RUNNING = session(Phase.QUEUED), session(Phase.RUNNING)
@@ -128,18 +135,18 @@ QUEUED, RUNNING = session(Phase.QUEUED), session(Phase.RUNNING)
     ],
 )
 def test_a_wait_for_a_session_has_an_end(of: Session, awaiting: str, waited_s: float, late: bool) -> None:
-    assert waits.too_long(PollState(awaiting=awaiting, waited_s=waited_s), of, LIMITS) is late
+    assert waits.waited_too_long(PollState(awaiting=awaiting, waited_s=waited_s), of, LIMITS) is late
 
 
 NO_MACHINE = RunParked(
-    reason="session 1 has waited 7 h 0 min for a machine: look at https://www.kaggle.com/code/me/r-0001-s0001; "
+    reason="session 1 has waited 7 h for a machine: look at https://www.kaggle.com/code/me/r-0001-s0001; "
     "relay goes on by itself once it runs, and relay resume r-0001 --abandon-session gives it up after you deleted it "
     "there",
     remedy="relay resume r-0001",
     awaits="queue",
 )
 NO_SLOT = RunParked(
-    reason="session 1 has waited 13 h 0 min for a slot, longer than any session may last (one batch session at a "
+    reason="session 1 has waited 13 h for a slot, longer than any session may last (one batch session at a "
     "time): end what runs at https://www.kaggle.com/code/me; relay goes on by itself once there is a slot",
     remedy="relay resume r-0001",
     awaits="slot",
@@ -166,11 +173,11 @@ PARKED = run(RunStatus.PARKED)
 def test_only_a_wait_that_the_user_can_end_parks_the_run(
     known: RunState, awaiting: str, waited_s: float, fact: RunParked | None
 ) -> None:
-    assert waits.told(given(known, watch=PollState(awaiting=awaiting, waited_s=waited_s)), LIMITS) == fact
+    assert waits.park_for_wait(given(known, watch=PollState(awaiting=awaiting, waited_s=waited_s)), LIMITS) == fact
 
 
 NO_HOURS = RunParked(
-    reason="too few; Kaggle has named no time of renewal that is still to come for 6 h 0 min: look at "
+    reason="too few; Kaggle has named no time of renewal that is still to come for 6 h: look at "
     "https://www.kaggle.com/settings and at this machine's clock; relay goes on by itself once there are hours again",
     remedy="relay resume r-0001",
     awaits="hours",
@@ -190,7 +197,7 @@ def test_a_quota_that_is_not_renewed_parks_the_run(
     known: RunState, awaiting: str, waited_s: float, fact: RunParked | None
 ) -> None:
     snapshot = given(known, watch=PollState(awaiting=awaiting, waited_s=waited_s))
-    assert waits.not_renewed(snapshot, LIMITS, "too few") == fact
+    assert waits.park_for_quota(snapshot, LIMITS, "too few") == fact
 
 
 @pytest.mark.parametrize(
@@ -211,4 +218,4 @@ def test_a_quota_that_is_not_renewed_parks_the_run(
 )
 def test_a_parked_run_goes_on_when_it_came_after_all(awaits: str, phase: Phase | None, came: bool) -> None:
     sessions = () if phase is None else (session(phase),)
-    assert waits.came_after_all(state(*sessions, of=run(RunStatus.PARKED, awaits=awaits))) is came
+    assert waits.wait_is_over(state(*sessions, of=run(RunStatus.PARKED, awaits=awaits))) is came
