@@ -59,6 +59,12 @@ def test_the_interval_runs_from_the_end_of_the_last_save() -> None:
     assert budget.must_save(1_300.0)
 
 
+def test_the_interval_runs_from_the_state_that_is_written_beside_the_training() -> None:
+    budget = LONG.save_begun(700.0).save_done(750.0, 50.0)
+    assert not budget.must_save(1_299.0)
+    assert budget.must_save(1_300.0)
+
+
 def test_a_stage_starts_from_something_that_is_saved() -> None:
     assert not LONG.stage_begun(5_000.0).must_save(5_500.0)
 

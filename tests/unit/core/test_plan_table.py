@@ -315,7 +315,8 @@ def test_an_order_holds_what_a_session_needs() -> None:
         sources={"mine.py": "pass"},
     )
     next_ = session(Phase.PLANNED, 2, parent=f"{RUN}-c0001", start=step(50))
-    known = reached(step(50), next_, of=run(generation=3))
+    first = gained(1, timings={"save_s": 4.0})
+    known = state(first, next_, checkpoints=(checkpoint(1, step(50)),), of=run(generation=3))
     order = plan.order_for(known, next_, of, "home")
     expected: dict[str, Any] = {
         "run": RUN,
@@ -338,7 +339,7 @@ def test_an_order_holds_what_a_session_needs() -> None:
         "datasets": ("me/d",),
         "wheels": "me/w",
         "sources": {"mine.py": "pass"},
-        "times": {},
+        "times": {"save_s": 4.0},
         "created_at": "2030-01-09T10:00:00+00:00",
         "pipeline_rest": of.rest,
         "home": "home",
