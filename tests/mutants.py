@@ -25,7 +25,7 @@ MUTANTS = ROOT / "mutants"
 ACCEPTED = Path(__file__).with_name("mutants_accepted.toml")
 SAMPLE = 300
 """Number of mutants that are tested by default: a few minutes on two cores."""
-STRICT = ("orchestrator.core.", "state.machine")
+STRICT = ("orchestrator.core.", "state.machine", "state.session_changes", "state.transitions")
 """Modules of which every survivor must be listed. Of the others, `FLOOR` of the mutants must be noticed."""
 FLOOR = 0.8
 NOTICED = ("killed", "timeout", "segfault")
