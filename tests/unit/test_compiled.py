@@ -67,7 +67,7 @@ def test_the_next_session_has_the_programs_and_knows_what_they_are_worth(
     following = programs(tmp_path / "two", 0.0)
     following.take_in(*carried)
     assert held(following) == {"a-cache": b"A" * 100, "b-cache": b"B"}
-    assert "2 compiled programs came with the checkpoint, 6.0 s of compiling" in capsys.readouterr().out
+    assert "2 compiled programs came with the checkpoint, 6 s of compiling" in capsys.readouterr().out
 
 
 def test_only_programs_that_a_session_asked_for_go_on(carried: tuple[Path, Manifest], tmp_path: Path) -> None:
