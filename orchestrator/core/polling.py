@@ -13,7 +13,7 @@ from state.model.run_state import Session
 from state.model.statuses import Phase
 
 INTERVAL_SHARE = 4
-"""Divisor: poll interval = time to the nearest expected event / PART, capped at `calm_s`."""
+"""Divisor: poll interval = time to the nearest expected event / INTERVAL_SHARE, capped at `calm_s`."""
 
 QUEUED = 4
 """Maximum poll interval of a queued session, as a multiple of `poll_s`: its start determines its end."""

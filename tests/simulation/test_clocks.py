@@ -238,7 +238,7 @@ def test_every_kind_of_setting_and_of_stuck_answer_is_drawn() -> None:
 
 def test_a_reading_that_is_judged_by_the_clock_is_caught_by_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decide_start, "is_quota_fresh", by_the_clock)
-    monkeypatch.setattr(machine, "put_right", as_it_was)
+    monkeypatch.setattr(machine, "correct_times", as_it_was)
     broken = {chain.broken.split(":")[0] for chain in simulate((5, 21, 27)).failed}
     assert broken == {"no command is repeated without a rest"}
 

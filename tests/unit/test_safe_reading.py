@@ -49,6 +49,8 @@ def test_no_module_imports_a_reader_that_can_run_what_it_reads(path: Path) -> No
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_yaml_is_read_safely_and_arrays_without_pickles(path: Path) -> None:
     for node in nodes(path):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "YAML":
+            assert [ast.unparse(given.value) for given in node.keywords] in (["'rt'"], ["'safe'"])
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""

@@ -79,11 +79,11 @@ def flow_list(values: list[str]) -> CommentedSeq:
 
 
 def _round_trip() -> YAML:
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    return yaml
+    editor = YAML(typ="rt")
+    editor.preserve_quotes = True
+    editor.width = 4096
+    editor.indent(mapping=2, sequence=4, offset=2)
+    return editor
 
 
 def _behind(mapping: CommentedMap, key: str) -> str:
