@@ -19,7 +19,7 @@ rehearse: $(READY)
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-## the tests that take less than two minutes together
+## the tests that take a minute and a half together
 quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 

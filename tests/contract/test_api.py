@@ -190,6 +190,7 @@ def test_a_rehearsal_needs_no_account(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_the_import_loads_nothing_that_is_slow_and_offers_what_it_says() -> None:
     program = (
         "import orchestrator, sys; slow = {'sqlalchemy', 'pydantic', 'click', 'kaggle', 'rich', 'yaml', 'orchestrator.app.api'}\n"

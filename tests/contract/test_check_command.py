@@ -249,6 +249,7 @@ def test_a_quota_that_kaggle_does_not_tell_is_a_note(tmp_path: Path) -> None:
         assert "Kaggle does not say" in the(place.check(), "quota", "note")["sentence"]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_told_for_each_question(place: Place) -> None:
     place.environ = {**place.environ, "RELAY_KAGGLE_URL": "http://127.0.0.1:9"}
     found = place.check()
@@ -287,6 +288,7 @@ def test_every_mistake_of_a_file_is_listed_with_exit_status_2(tmp_path: Path) ->
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_there_is_a_mistake_too(tmp_path: Path) -> None:
     told = relay("check", "none.yaml", home=tmp_path / "home")
     assert told.returncode == 2
@@ -312,6 +314,7 @@ def test_an_open_run_of_the_same_name_is_in_the_way_and_the_run_itself_is_told(t
         ).stdout.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_a_database_of_another_relay_is_told_and_left_as_it_is(place: Place) -> None:
     place.path.write_text(COUNTING, encoding="utf-8")
     assert relay("start", str(place.path), home=place.home, environ=place.environ).returncode == 0

@@ -114,12 +114,14 @@ def test_a_date_to_retry_after_is_measured_against_the_servers_own_clock() -> No
     assert retry_after_s({}) is None
 
 
+@pytest.mark.slow
 def test_a_server_that_says_nothing_is_given_up() -> None:
     limits = TransportLimits(connect_s=1.0, read_s=0.1, call_s=1.0)
     with talking(in_turn(Reply(hang=True)), limits=limits) as talk, pytest.raises(Transient, match="timed out"):
         talk.gateway.quota("tpu")
 
 
+@pytest.mark.slow
 def test_an_answer_that_trickles_for_ever_is_given_up() -> None:
     limits = TransportLimits(connect_s=1.0, read_s=1.0, call_s=0.15)
     reply = Reply(body=b"{", headers={"Content-Type": "application/json"}, drip_s=0.02)

@@ -213,6 +213,7 @@ def test_a_key_is_never_sent_in_the_clear_over_a_network(tmp_path: Path) -> None
         connect({"RELAY_KAGGLE_URL": "http://192.0.2.7:8000", "KAGGLE_API_TOKEN": "t-0123"}, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_call_prints_nothing_leaves_no_files_and_never_imports_the_kaggle_package(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from orchestrator.kaggle.client import connect;"

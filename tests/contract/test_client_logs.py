@@ -118,6 +118,7 @@ def test_a_stream_that_is_cut_and_replayed_gives_each_line_once() -> None:
         assert len(server.calls(f"{SLUG}")) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", range(0, 420, 7))
 def test_a_cut_at_any_byte_neither_loses_nor_repeats_a_line(cut: int) -> None:
     whole = events(0, 6) + END
@@ -136,6 +137,7 @@ def test_a_stream_that_becomes_an_array_when_the_session_ends_is_followed_to_its
         assert numbers(gateway.follow_log(SLUG, 1)) == list(range(7))
 
 
+@pytest.mark.slow
 def test_a_silent_stream_of_a_running_session_is_asked_for_anew_and_never_given_up() -> None:
     silent = [stream(events(0, 2)) for _ in range(20)]  # the connection ends, the log does not
     with following(in_turn(*silent, stream(events(0, 3) + END))) as (gateway, _, waits):

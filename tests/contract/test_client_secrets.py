@@ -147,6 +147,7 @@ def test_no_call_shows_a_token_that_was_renewed_under_way(
     assert [secret for secret in (SECRET, REFRESH, RENEWED) if secret in text] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply", [Reply(), Reply(hang=True), Reply(status=403), Reply(body=b"x" * 9, cut_after=1)])
 def test_a_signed_address_shows_no_more_than_its_path(reply: Reply, tmp_path: Path) -> None:
     with scripted(lambda _seen: reply) as server:

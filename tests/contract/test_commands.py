@@ -146,6 +146,7 @@ def test_bad_input_exits_with_2_and_creates_nothing(
     assert not home.exists()
 
 
+@pytest.mark.slow
 def test_a_missing_pipeline_file_exits_with_2_and_creates_nothing(tmp_path: Path, kaggle: LocalKaggle) -> None:
     refused = relay("start", "none.yaml", home=tmp_path / "home", environ=kaggle.environment())
     assert refused.returncode == 2
@@ -153,6 +154,7 @@ def test_a_missing_pipeline_file_exits_with_2_and_creates_nothing(tmp_path: Path
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_missing_credentials_exit_with_2_and_say_where_to_get_them(tmp_path: Path, written: Path) -> None:
     for command in ("start", "up"):
         refused = relay(command, str(written), home=tmp_path / "home")
@@ -162,6 +164,7 @@ def test_missing_credentials_exit_with_2_and_say_where_to_get_them(tmp_path: Pat
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_refused_credentials_exit_with_2_and_are_not_repeated(
     tmp_path: Path, kaggle: LocalKaggle, written: Path
 ) -> None:
@@ -172,6 +175,7 @@ def test_refused_credentials_exit_with_2_and_are_not_repeated(
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_status_of_an_empty_home_makes_no_database(tmp_path: Path) -> None:
     told = relay("status", home=tmp_path / "home")
     assert told.returncode == 0
@@ -239,6 +243,7 @@ def test_a_run_of_another_account_is_named_and_stops_nothing(
     assert "belongs to the Kaggle account rehearsal, and the credentials are other's" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_rehearsal_does_not_clear_a_folder_that_is_not_its_own(tmp_path: Path, written: Path) -> None:
     home = tmp_path / "dear"
     home.mkdir()
@@ -267,6 +272,7 @@ def test_a_timed_out_session_parks_the_run_and_a_person_resumes_it(tmp_path: Pat
     assert run["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_rehearsal_installs_nothing_into_this_python(tmp_path: Path, written: Path) -> None:
     written.write_text(f"{COUNTING}environment: [no-such-package==1.0]\n", encoding="utf-8")
     refused = relay("rehearse", str(written), home=tmp_path / "home")
@@ -275,6 +281,7 @@ def test_a_rehearsal_installs_nothing_into_this_python(tmp_path: Path, written: 
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_help_and_status_import_neither_jax_nor_kaggle(tmp_path: Path) -> None:
     for arguments in (["--help"], ["--home", str(tmp_path / "home"), "status"]):
         code = (

@@ -65,6 +65,7 @@ def test_the_wheels_are_published_once_and_the_line_for_the_pipeline_is_told(pla
     assert load(place.pipeline).dataset_sources == (ref,)
 
 
+@pytest.mark.slow
 def test_the_dataset_is_private_and_holds_two_files_that_kaggle_leaves_alone(place: Place) -> None:
     found = json.loads(place.publish("--json").stdout)
     assert (found["python"], found["pins"]) == ("3.12", ["steady==1.0", "moving==2.0"])
@@ -76,6 +77,7 @@ def test_the_dataset_is_private_and_holds_two_files_that_kaggle_leaves_alone(pla
         assert seen.about.is_private
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pins", "said"),
     [

@@ -154,6 +154,7 @@ def test_a_source_just_below_a_megabyte_is_taken(place: Place) -> None:
     assert found.source == source
 
 
+@pytest.mark.slow
 def test_the_list_of_kernels_has_every_page_and_only_what_begins_so(way: str, tmp_path: Path) -> None:
     with WAYS[way](tmp_path, rules=replace(RULES, slots=PerKind.all(500.0))) as place:
         wanted = tuple(f"gsm-3f9a-s{number:04d}" for number in range(1, 231))
@@ -370,6 +371,7 @@ def test_a_model_whose_licence_was_not_accepted_is_no_source_for_a_session(place
         place.gateway.push(kernel(model_sources=(MODEL,)))
 
 
+@pytest.mark.slow
 def test_anybodys_dataset_is_readable_or_absent_or_denied(way: str, tmp_path: Path) -> None:
     for code, access in ((404, Access.ABSENT), (403, Access.DENIED)):
         with WAYS[way](tmp_path / f"kaggle-{code}", rules=replace(RULES, missing_dataset_code=code)) as place:

@@ -8,6 +8,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from orchestrator.pipeline import loader
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +35,7 @@ def on_a_terminal(folder: Path, typed: str, *arguments: str) -> tuple[int, str]:
     return status, shown.decode()
 
 
+@pytest.mark.slow
 def test_on_a_terminal_each_question_shows_its_default_and_is_asked_again_until_the_answer_fits(tmp_path: Path) -> None:
     (tmp_path / "taken.yaml").write_text("dear to me", encoding="utf-8")
     answers = ["gemma9", "gemma3-1b", "sft", "no-such.jsonl", "none", "Not A Name", "taken", "mine"]
@@ -51,6 +54,7 @@ def test_on_a_terminal_each_question_shows_its_default_and_is_asked_again_until_
     assert (made.name, made.model["kind"], made.stages[-1].name) == ("mine", "gemma3-1b", "after-sft")
 
 
+@pytest.mark.slow
 def test_a_flag_is_an_answer_and_yes_answers_the_rest(tmp_path: Path) -> None:
     status, shown = on_a_terminal(tmp_path, "\n\n", "mine.yaml", "--recipe", "full", "--model", "tiny")
     assert status == 0, shown
@@ -62,6 +66,7 @@ def test_a_flag_is_an_answer_and_yes_answers_the_rest(tmp_path: Path) -> None:
     assert loader.load(tmp_path / "all.yaml").name == "all"
 
 
+@pytest.mark.slow
 def test_who_gives_up_while_being_asked_leaves_nothing(tmp_path: Path) -> None:
     status, shown = on_a_terminal(tmp_path, "\n\x04")  # the end of what is typed, as Ctrl-D says it
     assert status == 1, shown

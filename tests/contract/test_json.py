@@ -155,6 +155,7 @@ def test_a_line_of_a_log_is_one_object_with_what_a_progress_event_says(place: Pl
     assert "count step 4/8" in place.relay("logs", "old-0001", "--session", "1").stdout
 
 
+@pytest.mark.slow
 def test_one_simulated_chain_is_told_with_its_story(place: Place) -> None:
     told = json.loads(place.relay("rehearse", "--simulate", "1", "--seed", "3", "--json").stdout)
     assert told["seed"] == 3
@@ -162,6 +163,7 @@ def test_one_simulated_chain_is_told_with_its_story(place: Place) -> None:
     assert len(told["story"]) > 10
 
 
+@pytest.mark.slow
 def test_a_run_on_kaggle_that_this_home_lacks_is_listed_with_the_command(place: Place, tmp_path: Path) -> None:
     begun = json.loads(place.relay("start", "PIPELINE", "--json").stdout)["run"]
     assert place.relay("daemon", "--once").exit_code == 0

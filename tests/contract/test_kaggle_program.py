@@ -27,12 +27,14 @@ def kaggle(tmp_path: Path, home: Path) -> Iterator[Program]:
         yield Program(client, home)
 
 
+@pytest.mark.slow
 def test_quota_is_shown(kaggle: Program) -> None:
     rows = [line.split() for line in kaggle("quota").splitlines()]
     assert ["GPU", "0.00h", "30.00h", "30.00h"] in [row[:4] for row in rows]
     assert ["TPU", "0.00h", "20.00h", "20.00h"] in [row[:4] for row in rows]
 
 
+@pytest.mark.slow
 def test_a_stale_token_in_the_users_files_is_not_taken(kaggle: Program) -> None:
     (kaggle.home / ".kaggle").mkdir()
     (kaggle.home / ".kaggle" / "access_token").write_text("KGAT_stale")

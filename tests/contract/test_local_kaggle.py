@@ -95,6 +95,7 @@ def test_a_quick_save_starts_nothing(tmp_path: Path) -> None:
         assert client.status() == {"status": "RUNNING"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "fields", "expected"),
     [
@@ -373,6 +374,7 @@ def test_a_token_is_introspected_and_an_unknown_one_is_not_active(tmp_path: Path
     assert "active" not in unknown
 
 
+@pytest.mark.slow
 def test_two_servers_do_not_take_each_others_credentials(tmp_path: Path) -> None:
     with scripted(tmp_path / "a") as one, scripted(tmp_path / "b") as other:
         one.headers = other.headers
@@ -429,6 +431,7 @@ def test_closing_does_not_wait_for_a_log_that_never_ends(tmp_path: Path) -> None
         assert b"END_OF_LOG" not in response.content
 
 
+@pytest.mark.slow
 def test_many_callers_at_once_are_all_answered(tmp_path: Path) -> None:
     with scripted(tmp_path) as client, ThreadPoolExecutor(16) as pool:
         pushed = list(pool.map(lambda n: client.push(f"kernel-{n}", kernelExecutionType="QUICK_SAVE"), range(32)))

@@ -244,6 +244,7 @@ def test_a_tree_keeps_its_directories(client: Client) -> None:
         }
 
 
+@pytest.mark.slow
 def test_files_are_listed_in_pages(client: Client) -> None:
     client.create("some-data", **{f"file-{number:02d}": b"x" for number in range(45)})
     pages, token = [], ""

@@ -69,6 +69,7 @@ def test_an_answer_may_end_in_its_middle(tmp_path: Path) -> None:
         assert client.status() == {"status": "RUNNING"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after_bytes", [0, 1, 100_000])
 def test_a_download_that_is_cut_brings_its_beginning_and_goes_on_by_range(tmp_path: Path, after_bytes: int) -> None:
     faults = plan("OutputFile", CallAction.CUT, after_bytes=after_bytes)
@@ -145,6 +146,7 @@ def test_an_answer_that_hangs_comes_late_and_whole(tmp_path: Path) -> None:
         assert client.push()["versionNumber"] == 1
 
 
+@pytest.mark.slow
 def test_a_call_that_hangs_holds_up_nobody_else_and_not_the_end(tmp_path: Path) -> None:
     with scripted(tmp_path, faults=plan("ListKernels", CallAction.HANG, seconds=3600)) as client:
         with pytest.raises(requests.ReadTimeout):

@@ -46,6 +46,7 @@ def files(client: Client, slug: str = "some-kernel") -> dict[str, bytes]:
     return {file["fileName"]: requests.get(file["url"], timeout=PATIENCE_S).content for file in listed}
 
 
+@pytest.mark.slow
 def test_a_pushed_script_runs_with_its_inputs_and_leaves_its_outputs(tmp_path: Path) -> None:
     with running(tmp_path, SystemClock()) as client:
         client.create("some-data", **{"state.bin": b"41"})
@@ -76,6 +77,7 @@ def test_a_pushed_script_runs_with_its_inputs_and_leaves_its_outputs(tmp_path: P
         assert log(client, "last-kernel") == ["['42']"]
 
 
+@pytest.mark.slow
 def test_a_script_that_fails_is_an_error_with_its_traceback_in_the_log(tmp_path: Path) -> None:
     with running(tmp_path, SystemClock()) as client:
         client.push(text="open('partial.txt', 'w').write('kept')\nraise SystemExit('broken on purpose')")
@@ -84,6 +86,7 @@ def test_a_script_that_fails_is_an_error_with_its_traceback_in_the_log(tmp_path:
         assert files(client) == {"partial.txt": b"kept"}
 
 
+@pytest.mark.slow
 def test_a_script_sees_no_credential_and_nothing_else_of_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +109,7 @@ pathlib.Path("late.txt").write_text("never")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("timeout_s", "limit_s"), [(None, 9 * HOUR), (600, 600.0)])
 def test_a_session_at_its_limit_is_killed_and_its_files_and_log_are_kept(
     tmp_path: Path, timeout_s: int | None, limit_s: float
@@ -126,6 +130,7 @@ def test_a_session_at_its_limit_is_killed_and_its_files_and_log_are_kept(
         assert (quota["timeUsed"], quota["timeReserved"]) == (f"{limit_s:.0f}s", "0s")
 
 
+@pytest.mark.slow
 def test_a_session_starts_by_itself_when_its_time_in_the_queue_is_over(tmp_path: Path) -> None:
     clock = VirtualClock()
     with running(tmp_path, clock, replace(AT_ONCE, queue_s=PerKind.all(600.0))) as client:
@@ -136,6 +141,7 @@ def test_a_session_starts_by_itself_when_its_time_in_the_queue_is_over(tmp_path:
         until(out.exists)  # nobody asked the server anything
 
 
+@pytest.mark.slow
 def test_closing_the_server_ends_its_sessions(tmp_path: Path) -> None:
     with running(tmp_path, SystemClock()) as client:
         client.push(text=ENDLESS)
@@ -144,6 +150,7 @@ def test_closing_the_server_ends_its_sessions(tmp_path: Path) -> None:
     assert gone(pid)
 
 
+@pytest.mark.slow
 def test_deleting_a_kernel_ends_its_process(tmp_path: Path) -> None:
     with running(tmp_path, SystemClock()) as client:
         client.push(text=ENDLESS)
@@ -170,6 +177,7 @@ def counting(stage: str) -> str:
     return STEPS.format(template=event.line())
 
 
+@pytest.mark.slow
 def test_a_process_is_killed_without_notice_once_it_has_reached_a_step(tmp_path: Path) -> None:
     fault = SessionFault(session=1, action=SessionAction.KILL, stage="grpo", step=5, within_s=0.05)
     with running(tmp_path, SystemClock(), faults=FaultPlan(sessions=(fault,))) as client:
@@ -193,6 +201,7 @@ def test_a_process_that_stalls_is_killed_only_by_the_limit(tmp_path: Path) -> No
         assert files(client)
 
 
+@pytest.mark.slow
 def test_a_big_input_and_a_big_output_arrive_byte_for_byte(tmp_path: Path) -> None:
     data = bytes(range(251)) * 40_000  # ten megabytes
     with running(tmp_path, SystemClock()) as client:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from orchestrator.base.clock import VirtualClock
 from orchestrator.core.plan import Limits
 from orchestrator.engine.effects import EffectContext
@@ -39,6 +41,7 @@ def looked(place: Place, home: Path, state: RunState) -> None:
     poll(Snapshot(state=state), state.sessions[0], pipeline(), shell)
 
 
+@pytest.mark.slow
 def test_a_look_is_one_call_while_the_session_is_queued_and_two_while_it_runs(tmp_path: Path) -> None:
     counted, clock = Counted(), VirtualClock(START)
     kaggle = LocalKaggle(tmp_path / "kaggle", clock, RULES, NO_FAULTS, ScriptedSandbox(lambda *_: PLAYED), owner=OWNER)

@@ -79,6 +79,7 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path / "home")
 
 
+@pytest.mark.slow
 def test_a_message_says_which_run_what_happened_and_what_to_type(desk: Desk, server: Receiver) -> None:
     courier = desk.courier(server)
     courier.deliver()
@@ -94,6 +95,7 @@ def test_a_message_says_which_run_what_happened_and_what_to_type(desk: Desk, ser
     assert message["type"] == "failure"
 
 
+@pytest.mark.slow
 def test_nothing_is_sent_twice_though_the_daemon_begins_anew(desk: Desk, server: Receiver) -> None:
     desk.courier(server).deliver()
     desk.happen(PARKED)
@@ -104,6 +106,7 @@ def test_nothing_is_sent_twice_though_the_daemon_begins_anew(desk: Desk, server:
     assert server.titles == [f"relay: {RUN} needs you"]
 
 
+@pytest.mark.slow
 def test_of_two_messages_only_the_one_that_was_refused_is_sent_again(desk: Desk, server: Receiver) -> None:
     other = replace(STARTED, run="r-0002")
     desk.store.begin_run(other, desk.clock.now())
@@ -125,6 +128,7 @@ def test_what_happened_before_a_service_was_first_configured_is_not_told(desk: D
     assert server.asked == 0
 
 
+@pytest.mark.slow
 def test_a_service_that_was_away_gets_what_it_missed_in_one_message_with_the_time(desk: Desk, server: Receiver) -> None:
     courier = desk.courier(server)
     courier.deliver()
@@ -292,6 +296,7 @@ def write(home: Path, text: str, mode: int = 0o600) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_notify_test_says_of_each_service_whether_it_took_the_message(tmp_path: Path, server: Receiver) -> None:
     with receiver() as refusing:
         refusing.status = 500
@@ -307,6 +312,7 @@ def test_notify_test_says_of_each_service_whether_it_took_the_message(tmp_path: 
     assert SECRET not in told.stdout + told.stderr
 
 
+@pytest.mark.slow
 def test_programs_are_told_the_same_without_secrets(tmp_path: Path, server: Receiver) -> None:
     told = relay("notify", "--test", "--json", home=tmp_path / "home", environ={"RELAY_NOTIFY": server.url})
     assert told.returncode == 0
@@ -316,6 +322,7 @@ def test_programs_are_told_the_same_without_secrets(tmp_path: Path, server: Rece
     assert SECRET not in told.stdout
 
 
+@pytest.mark.slow
 def test_notify_test_names_a_service_that_nobody_listens_at(tmp_path: Path) -> None:
     with receiver() as gone:
         url = gone.url
@@ -326,6 +333,7 @@ def test_notify_test_names_a_service_that_nobody_listens_at(tmp_path: Path) -> N
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_notify_test_without_an_address_exits_with_2_and_says_where_to_write_one(tmp_path: Path) -> None:
     told = relay("notify", "--test", home=tmp_path / "home")
     assert told.returncode == 2
@@ -336,6 +344,7 @@ def test_notify_test_without_an_address_exits_with_2_and_says_where_to_write_one
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_notify_shows_what_is_configured_without_its_secrets(tmp_path: Path, server: Receiver) -> None:
     path = write(tmp_path / "home", f"urls: [{server.url}]\nevents: [parked, trouble]\n", 0o644)
     told = relay("notify", home=tmp_path / "home")

@@ -79,6 +79,7 @@ CALLS: dict[str, Callable[[KaggleGateway], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("odd", ODD_BODIES)
 def test_an_odd_answer_is_one_of_relays_errors_or_text_that_can_be_written(odd: str, call: str) -> None:
@@ -161,6 +162,7 @@ def test_a_quota_that_is_renewed_at_no_time_is_renewed_nobody_knows_when(when: s
     assert (found.used_s, found.total_s, found.refreshes_at) == (60.0, None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "page"),
     [

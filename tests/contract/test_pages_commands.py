@@ -56,6 +56,7 @@ def ask(
 # --- relay report ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_report_is_written_here_under_the_runs_name_and_says_so(home: Path, tmp_path: Path) -> None:
     done = relay("report", "tiny", home=home, cwd=tmp_path, environ={"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
@@ -64,6 +65,7 @@ def test_a_report_is_written_here_under_the_runs_name_and_says_so(home: Path, tm
     assert [path.name for path in tmp_path.iterdir()] == ["tiny-0001.html"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["nowhere/report.html", "."])
 def test_a_report_that_cannot_be_written_exits_with_2_in_one_sentence(home: Path, tmp_path: Path, output: str) -> None:
     refused = relay("report", "tiny", "--output", output, home=home, cwd=tmp_path, environ={"PYTHONPATH": str(ROOT)})
@@ -73,12 +75,14 @@ def test_a_report_that_cannot_be_written_exits_with_2_in_one_sentence(home: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_report_of_an_unknown_run_exits_with_2(home: Path, tmp_path: Path) -> None:
     refused = relay("report", "nobody", home=home, cwd=tmp_path, environ={"PYTHONPATH": str(ROOT)})
     assert refused.returncode == 2
     assert "the runs are tiny-0001" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_report_is_shown_in_the_browser_of_this_machine_where_that_is_asked(home: Path, tmp_path: Path) -> None:
     browser, shown = tmp_path / "browser", tmp_path / "shown"
     browser.write_text(f'#!/bin/sh\nprintf %s "$1" > "{shown}"\n', encoding="utf-8")
@@ -98,6 +102,7 @@ def started(home: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told_to_end", [signal.SIGINT, signal.SIGTERM])
 def test_a_dashboard_says_its_address_and_ends_on_ctrl_c_with_status_0(home: Path, told_to_end: int) -> None:
     with started(home, "--port", "0") as process:
@@ -111,6 +116,7 @@ def test_a_dashboard_says_its_address_and_ends_on_ctrl_c_with_status_0(home: Pat
         assert process.stderr.read() == ""
 
 
+@pytest.mark.slow
 def test_a_dashboard_whose_port_is_taken_exits_with_2_in_one_sentence(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
@@ -123,6 +129,7 @@ def test_a_dashboard_whose_port_is_taken_exits_with_2_in_one_sentence(home: Path
     )
 
 
+@pytest.mark.slow
 def test_the_dashboard_lists_the_runs_and_shows_each(home: Path) -> None:
     with served(home) as found:
         status, headers, text = ask(found, "/")
@@ -175,6 +182,7 @@ def test_head_answers_as_get_without_the_text(home: Path) -> None:
         assert ask(found, "/", "HEAD")[::2] == (200, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/", "/runs/tiny-0001", "/live.json", "/runs/nobody", "/static/charts.js", "/no"])
 def test_every_answer_is_sealed_against_other_pages(home: Path, path: str) -> None:
     with served(home) as found:
@@ -195,6 +203,7 @@ def test_only_the_pages_own_files_are_served(home: Path, name: str) -> None:
         assert ask(found, f"/static/{name}")[0] == 404
 
 
+@pytest.mark.slow
 def test_what_did_not_change_is_not_sent_again(home: Path) -> None:
     with served(home) as found:
         status, headers, text = ask(found, "/runs/tiny-0001/live.json")
@@ -204,6 +213,7 @@ def test_what_did_not_change_is_not_sent_again(home: Path) -> None:
         assert (again[0], again[2]) == (304, b"")
 
 
+@pytest.mark.slow
 def test_a_page_is_up_to_date_while_the_daemon_writes_and_holds_the_database(tmp_path: Path) -> None:
     told = Told()
     store = told.keep(tmp_path)
@@ -223,6 +233,7 @@ def test_a_page_is_up_to_date_while_the_daemon_writes_and_holds_the_database(tmp
     store.close()
 
 
+@pytest.mark.slow
 def test_a_document_is_made_again_only_where_something_was_written_or_time_passed(tmp_path: Path) -> None:
     told = Told()
     told.running()

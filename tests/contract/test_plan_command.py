@@ -63,6 +63,7 @@ def polled_at(chain: Chain, folder: Path) -> dict[str, Any]:
     return dict(run)
 
 
+@pytest.mark.slow
 def test_the_plan_of_the_published_recipe_says_sessions_hours_weeks_and_the_date(tmp_path: Path) -> None:
     found = planned(tmp_path / "home", RECIPE, "--start", "2026-12-01")["forecast"]
     assert (found["sessions"], found["weeks"], found["basis"]) == (3, 0, "assumed")
@@ -71,6 +72,7 @@ def test_the_plan_of_the_published_recipe_says_sessions_hours_weeks_and_the_date
     assert not (tmp_path / "home").exists(), "looking ahead makes nothing"
 
 
+@pytest.mark.slow
 def test_eighty_columns_answer_how_many_sessions_hours_and_weeks_and_when_it_is_done(tmp_path: Path) -> None:
     text = " ".join(plan(tmp_path / "home", RECIPE, "--start", "2026-12-01T08:00").output.split())
     assert "needs 3 sessions (at most 4), 19 h 1" in text
@@ -81,12 +83,14 @@ def test_eighty_columns_answer_how_many_sessions_hours_and_weeks_and_when_it_is_
     assert "…" not in text
 
 
+@pytest.mark.slow
 def test_few_hours_left_put_the_end_off_to_another_week(tmp_path: Path) -> None:
     found = planned(tmp_path / "home", RECIPE, "--start", "2026-12-01", "--quota-left", "2")["forecast"]
     assert found["weeks"] == 1
     assert found["finish_at"] > "2026-12-05T12"
 
 
+@pytest.mark.slow
 def test_a_start_beyond_the_refresh_has_a_whole_week_before_it(tmp_path: Path) -> None:
     found = planned(tmp_path / "home", RECIPE, "--start", "2040-01-02")["forecast"]
     assert any(sentence.startswith("20 h of 20 h of TPU are left") for sentence in found["assumptions"])
@@ -106,6 +110,7 @@ def test_a_pipeline_whose_times_nobody_knows_is_planned_and_not_forecast(tmp_pat
     assert "give it under expect.step_s, or let relay measure it in a run" in text
 
 
+@pytest.mark.slow
 def test_the_plan_goes_by_what_an_earlier_run_measured_and_names_it(folder: Path) -> None:
     chain = chain_in(folder)
     chain.drive()
@@ -120,6 +125,7 @@ def test_the_plan_goes_by_what_an_earlier_run_measured_and_names_it(folder: Path
     assert "(assumed)" not in said
 
 
+@pytest.mark.slow
 def test_the_plan_goes_by_the_quota_that_was_read_last_and_says_when(folder: Path) -> None:
     now = datetime.now(UTC)
     read_at, refreshes_at = now - timedelta(hours=1), now + timedelta(days=3)
@@ -134,6 +140,7 @@ def test_the_plan_goes_by_the_quota_that_was_read_last_and_says_when(folder: Pat
     assert found["weeks"] == 1
 
 
+@pytest.mark.slow
 def test_a_run_under_way_is_forecast_from_what_it_measured_and_one_that_is_over_is_not(folder: Path) -> None:
     chain = chain_in(folder)
     for _ in chain.ticks():

@@ -47,6 +47,7 @@ def imported(*arguments: str) -> set[str]:
     return set(done.stderr.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["status"], ["status", "--json"], ["logs", "old-0001"], ["artifacts", "old-0001"]])
 def test_a_command_that_only_looks_imports_nothing_that_it_does_not_need(tmp_path: Path, command: list[str]) -> None:
     store = Store.at(tmp_path)
@@ -56,6 +57,7 @@ def test_a_command_that_only_looks_imports_nothing_that_it_does_not_need(tmp_pat
     assert sorted(found.intersection({*HEAVY, *OURS, "pydantic"})) == [], "of a run that is over"
 
 
+@pytest.mark.slow
 def test_the_status_of_a_live_run_waits_for_its_forecast_but_not_for_the_writers_library(tmp_path: Path) -> None:
     live_run(Store.at(tmp_path), "new-0001", 2, AT + timedelta(days=1))
     found = imported("--home", str(tmp_path), "status")
@@ -63,5 +65,6 @@ def test_the_status_of_a_live_run_waits_for_its_forecast_but_not_for_the_writers
     assert sorted(found.intersection({*HEAVY, *OURS})) == []
 
 
+@pytest.mark.slow
 def test_help_waits_for_no_database_and_no_screen() -> None:
     assert sorted(imported("--help").intersection({"rich", "pydantic", *HEAVY, *OURS})) == []

@@ -70,6 +70,7 @@ def hop(tmp_path: Path, faults: FaultPlan) -> Iterator[Hop]:
         yield Hop(place, tmp_path / DATASET, Quarantine(home, RUN, START), ahead)
 
 
+@pytest.mark.slow
 def test_when_all_is_here_all_of_it_is_there_and_the_dataset_takes_only_the_manifest(hop: Hop, tmp_path: Path) -> None:
     hop.fetch()
     assert sorted(hop.uploaded()) == sorted(NAMES)

@@ -86,6 +86,7 @@ def read(unit: Path) -> configparser.ConfigParser:
     return parser
 
 
+@pytest.mark.slow
 def test_install_writes_the_unit_and_starts_it_now_and_at_each_login(desk: Desk) -> None:
     done = desk.relay("service", "install", "--systemd")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -125,6 +126,7 @@ def test_install_twice_changes_nothing_and_uninstall_takes_it_away(desk: Desk) -
     assert desk.relay("service", "uninstall", "--systemd").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["install", "uninstall"])
 def test_a_unit_that_relay_did_not_write_is_left_alone(desk: Desk, command: str) -> None:
     desk.unit.parent.mkdir(parents=True)
@@ -136,6 +138,7 @@ def test_a_unit_that_relay_did_not_write_is_left_alone(desk: Desk, command: str)
     assert not any("restart" in line or "disable" in line for line in desk.asked)
 
 
+@pytest.mark.slow
 def test_where_no_user_manager_answers_it_says_what_to_type_instead(desk: Desk) -> None:
     desk.no_bus()
     told = desk.relay("service", "install", "--systemd")
@@ -146,6 +149,7 @@ def test_where_no_user_manager_answers_it_says_what_to_type_instead(desk: Desk) 
     assert any(line.startswith("  ") and "nohup" in line for line in told.stdout.splitlines())
 
 
+@pytest.mark.slow
 def test_no_start_only_writes(desk: Desk) -> None:
     told = desk.relay("service", "install", "--systemd", "--no-start")
     assert told.returncode == 0
@@ -180,6 +184,7 @@ def test_credentials_that_only_this_shell_has_are_not_written_down_and_the_remed
     assert kept.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_a_key_in_the_shell_that_overrules_the_file_is_told(desk: Desk) -> None:
     told = desk.relay("service", "install", "--systemd", KAGGLE_API_TOKEN="KGAT_s3cr3t", RELAY_NOTIFY="json://s3cr3t")
     assert told.returncode == 0
@@ -189,6 +194,7 @@ def test_a_key_in_the_shell_that_overrules_the_file_is_told(desk: Desk) -> None:
     assert "s3cr3t" not in told.stdout + desk.unit.read_text()
 
 
+@pytest.mark.slow
 def test_a_proxy_with_a_password_is_not_written_down(desk: Desk) -> None:
     proxies = {"HTTPS_PROXY": "http://me:s3cr3t@proxy:3128", "HTTP_PROXY": "http://proxy:3128"}
     told = desk.relay("service", "install", "--systemd", **proxies)
@@ -197,6 +203,7 @@ def test_a_proxy_with_a_password_is_not_written_down(desk: Desk) -> None:
     assert "s3cr3t" not in desk.unit.read_text() + told.stdout
 
 
+@pytest.mark.slow
 def test_without_any_credentials_nothing_is_written(desk: Desk) -> None:
     shutil.rmtree(desk.folder / ".kaggle")
     refused = desk.relay("service", "install", "--systemd")
@@ -205,6 +212,7 @@ def test_without_any_credentials_nothing_is_written(desk: Desk) -> None:
     assert not (desk.folder / "home").exists()
 
 
+@pytest.mark.slow
 def test_a_daemon_that_works_already_is_named_and_no_second_one_is_started(desk: Desk) -> None:
     from datetime import UTC, datetime
 
@@ -217,6 +225,7 @@ def test_a_daemon_that_works_already_is_named_and_no_second_one_is_started(desk:
     assert not any("restart" in line for line in desk.asked)
 
 
+@pytest.mark.slow
 def test_the_configuration_folder_that_the_user_chose_is_honoured(desk: Desk) -> None:
     config = desk.folder / "elsewhere"
     assert desk.relay("service", "install", "--systemd", XDG_CONFIG_HOME=str(config)).returncode == 0
@@ -242,6 +251,7 @@ def test_launchd_gets_a_property_list_and_starts_nothing_anew_that_another_start
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_show_prints_the_file_and_writes_nothing(desk: Desk) -> None:
     told = desk.relay("service", "show", "--systemd")
     assert told.returncode == 0

@@ -145,6 +145,7 @@ def test_a_table_keeps_its_columns_though_a_cell_is_odd() -> None:
     assert len({len(line) for line in told.splitlines()[:1]}) == 1
 
 
+@pytest.mark.slow
 @given(
     st.text(alphabet=st.characters(codec=None, categories=None)), st.sampled_from(["utf-8", "cp1252", "gbk", "ascii"])
 )
@@ -157,6 +158,7 @@ def test_any_text_can_be_printed(text: str, encoding: str) -> None:
     assert not CONTROLS.search(told)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_what_is_shown_of_json_is_the_same_json(text: str) -> None:
     assert json.loads(escape_controls(json.dumps(text))) == text

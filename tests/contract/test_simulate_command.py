@@ -32,6 +32,7 @@ def test_chains_are_summed_up_and_nothing_is_left_behind(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_one_chain_tells_its_story(place: Path) -> None:
     ran = rehearse("--simulate", "1", "--seed", "42")
     assert ran.exit_code == 0

@@ -197,6 +197,7 @@ def test_an_end_without_a_length_that_comes_too_early_is_a_cut(tmp_path: Path) -
         assert get.server.sent_bytes == len(CONTENT)
 
 
+@pytest.mark.slow
 def test_a_connection_that_falls_silent_is_cut_and_continued(tmp_path: Path) -> None:
     silent = Reply(
         body=CONTENT[:1_000_000], headers={"Content-Length": str(len(CONTENT)), "ETag": '"v1"'}, silent_end=True

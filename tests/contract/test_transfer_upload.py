@@ -129,6 +129,7 @@ def test_a_disk_that_fails_in_the_middle_is_not_taken_for_a_connection_that_does
     assert send.waits == [], "it is no failure of Kaggle's"
 
 
+@pytest.mark.slow
 def test_progress_begins_patience_anew(tmp_path: Path) -> None:
     storage = Storage(keeps=[100_000] * 19)
     with sending(storage, tmp_path) as send:
@@ -245,6 +246,7 @@ def files(directory: Path, *contents: bytes) -> list[Path]:
     return paths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [0, 503])
 @pytest.mark.parametrize("after_bytes", [0, 1, 65_537, 1_999_999])
 def test_a_checkpoint_survives_the_cuts_of_its_upload(tmp_path: Path, after_bytes: int, status: int) -> None:
@@ -263,6 +265,7 @@ def test_a_checkpoint_survives_the_cuts_of_its_upload(tmp_path: Path, after_byte
         place.gateway.download_dataset_file(DATASET, "file-0.bin", tmp_path / "back", wanted)
 
 
+@pytest.mark.slow
 def test_two_uploads_at_once_of_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
     contents = {f"gsm-3f9a-c000{number}": random.Random(number).randbytes(500_000) for number in range(4)}
     fault = CallFault(call="BlobUpload", action=CallAction.CUT, after_bytes=100_000, status=503, times=3)

@@ -125,6 +125,7 @@ def test_where_nothing_can_be_written_each_command_says_so_and_status_still_tell
     assert "count-" in closed.relay("status").stdout
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with local_kaggle(tmp_path / "kaggle") as kaggle:

@@ -121,6 +121,7 @@ def test_no_command_prints_a_secret(chain: tuple[Laptop, LocalKaggle, list[bytes
     assert not any(secrets_in(text, kaggle) for text in shown)
 
 
+@pytest.mark.slow
 def test_a_home_that_is_open_to_others_is_named_and_left_as_it_is(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o755)

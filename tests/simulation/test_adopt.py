@@ -127,6 +127,7 @@ def test_a_home_lost_at_any_boundary_is_made_again_and_the_run_ends_the_same(
     assert adopted > 3
 
 
+@pytest.mark.slow
 def test_a_home_lost_in_the_second_attempt_is_made_again() -> None:
     with fast_folder() as folder:
         chain = dataset_chain(folder / "old")
@@ -138,6 +139,7 @@ def test_a_home_lost_in_the_second_attempt_is_made_again() -> None:
         assert_undisturbed(chain, chain.drive(), "lost in the second attempt")
 
 
+@pytest.mark.slow
 def test_what_is_made_again_is_what_was_lost() -> None:
     with fast_folder() as folder:
         chain = dataset_chain(folder / "old")
@@ -336,6 +338,7 @@ def test_a_kernels_name_says_which_session_it_is(number: int, attempt: int) -> N
     assert parse_key("sim", "s", slug) is None
 
 
+@pytest.mark.slow
 def test_a_version_that_never_ran_hides_no_session() -> None:
     """Kaggle's newest version of a kernel is not the one whose session left the checkpoint."""
     faults = FaultPlan(pushes=tuple(PushFault(push=n, action=PushAction.PHANTOM) for n in (1, 2, 3)))

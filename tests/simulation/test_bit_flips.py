@@ -272,6 +272,7 @@ HOPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hop", HOPS)
 def test_every_bit_that_turned_over_on_a_checkpoints_way_is_found(way: Way, hop: str) -> None:
     """None cannot matter: a manifest is read in its own bytes, and its SHA-256 is elsewhere at every hop."""

@@ -69,6 +69,7 @@ def test_a_session_that_ended_in_the_future_holds_up_nothing_and_the_hours_are_n
     assert gateway.times < 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", STEPS)
 @pytest.mark.parametrize("tick", [6, 24])
 def test_wherever_the_clock_is_set_no_fact_of_a_run_lies_after_the_newest_one(by: timedelta, tick: int) -> None:
@@ -98,6 +99,7 @@ def stuck_chain(folder: Path, stuck: StuckAnswer, **limits: float) -> tuple[Chai
     return chain, gateway
 
 
+@pytest.mark.slow
 def test_a_session_that_kaggle_calls_running_for_ever_is_collected_an_hour_after_its_limit(folder: Path) -> None:
     chain, _ = stuck_chain(folder, StuckAnswer(RUNNING, 1))
     state = chain.drive()
@@ -109,6 +111,7 @@ def test_a_session_that_kaggle_calls_running_for_ever_is_collected_an_hour_after
     assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
 
 
+@pytest.mark.slow
 def test_a_session_that_kaggle_calls_queued_for_ever_is_collected_once_its_files_are_there(folder: Path) -> None:
     chain, _ = stuck_chain(folder, StuckAnswer(QUEUED, 1))
     state = chain.drive()
@@ -124,6 +127,7 @@ def turns_until(chain: Chain, name: str) -> TickResult:
     raise AssertionError(f"{name} never happened")
 
 
+@pytest.mark.slow
 def test_a_person_is_told_of_a_session_without_a_machine_and_it_goes_on_by_itself_once_it_has_one(folder: Path) -> None:
     kaggle = SimulatedKaggle(pipeline(), rules=Rules(queue_s=PerKind.all(9 * 3600.0)))
     chain = Chain(kaggle, folder)
@@ -147,6 +151,7 @@ def test_a_cancelled_run_whose_session_never_gets_a_machine_holds_up_no_other_ru
     assert chain.run not in chain.store.open_runs()
 
 
+@pytest.mark.slow
 def test_a_person_is_told_of_a_slot_that_never_frees_and_the_run_goes_on_by_itself_once_it_does(folder: Path) -> None:
     kaggle = SimulatedKaggle(pipeline())
     take_by_hand(kaggle)
@@ -159,6 +164,7 @@ def test_a_person_is_told_of_a_slot_that_never_frees_and_the_run_goes_on_by_itse
     assert final_digest(chain.drive()) == expected_digest(kaggle.pipeline)
 
 
+@pytest.mark.slow
 def test_a_person_is_told_of_hours_that_are_never_renewed(folder: Path) -> None:
     chain, gateway = stuck_chain(folder, StuckAnswer(HOURS))
     turns_until(chain, "run_waiting")
@@ -171,6 +177,7 @@ def test_a_person_is_told_of_hours_that_are_never_renewed(folder: Path) -> None:
     assert final_digest(chain.drive()) == expected_digest(chain.kaggle.pipeline)
 
 
+@pytest.mark.slow
 def test_hours_whose_renewal_the_wrong_clock_hid_are_waited_for_as_usual_once_it_is_put_right(folder: Path) -> None:
     rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind.all(1500.0))
     chain = Chain(SimulatedKaggle(pipeline(), rules=rules), folder)
@@ -188,6 +195,7 @@ def test_hours_whose_renewal_the_wrong_clock_hid_are_waited_for_as_usual_once_it
     assert final_digest(chain.drive()) == expected_digest(kaggle.pipeline)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "about"),
     [
@@ -225,6 +233,7 @@ def as_it_was(state: RunState, at: datetime) -> RunState:
     return state
 
 
+@pytest.mark.slow
 def test_every_kind_of_setting_and_of_stuck_answer_is_drawn() -> None:
     seeds = range(1, 400)
     assert {setting.by for seed in seeds for setting in plans.random_plan(seed).settings} == {
@@ -243,6 +252,7 @@ def test_a_reading_that_is_judged_by_the_clock_is_caught_by_the_simulator(monkey
     assert broken == {"no command is repeated without a rest"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "what"), [(QUEUED, "sim-0001-s0001"), (RUNNING, "sim-0001-s0001"), (SLOT, "slot")])
 def test_a_wait_without_a_bound_is_caught_by_the_simulator(answer: str, what: str) -> None:
     plan = replace(plans.random_plan(6), stuck=StuckAnswer(answer, 1), crashes=(), settings=())

@@ -69,6 +69,7 @@ def collected(chain: Chain) -> str:
 # --- the dataset ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoilt", [(1,), (1, 2), (2,)], ids=str)
 def test_a_dataset_that_went_bad_is_made_again_and_nobody_is_asked(folder: Path, spoilt: tuple[int, ...]) -> None:
     faults = FaultPlan(datasets=tuple(DatasetFault(version=n, action=DatasetAction.SPOIL) for n in spoilt))
@@ -130,6 +131,7 @@ def test_a_kaggle_that_spoils_every_dataset_does_not_hold_the_run_up_for_ever(fo
     assert len(state.sessions) <= 6
 
 
+@pytest.mark.slow
 def test_a_dataset_that_went_bad_with_no_whole_copy_left_is_given_up_and_an_older_one_gone_on_from(
     folder: Path,
 ) -> None:
@@ -168,6 +170,7 @@ def test_the_next_session_mounts_the_dataset_where_the_kernels_output_arrived_da
 # --- this disk -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["state.bin", MANIFEST_NAME])
 @pytest.mark.parametrize("how", [rot, Path.unlink], ids=["rot", "gone"])
 def test_a_copy_that_went_bad_on_this_disk_is_fetched_again_before_it_is_published(
@@ -184,6 +187,7 @@ def test_a_copy_that_went_bad_on_this_disk_is_fetched_again_before_it_is_publish
     assert kept(chain) == ([found.kept] if how is rot else [])
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_whole_nowhere_is_marked_and_the_run_goes_on_from_the_older_one(folder: Path) -> None:
     chain = Chain(Verifying(pipeline()), folder)
     first = collected(chain)
@@ -198,6 +202,7 @@ def test_a_copy_that_is_whole_nowhere_is_marked_and_the_run_goes_on_from_the_old
     assert "whole neither on this disk nor on Kaggle" in state.sessions[1].reason
 
 
+@pytest.mark.slow
 def test_the_first_checkpoint_that_is_whole_nowhere_costs_its_steps_and_no_more(folder: Path) -> None:
     chain = Chain(Verifying(pipeline()), folder)
     name = collected(chain)
@@ -243,6 +248,7 @@ def newest(played_path: str) -> bool:
     return "one-00000084" in played_path
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_its_manifest_is_kept_aside_and_the_next_older_one_taken(folder: Path) -> None:
     play = changing(lambda path, data: flipped(data) if newest(path) and path.endswith("state.bin") else data)
     chain = Chain(Verifying(pipeline(), play=play), folder)
@@ -265,6 +271,7 @@ def test_what_was_only_damaged_on_its_way_is_fetched_again_and_costs_no_step(fol
     assert damage(chain)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_names_another_parent_than_the_sessions_is_not_taken(folder: Path) -> None:
     def other_parent(path: str, data: bytes) -> bytes:
         if not path.endswith(MANIFEST_NAME):
@@ -279,6 +286,7 @@ def test_a_checkpoint_that_names_another_parent_than_the_sessions_is_not_taken(f
     assert "names the parent ffff" in damage(chain)[0].problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "change"),
     [
@@ -333,6 +341,7 @@ def test_names_that_no_file_may_have_are_reported_and_the_rest_of_the_output_is_
     assert all(len(found.problem) < 500 and len(found.file) <= 80 for found in damage(chain))
 
 
+@pytest.mark.slow
 def test_a_session_that_left_only_names_that_cannot_be_used_left_nothing(folder: Path) -> None:
     def play(order: Order, played: Played, index: int) -> Played:
         return replace(played, files=[(5.0, name, b"x") for name in HOSTILE]) if index == 1 else played
@@ -343,6 +352,7 @@ def test_a_session_that_left_only_names_that_cannot_be_used_left_nothing(folder:
     assert [s.key for s in state.sessions][:2] == [(1, 1), (1, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("tensorboard/a", "tensorboard/a/b"), ("tensorboard/a/b", "tensorboard/a")])
 def test_curves_whose_names_are_each_others_folders_hold_nothing_up(folder: Path, names: tuple[str, str]) -> None:
     def play(order: Order, played: Played, index: int) -> Played:
@@ -355,6 +365,7 @@ def test_curves_whose_names_are_each_others_folders_hold_nothing_up(folder: Path
 # --- room ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_waited_for_and_named_with_how_much_is_missing(folder: Path) -> None:
     chain = Chain(Verifying(pipeline()), folder)
     chain.home = replace(chain.home, free_bytes=lambda _: 10)

@@ -24,6 +24,7 @@ def test_a_disks_faults_are_drawn_from_the_seed_alone_and_befall_some_chains() -
     assert all(plan.on_disk == bool(plan.flips) for plan in plans)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("real", [False, True], ids=["in memory", "SQLite on a real limit"])
 def test_writes_that_find_no_room_are_tried_again_and_nothing_happens_twice(real: bool) -> None:
     disk = DiskPlan(on_disk=real, refused=frozenset([0, 3, 4, 5, 9, 14, 15]))
@@ -35,6 +36,7 @@ def test_writes_that_find_no_room_are_tried_again_and_nothing_happens_twice(real
         assert simulation.disk.struck["disk: a write found no room"] == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("real", [False, True], ids=["in memory", "SQLite"])
 def test_files_and_answers_that_the_disk_does_not_give_back_are_waited_for_and_nothing_is_lost(real: bool) -> None:
     sectors = tuple(BadSector(first, times=4) for first in range(2, 60, 6))

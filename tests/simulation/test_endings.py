@@ -224,6 +224,7 @@ def test_the_pipelines_own_files_are_published_once_and_every_session_mounts_the
     assert [f.name for _, f in chain.store.facts(RUN)].count("inputs_published") == 1
 
 
+@pytest.mark.slow
 def test_old_checkpoints_are_removed_and_never_the_last_two(folder: Path) -> None:
     found: Pipeline = pipeline(keep="keep_checkpoints: 2", session="session: {limit_s: 400, margin_s: 40}")
     chain = Chain(SimulatedKaggle(found), folder)

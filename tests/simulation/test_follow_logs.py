@@ -67,6 +67,7 @@ def numbers(pieces: list[Piece]) -> dict[int, list[int]]:
     return found
 
 
+@pytest.mark.slow
 def test_it_goes_on_with_the_next_session_until_the_run_is_over_and_says_where_one_begins(chain: Chain) -> None:
     pieces = list(following(chain).run(RUN, (0, 0)))
     assert chain.state.run.status == "finished"
@@ -81,6 +82,7 @@ def test_it_goes_on_with_the_next_session_until_the_run_is_over_and_says_where_o
     assert last.sentence == f"{RUN} is finished"
 
 
+@pytest.mark.slow
 def test_when_kaggle_does_not_answer_for_a_while_that_is_said_once_and_no_line_is_lost(chain: Chain) -> None:
     gateway = Unsteady(chain.kaggle.gateway(), refusals=3)
     pieces = list(following(chain, lambda: gateway).run(RUN, (0, 0)))
@@ -94,6 +96,7 @@ def test_when_kaggle_does_not_answer_for_a_while_that_is_said_once_and_no_line_i
     assert said.count("Kaggle answers again") == 1
 
 
+@pytest.mark.slow
 def test_where_the_daemon_saw_the_session_end_meanwhile_the_rest_comes_from_the_disk(chain: Chain) -> None:
     gateway = Unsteady(chain.kaggle.gateway(), refusals=10_000)
     pieces = list(following(chain, lambda: gateway).run(RUN, (0, 0)))
@@ -103,6 +106,7 @@ def test_where_the_daemon_saw_the_session_end_meanwhile_the_rest_comes_from_the_
         assert shown == stored
 
 
+@pytest.mark.slow
 def test_without_credentials_what_the_daemon_takes_in_is_shown(chain: Chain) -> None:
     def gateway() -> Any:
         raise BadInput("no credentials")

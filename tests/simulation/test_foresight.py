@@ -9,6 +9,7 @@ from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
 from tests.simulation.pipelines import pipeline
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 4])
 def test_the_end_is_foretold_at_the_start_and_midway(seed: int) -> None:
     found = one(seed)
@@ -46,6 +47,7 @@ def test_a_slow_machine_is_slow_in_all_that_its_session_does() -> None:
     assert all(variation.step(slug, 5, 10.0) == pytest.approx(10.0 * factor) for slug, factor in slow.items())
 
 
+@pytest.mark.slow
 def test_calm_chains_have_all_kinds_of_accelerators_and_of_stages() -> None:
     plans = [plan_without_faults(seed) for seed in range(40)]
     assert {plan.pipeline.slot for plan in plans} == {"tpu", "gpu", "cpu"}

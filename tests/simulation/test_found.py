@@ -53,6 +53,7 @@ def test_a_kernel_whose_newest_version_never_ran_is_adopted_where_an_older_one_r
     assert any(isinstance(fact, PushConfirmed) and fact.adopted for _, fact in chain.store.facts(chain.run))
 
 
+@pytest.mark.slow
 def test_a_run_is_not_over_before_every_checkpoint_that_was_to_be_published_is(folder: Path) -> None:
     """Seeds 7 and 18: with `handoff: kernel-output` a slow dataset was forgotten once the last session was done."""
     faults = FaultPlan(datasets=(DatasetFault(version=1, action=DatasetAction.SLOW, seconds=20_000.0),))
@@ -81,11 +82,13 @@ def test_a_push_that_was_declined_is_not_taken_for_a_session_because_of_one_answ
         assert set(chain.kaggle.started.values()) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [6, 7, 8, 15, 18, 22, 26, 37, 45, 58, 9780])
 def test_the_seeds_that_showed_it_end(seed: int) -> None:
     assert one(seed).broken == ""
 
 
+@pytest.mark.slow
 def test_a_look_at_a_dataset_forgets_nothing_of_the_session_that_runs_meanwhile(folder: Path) -> None:
     """With `handoff: kernel-output`: its log would be read from the beginning again, and seem to tell something new each time."""
     faults = FaultPlan(datasets=(DatasetFault(version=1, action=DatasetAction.SLOW, seconds=1500.0),))

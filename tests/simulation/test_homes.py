@@ -49,6 +49,7 @@ def drive_both(first: Chain, second: SecondHome) -> None:
         second.go_on(lambda tick: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("identity", CopyIdentity)
 @pytest.mark.parametrize(
     "name", ["session_planned", "push_intended", "seen_running", "output_collected", "publish_intended"]
@@ -82,6 +83,7 @@ def test_a_copy_that_knows_the_original_touches_nothing_on_kaggle(folder: Path) 
     assert final_digest(first.drive()) == expected_digest(pipeline())
 
 
+@pytest.mark.slow
 def test_a_person_moves_a_run_to_another_home_folder_and_the_first_one_stops(folder: Path) -> None:
     first, second = copied_after(folder, "checkpoint_published")
     there = second.chain
@@ -123,6 +125,7 @@ def test_a_restored_backup_that_finds_what_it_never_made_says_so(folder: Path) -
     assert set(first.kaggle.started.values()) == {1}, "what ran already is adopted"
 
 
+@pytest.mark.slow
 def test_a_sound_checkpoint_of_other_bytes_is_never_deleted(folder: Path) -> None:
     chain = with_another_checkpoint(folder)
     (checkpoint,) = chain.state.checkpoints
@@ -198,6 +201,7 @@ def test_two_daemons_of_one_id_that_begin_different_sessions_do_not_run_both(fol
     assert final_digest(first.drive()) == expected_digest(pipeline())
 
 
+@pytest.mark.slow
 def test_whoever_takes_a_run_over_waits_for_what_the_other_one_started(folder: Path) -> None:
     first, copy = apart(folder)
     until(copy, "run_parked")
@@ -216,6 +220,7 @@ def test_whoever_takes_a_run_over_waits_for_what_the_other_one_started(folder: P
     assert final_digest(copy.drive()) == expected_digest(pipeline())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", [CallAction.STATUS, CallAction.HTML])
 def test_a_listing_that_cannot_be_had_holds_no_push_up_for_ever(folder: Path, action: CallAction) -> None:
     faults = FaultPlan(calls=(CallFault(call="ListKernels", action=action, status=500, times=10_000),))
@@ -244,12 +249,14 @@ def test_a_kernel_of_another_run_of_the_same_name_holds_nothing_up(folder: Path)
 # --- drawn, and planted ------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_copies_of_both_kinds_are_drawn_at_many_points() -> None:
     copies = [plan.copied for plan in map(random_plan, range(1, 400)) if plan.copied]
     assert {copied.identity for copied in copies} == set(CopyIdentity)
     assert len({copied.after_ticks for copied in copies}) > 30
 
 
+@pytest.mark.slow
 def test_chains_with_a_copy_beside_them_keep_every_promise() -> None:
     assert [ended.broken for ended in map(one, WITH_A_COPY[:12])] == [""] * 12
 

@@ -35,6 +35,7 @@ def leaving(*names: str) -> SimulatedKaggle:
     return SimulatedKaggle(pipeline(), play=play)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["relay/report.json", "relay/checkpoints/zzz/manifest.json", "relay/checkpoints/one-00000087/manifest.json"],
@@ -61,6 +62,7 @@ def garbled(before: bytes, after: bytes, *, sealed: bool) -> SimulatedKaggle:
     return SimulatedKaggle(pipeline(), play=play)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sealed", [True, False])
 def test_a_report_that_makes_no_sense_counts_as_none_and_costs_no_checkpoint(folder: Path, sealed: bool) -> None:
     chain = Chain(garbled(b'"yielded"', b'"yhelded"', sealed=sealed), folder)
@@ -77,6 +79,7 @@ def test_a_report_damaged_on_its_way_is_not_believed(folder: Path) -> None:
     assert state.sessions[0].cause == "no-report"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -98,6 +101,7 @@ def test_a_log_may_say_anything(folder: Path, line: str) -> None:
     assert all(session.steps_lost == 0 for session in state.sessions)
 
 
+@pytest.mark.slow
 def test_a_listing_without_content_costs_no_steps(folder: Path) -> None:
     """`{}` reads like the listing of a session that left nothing."""
     empty = CallFault(call="ListKernelSessionOutput", action=CallAction.EMPTY, times=2)

@@ -42,6 +42,7 @@ def sent(chain: Chain) -> dict[str, int]:
     return {slug: times for slug, times in chain.kaggle.world.datasets.sent.items() if slug.startswith(FIRST)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [60.0, 1500.0])
 def test_a_dataset_that_is_shown_late_is_sent_once(folder: Path, seconds: float) -> None:
     chain = befallen(folder, fault(1, DatasetAction.LAG, seconds))
@@ -49,6 +50,7 @@ def test_a_dataset_that_is_shown_late_is_sent_once(folder: Path, seconds: float)
     assert sent(chain) == {FIRST: 1}
 
 
+@pytest.mark.slow
 def test_how_long_an_upload_took_is_told_of_a_dataset_that_is_shown_late_too(folder: Path) -> None:
     slow = CallFault(call="CreateDataset", action=CallAction.HANG, seconds=20.0)
     late = DatasetFault(version=1, action=DatasetAction.LAG, seconds=900.0)
@@ -58,6 +60,7 @@ def test_how_long_an_upload_took_is_told_of_a_dataset_that_is_shown_late_too(fol
     assert published.sent_s == 20.0
 
 
+@pytest.mark.slow
 def test_a_dataset_that_is_never_shown_is_made_once_more_under_another_name_after_half_an_hour(folder: Path) -> None:
     chain = befallen(folder, fault(1, DatasetAction.VANISH))
     state = chain.drive()
@@ -72,6 +75,7 @@ def test_a_dataset_that_is_never_shown_is_made_once_more_under_another_name_afte
     assert dropped.reason.endswith("it does not show it")
 
 
+@pytest.mark.slow
 def test_one_that_is_never_shown_under_two_names_is_for_a_person_who_may_try_a_third(folder: Path) -> None:
     chain = befallen(folder, fault(1, DatasetAction.VANISH), fault(2, DatasetAction.VANISH))
     state = chain.drive()
@@ -87,6 +91,7 @@ def test_one_that_is_never_shown_under_two_names_is_for_a_person_who_may_try_a_t
     assert sent(chain) == {FIRST: 1, f"{FIRST}-n2": 1, f"{FIRST}-n3": 1}
 
 
+@pytest.mark.slow
 def test_a_dataset_that_is_processed_for_ever_has_an_end(folder: Path) -> None:
     chain = befallen(folder, fault(1, DatasetAction.SLOW, 1e6), fault(2, DatasetAction.SLOW, 1e6))
     begun_at = chain.kaggle.clock.now()
@@ -98,6 +103,7 @@ def test_a_dataset_that_is_processed_for_ever_has_an_end(folder: Path) -> None:
     assert final_digest(chain.drive()) == expected_digest(pipeline())
 
 
+@pytest.mark.slow
 def test_one_whose_files_are_never_listed_is_made_again(folder: Path) -> None:
     rules = Rules(queue_s=PerKind.all(60.0))
     chain = befallen(folder, fault(1, DatasetAction.READY_EARLY), fault(1, DatasetAction.SLOW, 1e6), rules=rules)
@@ -115,6 +121,7 @@ def test_a_refusal_for_want_of_room_asks_a_person_at_once(folder: Path) -> None:
     assert sent(chain) == {FIRST: 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frees", [False, True])
 def test_after_a_deletion_the_next_dataset_has_another_name(folder: Path, frees: bool) -> None:
     """A name that was used once need not be free again, so it is not asked for."""
@@ -125,6 +132,7 @@ def test_after_a_deletion_the_next_dataset_has_another_name(folder: Path, frees:
     assert sent(chain) == {FIRST: 1, f"{FIRST}-n2": 1}
 
 
+@pytest.mark.slow
 def test_a_dataset_that_arrived_damaged_is_made_again_under_another_name_and_mounted_from_there(folder: Path) -> None:
     rules = Rules(queue_s=PerKind.all(60.0), frees_names=False)
     chain = befallen(folder, fault(1, DatasetAction.SPOIL), rules=rules)
@@ -134,6 +142,7 @@ def test_a_dataset_that_arrived_damaged_is_made_again_under_another_name_and_mou
     assert all(c.status in (CheckpointStatus.PUBLISHED, CheckpointStatus.PRUNED) for c in state.checkpoints)
 
 
+@pytest.mark.slow
 def test_a_lost_answer_to_a_creation_sends_nothing_under_another_name(folder: Path) -> None:
     faults = FaultPlan(calls=(CallFault(call="CreateDataset", action=CallAction.LOST),))
     chain = Chain(SimulatedKaggle(pipeline(), faults), folder)

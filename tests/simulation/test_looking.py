@@ -77,6 +77,7 @@ def folder() -> Iterator[Path]:
         yield found
 
 
+@pytest.mark.slow
 def test_a_session_in_the_middle_of_its_hours_costs_at_most_thirty_calls_an_hour(folder: Path) -> None:
     watched = Watched(folder)
     began = watched.begun_at(0)
@@ -86,6 +87,7 @@ def test_a_session_in_the_middle_of_its_hours_costs_at_most_thirty_calls_an_hour
     assert sum(by_hour[hour] for hour in range(9)) <= 9 * 40, "its first and last hour are dear"
 
 
+@pytest.mark.slow
 def test_a_queued_session_costs_at_most_thirty_calls_an_hour_after_the_first_minutes(folder: Path) -> None:
     watched = Watched(folder)
     pushed_at, began = watched.state.sessions[0].pushed_at, watched.begun_at(0)
@@ -94,6 +96,7 @@ def test_a_queued_session_costs_at_most_thirty_calls_an_hour_after_the_first_min
     assert len(looks) <= 6  # in ten minutes
 
 
+@pytest.mark.slow
 def test_the_usual_end_of_a_session_is_noticed_within_a_minute_or_so(folder: Path) -> None:
     watched = Watched(folder)
     assert [session.outcome for session in watched.state.sessions] == [Outcome.YIELDED, Outcome.FINISHED]
@@ -101,6 +104,7 @@ def test_the_usual_end_of_a_session_is_noticed_within_a_minute_or_so(folder: Pat
         assert 0 <= watched.noticed_s(index) <= 90
 
 
+@pytest.mark.slow
 def test_a_session_that_dies_at_any_time_is_noticed_within_five_minutes(folder: Path) -> None:
     died_s = 13_333.0
     watched = Watched(folder, lambda _order, played, index: died(played, died_s) if index == 1 else played)
@@ -108,6 +112,7 @@ def test_a_session_that_dies_at_any_time_is_noticed_within_five_minutes(folder: 
     assert 0 <= watched.noticed_s(0) <= 300
 
 
+@pytest.mark.slow
 def test_the_log_on_this_disk_is_whole_once_a_session_is_over_however_rarely_it_was_looked_at(folder: Path) -> None:
     watched = Watched(folder)
     assert watched.state.run.status is RunStatus.FINISHED

@@ -2,12 +2,15 @@
 
 from collections import Counter
 
+import pytest
+
 from orchestrator.rehearsal.simulation.odd_text import TEXTS, WHERE, Oddities
 from orchestrator.rehearsal.simulation.runner import one
 
 ODD_SEEDS = [seed for seed in range(1, 400) if Oddities.random(seed).all][:40]
 
 
+@pytest.mark.slow
 def test_chains_with_odd_text_end_and_keep_every_promise() -> None:
     struck: Counter[str] = Counter()
     for seed in ODD_SEEDS:

@@ -81,6 +81,7 @@ def test_a_session_that_succeeded_during_an_outage_is_collected_and_not_started_
     assert_undisturbed(chain)
 
 
+@pytest.mark.slow
 def test_a_declined_push_that_saved_its_source_is_not_mistaken_for_the_live_session(folder: Path) -> None:
     """Kaggle keeps the source of a push that it declines, and its answer may be lost besides."""
     chain = chain_with(folder, CallFault(call="SaveKernel", action=CallAction.LOST))
@@ -137,6 +138,7 @@ def test_a_weekend_asleep_in_the_middle_of_an_outage_is_no_reason_to_give_up(fol
     assert_undisturbed(chain)
 
 
+@pytest.mark.slow
 def test_an_unknown_status_is_never_an_end(folder: Path) -> None:
     chain = chain_with(folder, CallFault(call=STATUS, action=CallAction.HTML, nth=2, times=12))
     chain.drive()
@@ -182,6 +184,7 @@ def test_a_kernel_that_kaggle_denies_for_an_hour_is_still_ours(folder: Path) -> 
     assert_undisturbed(chain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["seen_running", "seen_ended"])
 def test_a_session_whose_kernel_was_deleted_is_lost_after_hours_and_another_attempt_follows(
     folder: Path, when: str
@@ -201,6 +204,7 @@ def test_a_session_whose_kernel_was_deleted_is_lost_after_hours_and_another_atte
     ]
 
 
+@pytest.mark.slow
 def test_a_person_may_write_a_session_off(folder: Path) -> None:
     chain = Chain(SimulatedKaggle(pipeline()), folder)
     gateway = Down(chain.kaggle.world)
@@ -228,6 +232,7 @@ def test_an_older_checkpoint_is_not_gone_on_from_while_a_newer_one_may_still_com
     assert [c.usable for c in state.checkpoints] == [True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("back", [timedelta(hours=2), timedelta(days=4000)])
 def test_a_clock_that_was_wrong_and_is_set_back_holds_nothing_up(folder: Path, back: timedelta) -> None:
     """Times of the future, which such a clock has left behind, are not waited for."""
@@ -251,6 +256,7 @@ class Idle(DirectGateway):
         return SessionSeen(worker=Worker.NEW_SCRIPT) if slug.endswith("-s0001") else super().session(slug, version)
 
 
+@pytest.mark.slow
 def test_a_session_that_never_runs_although_its_push_was_accepted_is_lost_after_hours(folder: Path) -> None:
     chain = Chain(SimulatedKaggle(pipeline()), folder)
     chain.gateway = Idle(chain.kaggle.world)

@@ -67,6 +67,7 @@ def take_by_hand(kaggle: SimulatedKaggle, timeout_s: int | None = None) -> None:
     session.starts_at += timedelta(days=30)
 
 
+@pytest.mark.slow
 def test_runs_of_one_account_take_turns_at_its_slot(folder: Path) -> None:
     kaggle = SimulatedKaggle(pipeline())
     runs = chains(kaggle, folder)
@@ -97,6 +98,7 @@ def test_a_gpu_account_has_two_slots_unless_the_pipeline_says_one(folder: Path) 
     assert live_at_once("account: {slots: 1}", "one") == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_nobody_carries_on_does_not_hold_up_the_line(folder: Path) -> None:
     kaggle = SimulatedKaggle(pipeline())
     first, gone, third = chains(kaggle, folder)
@@ -108,6 +110,7 @@ def test_a_run_that_nobody_carries_on_does_not_hold_up_the_line(folder: Path) ->
     assert {first.state.run.status, third.state.run.status} == {RunStatus.FINISHED}
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_gives_its_slot_back_when_its_session_ends(folder: Path) -> None:
     kaggle = SimulatedKaggle(pipeline())
     first, second, _ = chains(kaggle, folder)
@@ -123,6 +126,7 @@ def test_a_cancelled_run_gives_its_slot_back_when_its_session_ends(folder: Path)
     assert kaggle.started["sim-0001-s0001"] == 1 and len([s for s in kaggle.started if s.startswith("sim-0001")]) == 1
 
 
+@pytest.mark.slow
 def test_a_session_started_by_hand_is_waited_for_and_not_pushed_against_all_the_time(folder: Path) -> None:
     kaggle = SimulatedKaggle(pipeline())
     taken_at = kaggle.clock.now()
@@ -162,6 +166,7 @@ def test_a_quota_that_cannot_be_read_holds_nothing_up(folder: Path) -> None:
     assert final_digest(chain.drive()) == expected_digest(chain.kaggle.pipeline)
 
 
+@pytest.mark.slow
 def test_a_session_that_had_to_wait_for_hours_gets_those_that_there_are_then(folder: Path) -> None:
     rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind(1500.0, 0.0, 0.0))
     kaggle = SimulatedKaggle(pipeline(session=HOURLY), rules=rules)

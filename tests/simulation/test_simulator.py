@@ -51,6 +51,7 @@ def test_chains_that_once_found_a_fault_end_as_the_uncut_run_does() -> None:
     assert_all_end(simulate(FOUND))
 
 
+@pytest.mark.slow
 def test_every_kind_of_fault_is_drawn() -> None:
     faults = [plans.random_plan(seed).faults for seed in range(1, 400)]
     for kind, known in {"calls": CallAction, "pushes": PushAction, "datasets": DatasetAction}.items():
@@ -72,12 +73,14 @@ def test_a_seed_gives_the_same_facts_in_the_database_and_in_memory(seed: int) ->
     assert len(found[0]) > 10
 
 
+@pytest.mark.slow
 def test_some_chains_use_the_real_database() -> None:
     drawn = [plans.random_plan(seed) for seed in FIRST]
     assert sum(plan.on_disk and not plan.disk.on_disk for plan in drawn) == len(FIRST) // plans.ON_DISK_EVERY
     assert all(plan.on_disk for plan in drawn if plan.disk.flips)
 
 
+@pytest.mark.slow
 def test_a_seed_tells_the_same_story_again() -> None:
     first: list[str] = []
     again: list[str] = []
@@ -123,6 +126,7 @@ def chained():
         yield Chained(Chain(SimulatedKaggle(pipeline()), folder))
 
 
+@pytest.mark.slow
 def test_sessions_of_four_seconds_are_long_enough_to_refuse_a_damaged_parent_and_say_so() -> None:
     session = "{limit_s: 4, margin_s: 1.5, save_interval_s: 0.5}"
     stages = "{name: one, kind: counting, steps: 470}"
@@ -216,6 +220,7 @@ def test_a_session_that_is_planned_while_another_was_never_pushed_is_found() -> 
             Watched(chain).after(None)
 
 
+@pytest.mark.slow
 def test_facts_that_fold_to_something_else_are_found() -> None:
     class Forgetful(MemoryStore):
         def facts(self, run: str) -> list[tuple[datetime, Fact]]:
@@ -228,6 +233,7 @@ def test_facts_that_fold_to_something_else_are_found() -> None:
             Watched(chain).at_the_end()
 
 
+@pytest.mark.slow
 def test_a_gateway_that_let_the_accounts_key_through_is_caught_by_the_simulator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

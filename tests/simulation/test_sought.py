@@ -103,6 +103,7 @@ def datasets(action: DatasetAction, seconds: float = 0.0) -> FaultPlan:
     return FaultPlan(datasets=(DatasetFault(version=1, action=action, seconds=seconds),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("befalls", BEFALL)
 @pytest.mark.parametrize(
     ("faults", "most", "own_files"),
@@ -125,6 +126,7 @@ def test_a_dataset_is_looked_for_as_long_whatever_befalls_the_clock(
     assert offered == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("befalls", BEFALL)
 def test_a_dataset_that_is_shown_late_is_sent_once_whatever_befalls_the_clock(folder: Path, befalls: str) -> None:
     chain, clock = chain_of(folder, datasets(DatasetAction.LAG, 1700.0))
@@ -169,6 +171,7 @@ def test_a_push_under_way_is_looked_for_from_the_beginning_after_the_run_was_tak
     assert 10 * MINUTE <= chain.kaggle.clock.now() - taken_at <= 13 * MINUTE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("befalls", BEFALL)
 def test_a_push_that_is_carried_out_late_runs_once_whatever_befalls_the_clock(folder: Path, befalls: str) -> None:
     late = FaultPlan(pushes=(PushFault(push=1, action=PushAction.LATE, seconds=470.0),))
@@ -188,6 +191,7 @@ def by_the_clock(place: str, snapshot: Snapshot, shell: EffectContext) -> float:
     return 0.0 if offered_at is None else (shell.clock.now() - offered_at).total_seconds()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counts", [True, False])
 def test_a_wait_that_goes_by_the_clock_is_caught_by_the_simulator(
     folder: Path, monkeypatch: pytest.MonkeyPatch, counts: bool

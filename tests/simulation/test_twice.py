@@ -79,6 +79,7 @@ def test_a_kernel_that_is_shown_only_minutes_after_a_lost_answer_runs_once(folde
     assert_undisturbed(chain)
 
 
+@pytest.mark.slow
 def test_a_push_whose_answer_nobody_was_there_to_hear_is_looked_for_too(folder: Path) -> None:
     """The daemon dies with the answer on its way, and Kaggle does not show the kernel yet."""
     for at in range(40):
@@ -174,6 +175,7 @@ def test_hours_that_kaggle_reserves_for_a_session_that_it_does_not_show_hold_the
     assert sessions_on_kaggle(chain) == 1
 
 
+@pytest.mark.slow
 def test_a_push_that_never_happened_is_made_again_after_ten_minutes(folder: Path) -> None:
     chain = Chain(
         SimulatedKaggle(GPU, faults=FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.CUT),))), folder
@@ -299,6 +301,7 @@ def test_a_session_whose_push_was_answered_well_costs_no_call_for_second_ones(fo
 # --- planted ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_daemon_that_pushed_again_at_once_is_caught_by_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     """What relay did before: what is not to be seen right after a lost answer is pushed again."""
     monkeypatch.setattr(find_push, "LOOKS_MIN", 1)
@@ -334,6 +337,7 @@ def test_a_cancelled_run_looks_for_its_push_before_it_lets_go(folder: Path) -> N
 # --- names ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_after_a_kernel_of_its_name_that_is_not_its_own_the_next_attempt_has_another_name(folder: Path) -> None:
     chain = befallen(folder)
     with chain.kaggle.world.at_now() as now:

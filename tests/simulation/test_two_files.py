@@ -86,6 +86,7 @@ def test_an_earlier_checkpoints_programs_that_went_bad_are_fetched(folder: Path)
     assert (here / COMPILED_NAME).read_bytes() == b"programs of session 1" * 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [b"", b"x", None])
 def test_programs_that_arrive_damaged_cost_no_step(data: bytes | None, folder: Path) -> None:
     """Kaggle holds other bytes than the manifest says, or none: the checkpoint counts, and goes on without them."""

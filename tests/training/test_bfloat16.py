@@ -76,6 +76,7 @@ def trained(parts: int = 1) -> tuple[nnx.Module, MasterOptimizer]:
     return layer, moving
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 3])
 def test_small_steps_move_every_weight_as_far_as_they_should(parts: int) -> None:
     """Moved in bfloat16 itself, 96 of 100 weights would be where they were."""
@@ -89,6 +90,7 @@ def test_small_steps_move_every_weight_as_far_as_they_should(parts: int) -> None
     assert np.array_equal(np.asarray(arrays_of(layer)["w"], np.float64), rounded), "the model has them rounded"
 
 
+@pytest.mark.slow
 def test_moments_and_sums_of_gradients_are_in_float32_too() -> None:
     _, moving = trained(parts=2)
     kept = arrays_of(moving, nnx.optimizer.OptState)
@@ -96,6 +98,7 @@ def test_moments_and_sums_of_gradients_are_in_float32_too() -> None:
     assert sum(array.ndim > 0 for array in kept.values()) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "least", "most"), [(1e-2, 0.0, 1e-4), (1e-5, 0.0, 1e-2), (1e-11, 0.9, 1.1)])
 def test_the_share_of_an_update_that_rounding_takes_is_measured(rate: float, least: float, most: float) -> None:
     options = Sft(learning_rate=rate, schedule="constant", warmup_steps=0)
@@ -109,6 +112,7 @@ def test_the_share_of_an_update_that_rounding_takes_is_measured(rate: float, lea
     assert least <= measured <= most
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_a_step_that_changes_nothing() -> None:
     moving = optimizer(Sft(), 10)
     _, state = moving.update(jnp.zeros(3), moving.init(jnp.ones(3)), jnp.ones(3))
@@ -185,6 +189,7 @@ def test_how_much_rounding_takes_from_merged_adapters_is_measured(
     assert share == pytest.approx(here, rel=0.7), "all weights together are like this one"
 
 
+@pytest.mark.slow
 def test_a_weight_of_a_checkpoint_in_float32_is_rounded_once(tmp_path: Path) -> None:
     foundation = loaded(written(tmp_path), dtype="bfloat16")
     drawn = np.random.default_rng(5).standard_normal

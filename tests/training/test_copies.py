@@ -115,6 +115,7 @@ def numbers(source: Source) -> tuple[set[int], set[int]]:
     return train, held_out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "rows", "write"),
     [

@@ -41,12 +41,14 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scratch")
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(size=st.integers(1, 300), seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 5))
 def test_every_item_comes_once_in_an_epoch(size: int, seed: int, epoch: int) -> None:
     assert sorted(index_at(epoch * size + place, size, seed) for place in range(size)) == list(range(size))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**31 - 1))
 def test_each_epoch_and_each_seed_has_an_order_of_its_own(seed: int) -> None:
@@ -63,6 +65,7 @@ def test_the_order_is_the_same_on_every_machine() -> None:
     assert derive_seed(0, "sft", "data") == 997668081
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(step=st.integers(1, 60), batch=st.integers(1, 8), seed=st.integers(0, 1000))
 def test_a_batch_can_be_had_without_those_before_it(step: int, batch: int, seed: int) -> None:
@@ -79,6 +82,7 @@ def test_continued_training_mixes_hard_problems_with_a_share_of_all(replay: floa
     assert any(example not in hard for example in chosen) == (replay > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "train", "held_out", "left_out"),
     [
@@ -96,6 +100,7 @@ def test_every_row_is_an_example_or_counted(
     assert source.left_out == left_out
 
 
+@pytest.mark.slow
 def test_what_another_set_evaluates_is_left_out_and_told(inputs: Path, scratch: Path) -> None:
     wary = open_source(
         ["magpie"], inputs, seed=0, wants=all_of, apart_from=["gsm8k:5", "mbpp", "mbpp"], scratch=scratch
@@ -119,6 +124,7 @@ def test_a_question_comes_once_however_often_its_set_has_it(tmp_path: Path) -> N
     assert source.left_out["my.jsonl: twice"] == len(source.train)
 
 
+@pytest.mark.slow
 def test_a_count_takes_the_first_of_the_same_order_and_reads_no_further(inputs: Path, scratch: Path) -> None:
     seen: list[Example] = []
 
@@ -134,6 +140,7 @@ def test_a_count_takes_the_first_of_the_same_order_and_reads_no_further(inputs: 
     assert every.held_out[:10] == few.held_out
 
 
+@pytest.mark.slow
 def test_another_seed_trains_on_others_and_evaluates_on_the_same(inputs: Path, scratch: Path) -> None:
     first, second = (open_source(["gsm8k:50"], inputs, seed=seed, wants=all_of, scratch=scratch) for seed in (1, 2))
     assert first.train != second.train
@@ -145,6 +152,7 @@ def test_a_set_that_is_named_twice_is_refused(inputs: Path) -> None:
         open_source(["gsm8k:5", "gsm8k"], inputs, seed=0, wants=all_of)
 
 
+@pytest.mark.slow
 def test_the_sets_follow_each_other_as_they_are_named(inputs: Path, scratch: Path) -> None:
     source = open_source(["mbpp:3", "gsm8k:2"], inputs, seed=0, wants=all_of, scratch=scratch)
     assert [example.source for example in source.train] == ["mbpp"] * 3 + ["gsm8k"] * 2
@@ -182,6 +190,7 @@ def socratic(name: str) -> str:
     return name.replace("main", "socratic") if "main" in name else name.replace(".parquet", "_socratic.parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "test"),
     [
@@ -205,6 +214,7 @@ def test_a_copy_is_recognised_by_names_wherever_it_lies(
     assert (len(source.train), len(source.held_out)) == (1996, 504)
 
 
+@pytest.mark.slow
 def test_of_mbpps_two_configurations_the_full_one_is_read(inputs: Path, scratch: Path, tmp_path: Path) -> None:
     shutil.copytree(inputs / "stand-in-sets" / "mbpp", tmp_path / "mbpp")
     row = {"prompt": "Write a function g.", "code": "def g(): pass", "test_imports": [], "test_list": ["assert g"]}

@@ -31,6 +31,7 @@ def rows_of(*answers: str) -> list[dict[str, object]]:
     return judged(examples, given, hard_ones([*SUMS, CODE]))
 
 
+@pytest.mark.slow
 def test_rates_are_over_all_answers_and_each_set_has_its_own_with_an_interval() -> None:
     found = rates(rows_of(shaped("2"), "<answer>3</answer>", shaped("22"), shaped("def f(x): return x + 1")))
     assert found["format"] == 3 / 4

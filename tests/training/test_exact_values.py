@@ -46,6 +46,7 @@ def fraction(value: Fraction) -> str:
     return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
+@pytest.mark.slow
 @given(formulas)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_formula_equals_its_value_and_no_number_beside_it(formula: tuple[str, Fraction]) -> None:
@@ -126,6 +127,7 @@ PIECES = (
 hostile = st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(max_size=60)
 
 
+@pytest.mark.slow
 @given(
     st.lists(hostile, min_size=20, max_size=20), st.sampled_from(["18", r"\sqrt{2}x", r"\{1, x\}", "(1, 2]", r"x < 5"])
 )

@@ -25,6 +25,7 @@ class BrieflyContext(SmallContext):
         raise BatchChosen(*value)
 
 
+@pytest.mark.slow
 def test_grpo_loads_its_model_and_chooses_the_problems_of_its_first_step(tmp_path: Path) -> None:
     """What costs most, generating and learning, is left to the slow tests."""
     whole = {name: value for name, value in SHORT.items() if name != "lora_rank"}

@@ -150,6 +150,7 @@ TAUGHT = [("1 + 1", "2 " * count) for count in (1, 9, 3, 27, 2, 14, 5, 30)]
 """Completions of very different lengths."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
 def test_sft_learns_the_mean_over_all_learnt_tokens_in_however_many_parts(count: int) -> None:
     assert_sft_as_written(Bigrams(foundation().tokenizer.size), count)
@@ -267,6 +268,7 @@ def assert_as_written(model: nnx.Module, drawn: list[list[int]], options: Grpo, 
     assert_same(found, wanted_policy(model, drawn, settled, batch), norm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("options", VARIANTS, ids=told)
 def test_grpo_learns_what_its_paper_says_in_however_many_parts(options: Grpo, count: int) -> None:
@@ -280,6 +282,7 @@ def test_grpo_learns_what_its_paper_says_of_a_gemma(count: int) -> None:
     assert_as_written(gemma(), DRAWN["truncated answers"], Grpo(loss_type="grpo", num_iterations=2), count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_what_is_told_of_a_batch_is_its_mean_over_learnt_tokens(count: int) -> None:
     """Divergence by the estimator of arXiv:2402.03300, equation 4; share of clipped ratios; log-probability."""
@@ -307,6 +310,7 @@ def test_the_stop_token_is_learnt_where_one_was_drawn_and_only_there() -> None:
     assert batch.answers[0].tolist() == [5, STOP, 0, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_logprobs_of_padded_rows_are_those_of_each_row_alone() -> None:
     drawn = [
         *DRAWN["truncated answers"][:6],

@@ -105,6 +105,7 @@ def test_a_model_that_cannot_be_made_is_refused(
     assert (failed.value.cause, failed.value.transient) == (cause, transient)
 
 
+@pytest.mark.slow
 def test_arrays_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
     model, other = (loaded(written(tmp_path / str(width), width=width)).model for width in (16, 32))
     with pytest.raises(StageFailed, match="in the checkpoint and"):
@@ -113,6 +114,7 @@ def test_arrays_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
         put_arrays(model, {})
 
 
+@pytest.mark.slow
 def test_a_copy_has_arrays_of_its_own(tmp_path: Path) -> None:
     model = loaded(written(tmp_path)).model
     copied = copy_of(model)

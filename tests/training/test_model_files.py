@@ -46,6 +46,7 @@ def cause_of(values: dict[str, Any], inputs: Path, **options: Any) -> StageFaile
     return failed.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("kv_heads", [1, 2])
 def test_both_layouts_are_the_same_model(kind: str, kv_heads: int, tmp_path: Path) -> None:
@@ -54,6 +55,7 @@ def test_both_layouts_are_the_same_model(kind: str, kv_heads: int, tmp_path: Pat
     assert digest(flax) == digest(transformers)
 
 
+@pytest.mark.slow
 def test_weights_cut_into_several_files_are_one_model(tmp_path: Path) -> None:
     whole, cut = written(tmp_path / "a", layout="transformers"), written(tmp_path / "b", layout="transformers", files=3)
     (tmp_path / "b" / "model.safetensors").unlink(missing_ok=True)
@@ -61,6 +63,7 @@ def test_weights_cut_into_several_files_are_one_model(tmp_path: Path) -> None:
     assert digest(whole) == digest(cut)
 
 
+@pytest.mark.slow
 def test_kaggles_gemma2_is_read_as_tunix_reads_it(tmp_path: Path) -> None:
     """With a size of ours in place of Gemma 2 2B's; every array differs from every other."""
     from tunix.models.gemma import model as tunix_model
@@ -78,6 +81,7 @@ def test_kaggles_gemma2_is_read_as_tunix_reads_it(tmp_path: Path) -> None:
     assert tree_digest(arrays_of(ours)) == tree_digest(arrays_of(theirs))
 
 
+@pytest.mark.slow
 def test_kaggles_gemma3_is_read_as_tunix_reads_it(tmp_path: Path) -> None:
     from tunix.models.gemma3 import params
 
@@ -98,6 +102,7 @@ def all_different(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_model_is_held_in_the_type_that_is_asked_for(kind: str, layout: str, tmp_path: Path) -> None:
@@ -117,6 +122,7 @@ def test_a_rounded_model_that_saves_memory_computes_about_the_same(kind: str, tm
     np.testing.assert_allclose(rounded.astype(np.float32), logits(loaded(values).model), atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_model_is_a_pure_function_of_its_seed(tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("same", 1), ("other", 2)):
         written(tmp_path / name, layout="transformers", seed=seed)
@@ -125,6 +131,7 @@ def test_a_model_is_a_pure_function_of_its_seed(tmp_path: Path) -> None:
     assert digest(written(tmp_path / "again", seed=1)) == digest({"kind": "gemma2", "source": str(tmp_path / "one")})
 
 
+@pytest.mark.slow
 def test_no_layer_starts_dead_and_no_two_start_alike(tmp_path: Path) -> None:
     arrays = {name: value for name, value in arrays_of(loaded(written(tmp_path)).model).items() if "norm" not in name}
     assert all((value != 0).all() for value in arrays.values())
@@ -134,6 +141,7 @@ def test_no_layer_starts_dead_and_no_two_start_alike(tmp_path: Path) -> None:
 # --- where the files are --------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place",
     [
@@ -152,6 +160,7 @@ def test_a_kaggle_model_is_found_wherever_it_is_mounted(place: str, tmp_path: Pa
     assert tree_digest(arrays_of(found.model)) == wanted
 
 
+@pytest.mark.slow
 def test_a_hugging_face_model_may_be_mounted_too(tmp_path: Path) -> None:
     wanted = digest(written(tmp_path / "inputs/datasets/me/gemma-2-2b-it", layout="transformers"))
     found = load({"kind": "gemma2", "source": "google/gemma-2-2b-it"}, tmp_path / "inputs", tmp_path)
@@ -173,6 +182,7 @@ def test_a_path_without_a_model_is_refused(tmp_path: Path) -> None:
         assert "no model is mounted" in failed.reason
 
 
+@pytest.mark.slow
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
     values = written(tmp_path / "model")
     (tmp_path / "model/tokenizer.model").rename(tmp_path / "elsewhere.model")
@@ -284,6 +294,7 @@ def made_anew(kind: str, config: Any) -> nnx.Module:
     return made
 
 
+@pytest.mark.slow
 def test_a_kind_with_a_size_in_its_name_has_that_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(STAND_IN, raising=False)
     values = written(tmp_path / "model")

@@ -27,6 +27,7 @@ def rate_by_hand(shape: str, update: int, updates: int, warmup: int) -> float:
     return PEAK * (0.9 * 0.5 * (1 + math.cos(math.pi * share)) + 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
 def test_the_learning_rate_rises_then_falls_over_the_stages_steps(shape: str) -> None:
     options = Sft(schedule=shape, learning_rate=PEAK, warmup_steps=WARMUP)
@@ -53,6 +54,7 @@ def adamw_by_hand(weights: np.ndarray, gradients: list[np.ndarray], options: Tra
     return weights
 
 
+@pytest.mark.slow
 def test_updates_are_adamws_also_where_a_cut_puts_the_state_away_and_back() -> None:
     options = Sft(learning_rate=PEAK, warmup_steps=WARMUP, clip_norm=2.0, weight_decay=0.1, b1=0.9, b2=0.95)
     noise = np.random.default_rng(5)
@@ -71,6 +73,7 @@ def test_updates_are_adamws_also_where_a_cut_puts_the_state_away_and_back() -> N
     np.testing.assert_allclose(weights, adamw_by_hand(start, gradients, options), rtol=2e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_gradients_norm_is_found_wherever_it_lies_in_the_state() -> None:
     transformation = optax.MultiSteps(optimizer(Sft(warmup_steps=0), STEPS), 2)
     state = transformation.init(jnp.zeros(2))

@@ -70,6 +70,7 @@ def test_the_example_asks_for_what_training_needs() -> None:
     assert load(ROOT / "examples" / "own_jax_stage.yaml").needs_jax
 
 
+@pytest.mark.slow
 def test_an_optimizers_state_comes_back_with_its_types(tmp_path: Path) -> None:
     weights = {"layer": {"w": jnp.arange(6, dtype=jnp.bfloat16).reshape(2, 3)}, "b": (jnp.ones(2), None)}
     optimizer = optax.adamw(1e-3)
@@ -96,6 +97,7 @@ def test_an_array_that_would_come_back_with_another_type_is_refused(tmp_path: Pa
         save_state(tmp_path, {"x": jnp.asarray(1.0)})
 
 
+@pytest.mark.slow
 def test_a_random_key_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match=r"state\['key'\] is no array and no plain value"):
         save_state(tmp_path, {"key": jax.random.key(0)})

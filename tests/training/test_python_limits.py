@@ -79,6 +79,7 @@ def marked(name: str) -> object:
     return pytest.param(name, marks=[pytest.mark.slow] if endless else [])
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("name", [marked(name) for name in HOSTILE])
 def test_a_hostile_answer_is_wrong_bounded_and_harms_nobody(name: str) -> None:
@@ -111,6 +112,7 @@ def f(path): return fences.LIBC.syscall(NUMBER, -100, path.encode(), 0, 0) >= 0
     assert asked(code, f"assert f({json.__file__!r}) == True").said == "1"
 
 
+@pytest.mark.slow
 @LINUX
 def test_an_answer_keeps_none_of_roots_rights_but_to_read_files() -> None:
     program = (
@@ -129,6 +131,7 @@ def landlocked() -> bool:
     return LIBC is not None and LIBC.syscall(LANDLOCK_CREATE_RULESET, 0, 0, 1) > 0
 
 
+@pytest.mark.slow
 @LINUX
 def test_the_judge_itself_holds_neither_tests_nor_answers() -> None:
     """An answer is forked from it, and may find a way to read all memory that it was forked with."""
@@ -209,6 +212,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(PIECES, max_size=14).map(" ".join), min_size=8, max_size=8))
 def test_any_text_is_judged_without_harm(texts: list[str]) -> None:
@@ -225,6 +229,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(JSON.map(json.dumps) | st.text())
 def test_tests_of_any_other_form_are_refused_in_one_sentence(text: str) -> None:

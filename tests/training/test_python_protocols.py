@@ -33,6 +33,7 @@ def f(x): return liar
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "test",
     [
@@ -78,6 +79,7 @@ UNARY = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [*UNARY.split(), *(side + name for name in OPERATORS.split() for side in ("", "r", "i"))]
 )
@@ -210,6 +212,7 @@ def test_an_error_of_the_setups_own_is_caught_by_it() -> None:
     assert not trial("def f(x): raise ValueError", EXPECTED.format("Empty", "", "pass"), setup=setup)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ends",
     ["os._exit(0)", "os.close(n)", "os.write(n, b'\\0\\0\\0\\1x')", "os.write(n, b'\\xff' * 99)", "n = '*' * 9_000_000",
@@ -224,6 +227,7 @@ def test_no_test_takes_the_end_of_the_answers_process_for_the_error_it_expects(e
 # --- what the tests use -----------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     ["raise ValueError", "x = (", "import sys; sys.exit(0)", "import os; os._exit(0)", "x = 1", "pass", "# nothing", "'text'", "f = 1; raise ValueError"],
@@ -240,6 +244,7 @@ def test_tests_that_use_nothing_of_the_answer_are_passed_by_none(code: str) -> N
         assert not trial(code, test, setup="f = 1\nx = 2"), test
 
 
+@pytest.mark.slow
 def test_an_answer_whose_code_does_not_run_to_its_end_is_wrong_whatever_it_defined_before() -> None:
     define = "def f(x): return 5\n"
     for end in (

@@ -80,6 +80,7 @@ def test_errors_arrive_as_what_they_are() -> None:
     assert not trial("def f(x): return x", "try:\n  f(1)\nexcept ValueError:\n  pass\nelse:\n  assert False")
 
 
+@pytest.mark.slow
 def test_an_answer_cannot_find_the_tests_in_its_memory() -> None:
     look = """
 import sys
@@ -102,6 +103,7 @@ def f():
     assert returned(look, False)
 
 
+@pytest.mark.slow
 @LINUX
 def test_an_answer_has_no_environment_no_files_and_a_folder_that_is_gone() -> None:
     assert returned("import os\ndef f(): return dict(os.environ)", {})
@@ -158,6 +160,7 @@ def test_tests_that_cannot_be_read_end_the_session_in_one_sentence(wanted: str) 
     assert failed.value.cause == "bad-answer"
 
 
+@pytest.mark.slow
 def test_sixty_four_answers_are_judged_together_each_by_its_own_tests() -> None:
     answers = [f"def f(x): return x + {number}" for number in range(64)]
     wanted = [
@@ -195,6 +198,7 @@ def gone(process: int, within_s: float = 20.0) -> bool:
     return False
 
 
+@pytest.mark.slow
 @LINUX
 def test_a_judge_that_is_killed_is_replaced_and_the_case_judged() -> None:
     judge = Judge("python")
@@ -211,6 +215,7 @@ def test_a_judge_that_is_killed_is_replaced_and_the_case_judged() -> None:
     judge.close()
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("ending", ["exit", "kill"])
 def test_no_process_is_left_when_the_one_that_trains_ends(ending: str) -> None:
@@ -237,6 +242,7 @@ def test_no_process_is_left_when_the_one_that_trains_ends(ending: str) -> None:
     assert all(gone(case) for case in cases)
 
 
+@pytest.mark.slow
 def test_counts_say_what_was_judged() -> None:
     before = judge_counts()
     assert not trial("while True: pass # counted", "assert f() == 1")

@@ -57,12 +57,14 @@ def marked(rows: list[list[str]]) -> list[Any]:
     return [pytest.param(*row, marks=[pytest.mark.slow] if "limit" in row[-1] else []) for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "wanted", "right", "because"), marked(MATH))
 def test_a_mathematical_answer_is_judged_as_the_table_says(answer: str, wanted: str, right: str, because: str) -> None:
     assert same_value(answer, wanted) is (right == "yes"), because
     assert correct(worked(answer), wanted) is (right == "yes"), because
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "wanted", "relay", "math_verify", "because"), OTHERWISE)
 def test_math_verify_says_otherwise_where_the_table_says_so(
     answer: str, wanted: str, relay: str, math_verify: str, because: str
@@ -78,6 +80,7 @@ def test_a_structure_is_judged_as_the_table_says(completion: str, fits: str, bec
     assert structure_reward(["?"], [completion]) == [1.0 if fits == "yes" else 0.0], because
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "test", "right", "because"), marked(PYTHON))
 def test_a_python_answer_is_judged_as_the_table_says(answer: str, test: str, right: str, because: str) -> None:
     wanted = json.dumps({"setup": "", "tests": [test]})

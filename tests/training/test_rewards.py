@@ -174,6 +174,7 @@ def test_no_case_may_take_two_seconds() -> None:
     assert STILL_S < 2
 
 
+@pytest.mark.slow
 def test_a_case_that_meets_its_limit_is_wrong_and_counted_and_the_next_one_is_judged() -> None:
     before = judge_counts()
     million_terms = "(x+y+z+w)^{180}"
@@ -210,6 +211,7 @@ def test_every_thread_may_ask() -> None:
     assert found == dict.fromkeys(range(6), True)
 
 
+@pytest.mark.slow
 def test_a_closed_judge_starts_again() -> None:
     assert same_value("y+1", "1+y")
     close_judges()
@@ -218,6 +220,7 @@ def test_a_closed_judge_starts_again() -> None:
     assert judge_counts()["started"] == before + 1
 
 
+@pytest.mark.slow
 def test_without_math_verify_numbers_are_judged_and_expressions_end_the_session_in_one_sentence() -> None:
     program = (
         "import sys; sys.path.append(sys.argv[1]); from stages.rewards import same_value; from stages.stage import StageFailed\n"

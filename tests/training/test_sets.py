@@ -256,6 +256,7 @@ def test_turns_tags_and_words_are_one_token_each_and_control_pieces_cannot_be_wr
     assert not {0, 1, 2} & set(tokens.encode("<pad><eos><bos>"))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(text=st.text(st.sampled_from([*map(chr, range(32, 127)), "\n", "\t"]) | st.sampled_from("  \n<>answer")))
 def test_any_ascii_text_survives_encoding(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:

@@ -438,6 +438,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KNOWN)
 @settings(deadline=None)
 @given(row=st.dictionaries(st.sampled_from(COLUMNS), VALUES) | VALUES)
@@ -456,6 +457,7 @@ def test_whatever_a_row_holds_it_is_an_example_or_unfit(name: str, row: Any) -> 
 DEEP = 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "row"),
     [
@@ -475,6 +477,7 @@ def test_a_row_that_is_too_deep_for_pythons_own_readers_is_unfit(name: str, row:
         KNOWN[name].example(row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", ["```x\n```\n", "\\boxed{", "\\boxed{\\{", "{", "'", '"', "<<", "as an ai "])
 def test_a_long_row_of_beginnings_without_an_end_is_read_in_one_pass(piece: str) -> None:
     """Each beginning that looked for its end to the last character would take hours."""

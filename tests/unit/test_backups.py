@@ -59,6 +59,7 @@ def test_a_backup_is_one_whole_file_that_its_owner_alone_can_read(app: App) -> N
     assert Store.at(app.home.path.parent).load("r-0001") == app.store.load("r-0001")
 
 
+@pytest.mark.slow
 def test_those_of_the_daemon_s_own_are_few_and_those_of_a_person_stay_whatever_the_clock_says(app: App) -> None:
     backups = Backups(app.home)
     mine = backups.make(AT)
@@ -126,6 +127,7 @@ def test_a_lost_database_comes_back_whatever_lies_in_its_place(app: App, how: st
     assert Store.at(app.home.path).requests("r-0001") == ()
 
 
+@pytest.mark.slow
 def test_a_restored_home_takes_over_from_its_own_later_state_and_from_no_other_home(app: App) -> None:
     """Else what it pushed since the backup would look like the work of a copy, and the run would be parked."""
     mine, others = replace(BEGUN, run="r-0008", home=app.identity), replace(BEGUN, run="r-0009", home="other@there")
@@ -138,6 +140,7 @@ def test_a_restored_home_takes_over_from_its_own_later_state_and_from_no_other_h
     assert (runs["r-0009"].home, runs["r-0009"].generation) == ("other@there", 0)
 
 
+@pytest.mark.slow
 def test_a_damaged_backup_is_passed_over_or_refused_with_the_reason(app: App) -> None:
     good, bad = Backups(app.home).make(AT), Backups(app.home).make(AT)
     with closing(sqlite3.connect(bad)) as rival, rival:
@@ -231,6 +234,7 @@ def test_a_well_home_has_nothing_but_a_daemon_to_look_at(app: App) -> None:
     json.dumps(document)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in DAMAGE if name != "all facts deleted"])
 def test_each_damage_is_a_problem_with_its_remedy(app: App, name: str) -> None:
     change(app.home.path, DAMAGE[name])

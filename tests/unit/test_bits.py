@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ def checkpoint(folder: Path, files: dict[str, bytes], digests: dict[str, str]) -
     return MountedCheckpoint(folder, replace(MANIFEST, files=(blob,), digests=digests))
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=64), st.binary(max_size=64))
 def test_counting_is_the_sum_over_all_bits(first: bytes, second: bytes) -> None:
     shared = sum((one ^ two).bit_count() for one, two in zip(first, second, strict=False))

@@ -89,6 +89,7 @@ def test_reserve_and_guess_leave_most_of_any_budget_for_training(budget_s: float
 SHARES = st.floats(0.0, 1.0)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     budget_s=st.floats(10.0, 40_000.0),
@@ -120,6 +121,7 @@ def test_never_overruns_while_nothing_takes_longer_than_what_was_measured(
     assert now_s <= budget_s - budget.reserve_s + 1e-6 * budget_s
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(step_s=st.floats(5.0, 100.0), save_s=st.floats(0.01, 100.0))
 def test_uses_the_time_there_is(step_s: float, save_s: float) -> None:
@@ -143,6 +145,7 @@ def measured(*steps_s: float, **known: float) -> Budget:
     return budget
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=400), st.floats(0.01, 1.0))
 def test_a_quantile_is_a_value_that_so_many_do_not_exceed(values: list[float], share: float) -> None:
     found = quantile(values, share)

@@ -32,6 +32,7 @@ def test_what_was_written_before_the_clock_went_ahead_stays_before() -> None:
     assert AT - MINUTE < moved[AT + MINUTE] < moved[AT + 4 * MINUTE] < AT
 
 
+@pytest.mark.slow
 @given(offsets)
 def test_the_order_of_times_stays_whatever_the_clock_did(found: list[timedelta]) -> None:
     times = [AT + offset for offset in found]

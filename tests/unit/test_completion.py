@@ -98,6 +98,7 @@ def test_pipeline_files_are_completed(tmp_path: Path, monkeypatch: pytest.Monkey
     assert offered("start", "none/") == []
 
 
+@pytest.mark.slow
 def test_what_can_be_explained_is_completed() -> None:
     assert offered("explain", "gr")[0] == "grpo"
     assert offered("explain", "session.m") == ["session.margin_s", "session.min_session_s"]
@@ -129,6 +130,7 @@ def test_completing_a_run_imports_nothing_slow(home: Path) -> None:
     assert done.stdout == "gsm-3f9a r-0001\nset()\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
 def test_a_real_bash_completes_a_command_and_a_run(home: Path, tmp_path: Path) -> None:
     program = tmp_path / "bin" / "relay"

@@ -82,6 +82,7 @@ def test_a_document_survives_being_written_and_read(cls: type[Versioned], data: 
     assert text.isascii() and "\n" not in text
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(extra=st.dictionaries(NAMES, JSON_VALUES, min_size=1))
 def test_fields_of_a_later_relay_are_passed_on_unchanged(extra: dict[str, Any]) -> None:

@@ -212,6 +212,7 @@ def test_text_without_a_secret_stays_as_it_is() -> None:
     assert one.redact("nothing to hide") == "nothing to hide"
 
 
+@pytest.mark.slow
 def test_looking_for_credentials_does_not_load_kaggles_libraries() -> None:
     code = (
         "import sys, orchestrator.kaggle.gateway, orchestrator.kaggle.credentials, orchestrator.kaggle.client;"

@@ -31,6 +31,7 @@ def test_cuts_depend_on_nothing_but_the_seed() -> None:
     assert cuts.random_cuts(STAGES, 20, seed=1) != cuts.random_cuts(STAGES, 20, seed=2)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(steps=LISTS, count=st.integers(0, 80), seed=st.integers(0, 9))
 def test_cuts_come_in_order_at_places_of_their_own_and_never_at_the_end(

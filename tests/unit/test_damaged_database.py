@@ -190,6 +190,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_database(home / "relay.db", home / "copy.db")
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(min_value=0), bit=st.integers(0, 7))
 def test_a_bit_that_is_turned_over_anywhere_is_told_in_a_sentence_or_changes_no_run(

@@ -84,6 +84,7 @@ PLACES = {
 """Places of the tree, and the groups of pyproject.toml from which each may import."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("places", PLACES, ids="+".join)
 def test_what_is_imported_is_declared(places: tuple[str, ...]) -> None:
     allowed = set().union(*(GROUPS[group] for group in PLACES[places]))

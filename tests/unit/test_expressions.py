@@ -118,6 +118,7 @@ PIECES = [
 ]
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join) | st.text(max_size=400))
 def test_no_text_is_too_strange_to_be_read_or_refused(text: str) -> None:
     tidied = tidy(text)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stages.data.fields import Unfit, items_of, number_of, read_list, text_or_none
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -38,6 +39,7 @@ def test_a_list_in_a_text_is_read_as_json_python_or_what_numpy_prints(text: str,
     assert read_list(text) == found
 
 
+@pytest.mark.slow
 @given(st.lists(st.text()))
 def test_a_list_of_texts_comes_back_from_each_notation(texts: list[str]) -> None:
     for written in (

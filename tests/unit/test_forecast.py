@@ -68,6 +68,7 @@ def test_the_published_recipe_takes_the_one_session_that_a_person_computes() -> 
     assert found.basis == "assumed"
 
 
+@pytest.mark.slow
 def test_all_rounds_of_the_published_recipe_take_the_sessions_and_hours_that_a_person_computes() -> None:
     found = said(loader.load(ROOT / "examples/gemma2_2b.yaml"))
     evaluations, choices = 4 * 10 + 38, 2 * 100
@@ -86,6 +87,7 @@ def test_all_rounds_of_the_published_recipe_take_the_sessions_and_hours_that_a_p
     assert abs((found.finish_at - ends_at).total_seconds()) < 0.005 * quota_s
 
 
+@pytest.mark.slow
 def test_with_few_hours_left_the_rest_waits_for_saturday() -> None:
     """4 hours are left on Tuesday: a session of 4 hours, less its margin, then two more from the refresh on."""
     pipeline = loader.load(ROOT / "examples/gemma2_2b.yaml")

@@ -179,6 +179,7 @@ CHANGED = int(os.environ.get("RELAY_FUZZ", "2000")) // len(PARSERS) + 1
 """Inputs a parser that are no strategy's, which takes a hundred times as long to think of one."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARSERS)
 def test_a_parser_answers_or_raises_an_error_of_relays_own(name: str) -> None:
     inputs, parser = PARSERS[name]
@@ -243,6 +244,7 @@ CORPUS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARSERS)
 def test_a_parser_takes_what_was_changed_at_random(name: str) -> None:
     _, parser = PARSERS[name]

@@ -96,6 +96,7 @@ def test_a_session_that_never_told_has_no_account() -> None:
 SECONDS = st.dictionaries(st.sampled_from([what.value for what in SESSION_CLASSES]), st.floats(0, 40_000), min_size=1)
 
 
+@pytest.mark.slow
 @given(
     told=SECONDS,
     kept_s=st.floats(0, 50_000),

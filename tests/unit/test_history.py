@@ -76,6 +76,7 @@ def test_waiting_for_quota_and_for_a_person_are_told_apart(tmp_path: Path) -> No
     assert (spent["quota_wait"], spent["parked"]) == (4 * HOUR_S, 2 * HOUR_S)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("waits", [1, 40, 160])
 def test_every_second_of_a_run_is_accounted_for_once_however_long_it_is(tmp_path: Path, waits: int) -> None:
     told = Told(pipeline=TINY)
@@ -92,6 +93,7 @@ def test_every_second_of_a_run_is_accounted_for_once_however_long_it_is(tmp_path
         assert all(a["at"] < b["at"] for a, b in itertools.pairwise(line["stretches"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_a_simulated_chains_time_is_accounted_for_though_much_goes_wrong(seed: int) -> None:
     plan = random_plan(seed)
@@ -143,6 +145,7 @@ def test_a_live_session_counts_as_far_as_it_is(tmp_path: Path) -> None:
 # --- curves ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_curve_goes_over_the_whole_pipelines_steps_and_says_what_it_shows(tmp_path: Path) -> None:
     found = {curve["name"]: curve for curve in history(trained(), tmp_path)["curves"]}
     assert list(found)[:4] == ["loss", "reward", "accuracy", "format"]
@@ -160,6 +163,7 @@ def test_a_curve_goes_over_the_whole_pipelines_steps_and_says_what_it_shows(tmp_
     }
 
 
+@pytest.mark.slow
 def test_each_metric_that_people_plot_is_a_curve_in_the_order_in_which_they_look(tmp_path: Path) -> None:
     found = {curve["name"]: curve for curve in history(trained(), tmp_path)["curves"]}
     assert list(found)[4:] == [
@@ -172,11 +176,13 @@ def test_each_metric_that_people_plot_is_a_curve_in_the_order_in_which_they_look
     assert not {"tokens", "examples"} & found.keys(), "counts are there for their rates"
 
 
+@pytest.mark.slow
 def test_speed_memory_and_lengths_are_no_rates_of_an_evaluation(tmp_path: Path) -> None:
     names = [rate["name"] for rate in history(trained(), tmp_path)["evaluations"]["rates"]]
     assert names == ["accuracy", "format", "truncated_share"]
 
 
+@pytest.mark.slow
 def test_a_curve_as_a_table_holds_its_ends_and_is_short(tmp_path: Path) -> None:
     loss = history(trained(), tmp_path)["curves"][0]
     steps = [found["step"] for found in loss["table"] if found["stage"] == "sft"]
@@ -199,6 +205,7 @@ def test_values_far_apart_get_a_logarithmic_scale_unless_one_is_not_positive() -
     assert not loss(5.0, 0.0)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 500), st.integers(2, 60))
 def test_thinning_keeps_both_ends_and_no_more_than_asked(count: int, most: int) -> None:
     kept = curves.thin_indices(count, most)
@@ -210,6 +217,7 @@ def test_thinning_keeps_both_ends_and_no_more_than_asked(count: int, most: int) 
 # --- results ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_evaluations_stand_side_by_side_with_their_intervals_and_the_change(tmp_path: Path) -> None:
     found = history(trained(), tmp_path)["evaluations"]
     assert [stage["name"] for stage in found["stages"]] == ["after-sft", "after-grpo", "after-continued"]
@@ -250,6 +258,7 @@ def test_a_line_that_is_no_answer_is_passed_over_and_a_long_one_is_cut() -> None
 # --- checkpoints, versions, the beginning -----------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_chain_is_whole_as_long_as_every_parent_is_known(tmp_path: Path) -> None:
     told = trained(4)
     told.happen(DamageFound(checkpoint="tiny-0001-c0002", file="state.bin", place="disk", problem="other bytes"))
@@ -270,6 +279,7 @@ def _of_unknown_parent(fact: Fact) -> Fact:
     )
 
 
+@pytest.mark.slow
 def test_a_version_that_changed_in_between_has_a_row_for_each(tmp_path: Path) -> None:
     told = trained(3)
     slug, last = told.reports[-1]
@@ -281,6 +291,7 @@ def test_a_version_that_changed_in_between_has_a_row_for_each(tmp_path: Path) ->
     ]
 
 
+@pytest.mark.slow
 def test_a_report_of_another_session_says_nothing_here(tmp_path: Path) -> None:
     told = trained(2)
     told.reports[0] = (told.reports[0][0], replace(told.reports[0][1], session=7))
@@ -294,6 +305,7 @@ def test_a_run_that_has_just_begun_has_a_history(tmp_path: Path) -> None:
     assert found["checkpoints"]["checkpoints"] == []
 
 
+@pytest.mark.slow
 def test_what_to_do_is_what_the_status_says(tmp_path: Path) -> None:
     told = Told()
     told.failure("Traceback\nValueError: no data")

@@ -61,6 +61,7 @@ for module in pkgutil.walk_packages(stages.__path__, "stages."):
 """
 
 
+@pytest.mark.slow
 def test_imports_keep_to_the_contracts() -> None:
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
 
@@ -82,6 +83,7 @@ def test_what_runs_every_session_imports_on_a_bare_python(name: str, importable:
     assert f"stages.{name}" in importable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_options_of_every_kind_can_be_checked_without_jax(kind: str) -> None:
     program = (

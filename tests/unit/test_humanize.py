@@ -53,6 +53,7 @@ def test_machine_time_is_told_in_hours_as_quota_is_counted() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
 @example(59.5, 59.99)
 @example(9.94, 9.96)

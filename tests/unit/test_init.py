@@ -46,6 +46,7 @@ def problems(path: Path, *kinds: dict[str, str]) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "recipe", "accelerator", "on_timeout"), list(itertools.product(MODELS, RECIPES, EIGHT, ON_TIMEOUT))
 )
@@ -93,12 +94,14 @@ def test_the_smaller_model_is_explained_as_fully_as_the_one_whose_comments_it_re
     assert commented_text(base_of("gemma3-1b")).count("# ") > of_its_own + 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [name for name, base in MODELS.items() if base.on_kaggle])
 def test_the_licence_that_has_to_be_accepted_stands_in_the_file(tmp_path: Path, model: str) -> None:
     text = composed(WizardAnswers(name="mine", model=model), tmp_path / "mine.yaml")
     assert "licence on Kaggle" in " ".join(line.lstrip("# ") for line in text.splitlines())
 
 
+@pytest.mark.slow
 def test_own_problems_take_the_place_of_the_sets_where_they_are_of_use(folder: Path) -> None:
     problems(folder / "mine.jsonl", TAUGHT, JUDGED)
     assert relay_init("a.yaml", "--recipe", "full", "--data", "mine.jsonl").exit_code == 0
@@ -140,6 +143,7 @@ def test_a_model_that_kaggle_does_not_have_is_to_be_rehearsed_and_not_started(fo
     assert "relay start" not in done.output
 
 
+@pytest.mark.slow
 def test_the_name_follows_the_file_where_it_can(folder: Path) -> None:
     assert relay_init("My_Maths.yaml").exit_code == 0
     assert loader.load(folder / "My_Maths.yaml").name == "my-maths"

@@ -45,6 +45,7 @@ def run_script(
 # --- running ---
 
 
+@pytest.mark.slow
 def test_the_script_runs_alone_on_a_bare_python(world: Kaggle) -> None:
     done = run_script(build.script(order()), world)
     assert done.returncode == 0, done.stderr
@@ -71,6 +72,7 @@ def test_a_session_in_the_script_resumes_from_another_one(world: Kaggle, tmp_pat
     assert last.checkpoint.digests == whole.checkpoint.digests
 
 
+@pytest.mark.slow
 def test_nothing_but_the_output_is_left_behind(world: Kaggle) -> None:
     run_script(build.script(order()), world)
     assert sorted(path.name for path in world.root.iterdir()) == ["input", "src", "tmp", "working"]
@@ -78,6 +80,7 @@ def test_nothing_but_the_output_is_left_behind(world: Kaggle) -> None:
     assert [path.name for path in world.working.iterdir()] == ["relay"]
 
 
+@pytest.mark.slow
 def test_the_kernel_uses_the_sources_it_carries_and_no_others(world: Kaggle, tmp_path: Path) -> None:
     """Another `stages` is on the path of the Python that runs it, as an installed relay would be."""
     elsewhere = tmp_path / "installed"
@@ -89,6 +92,7 @@ def test_the_kernel_uses_the_sources_it_carries_and_no_others(world: Kaggle, tmp
     assert world.report().outcome == "finished"
 
 
+@pytest.mark.slow
 def test_a_finder_that_puts_another_package_first_is_noticed(world: Kaggle, tmp_path: Path) -> None:
     """An editable installation may come with a finder that is asked before the path is searched."""
     elsewhere = tmp_path / "installed"
@@ -108,6 +112,7 @@ def test_a_finder_that_puts_another_package_first_is_noticed(world: Kaggle, tmp_
     assert "another package called stages is in the way" in report.reason
 
 
+@pytest.mark.slow
 def test_a_failed_session_is_a_failed_kernel(world: Kaggle) -> None:
     broken = replace(order(), start=Cursor(stage="nowhere", step=0))
     assert run_script(build.script(broken), world).returncode == 1
@@ -133,6 +138,7 @@ def test_a_python_that_is_too_old_is_told_so_in_a_sentence(world: Kaggle) -> Non
     assert world.report().cause == "python-too-old"
 
 
+@pytest.mark.slow
 def test_a_letter_that_the_log_cannot_hold_does_not_end_the_session_without_a_report(world: Kaggle) -> None:
     unknown = StageSpec(name="first", kind="tr\u00e4umen", steps=1)
     done = run_script(build.script(order(stages=(unknown,))), world, options="-sS", PYTHONIOENCODING="ascii")
@@ -159,6 +165,7 @@ def test_the_order_can_be_read_in_the_script() -> None:
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(run=TEXTS, token=TEXTS, model=st.dictionaries(TEXTS, TEXTS, max_size=2))
 def test_the_order_comes_back_from_the_script(run: str, token: str, model: dict[str, str]) -> None:
@@ -211,6 +218,7 @@ sys.stdout.write(build.script(Order.from_json(sys.argv[2]), stages=Path(sys.argv
 """
 
 
+@pytest.mark.slow
 def test_equal_orders_and_sources_give_equal_bytes_in_any_process(tmp_path: Path) -> None:
     asked = order(model={"b": 1, "a": {"d": 2, "c": [3]}}, pins=("x==1", "a==2"))
     scripts = []
@@ -287,6 +295,7 @@ print(build.script(order) == before, build.bundle(Path(stages.__path__[0])) == b
 """
 
 
+@pytest.mark.slow
 def test_an_upgrade_beside_a_daemon_changes_nothing_of_what_it_ships(tmp_path: Path) -> None:
     for name in ("stages", "kaggle_kernels"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

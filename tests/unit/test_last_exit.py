@@ -46,6 +46,7 @@ def world(tmp_path: Path) -> Kaggle:
     return kaggle(tmp_path / "kaggle")
 
 
+@pytest.mark.slow
 def test_a_session_that_hangs_leaves_before_its_limit_with_what_it_has(world: Kaggle) -> None:
     asked = order(stages=(counting("first", 9),), save_interval_s=0.0, keep_checkpoints=2, budget_s=1.5, limit_s=2.0)
     arguments = [str(ROOT), asked.to_json(), str(world.working), str(world.inputs)]
@@ -79,6 +80,7 @@ def test_who_has_ended_in_time_is_not_made_to_leave() -> None:
     assert not left.wait(0.3)
 
 
+@pytest.mark.slow
 def test_the_exit_is_taken_once_the_clock_says_so() -> None:
     left, now_s = threading.Event(), [0.0]
     with last_exit(5.0, lambda: now_s[0], left.set):

@@ -56,6 +56,7 @@ def test_a_line_that_is_still_being_written_is_held_back() -> None:
     assert lines.end() == []
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(alphabet="ab\n", max_size=6), max_size=20), st.integers(0, 2**32))
 def test_lines_and_numbers_do_not_depend_on_where_the_text_is_cut(written: list[str], seed: int) -> None:
     text = "".join(written)
@@ -109,6 +110,7 @@ def test_a_finished_log_is_kaggles_array_of_chunks() -> None:
     )
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.integers(1, 40))
 def test_a_finished_log_reads_the_same_in_whatever_blocks_it_arrives(seed: int, block: int) -> None:
     dice = random.Random(seed)
@@ -120,6 +122,7 @@ def test_a_finished_log_reads_the_same_in_whatever_blocks_it_arrives(seed: int, 
     assert tuple(lines_of_log(blocks)) == lines_of(chunks)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_as_json_does_not_pile_up() -> None:
     blocks = ['[{"data": "', *["x" * 1_000_000] * 20]
     assert sum(len(line.text) for line in lines_of_log(blocks)) >= 20_000_000

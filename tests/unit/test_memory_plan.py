@@ -237,6 +237,7 @@ def test_the_plan_says_what_a_session_does_mounts_and_installs() -> None:
     assert 0 < plan["kernel"]["bytes"] < plan["kernel"]["bytes_max"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["gemma2_2b.yaml", "counting.yaml"])
 def test_the_plan_needs_no_credentials_and_names_every_stage(path: str) -> None:
     ran = CliRunner(env={"HOME": "/nowhere"}).invoke(main, ["plan", str(ROOT / "examples" / path)])

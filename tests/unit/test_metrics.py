@@ -33,6 +33,7 @@ def test_every_step_is_shown_with_its_number_in_the_pipeline(world: Kaggle) -> N
     assert set(first) == {"count", "loss"}
 
 
+@pytest.mark.slow
 def test_a_resumed_stage_shows_each_step_once(world: Kaggle, tmp_path: Path) -> None:
     """The first session goes on to step 5 after its checkpoint at 3, and the second one begins there."""
     first = replace(TWO, stop_at=Cursor(stage="first", step=3))
@@ -158,6 +159,7 @@ def session(
     return done.stdout + done.stderr, [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_a_key_in_the_environment_brings_every_step_to_one_run_of_wandb(world: Kaggle) -> None:
     log, told = session(world, TWO, {"wandb": FAKE_WANDB}, WANDB_API_KEY="a-key-of-mine")
     (what, how), *steps, last = told
@@ -169,6 +171,7 @@ def test_a_key_in_the_environment_brings_every_step_to_one_run_of_wandb(world: K
     assert "a-key-of-mine" not in log
 
 
+@pytest.mark.slow
 def test_a_key_among_kaggles_secrets_does_as_well(world: Kaggle) -> None:
     modules = {"wandb": FAKE_WANDB, "kaggle_secrets": FAKE_SECRETS.format(missing=False)}
     log, told = session(world, TWO, modules, WANDB_PROJECT="mine")
@@ -177,6 +180,7 @@ def test_a_key_among_kaggles_secrets_does_as_well(world: Kaggle) -> None:
     assert "a-key-of-kaggles" not in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modules", [{}, {"kaggle_secrets": FAKE_SECRETS.format(missing=True)}])
 def test_without_a_key_wandb_is_left_alone(modules: dict[str, str], world: Kaggle) -> None:
     log, told = session(world, TWO, {"wandb": FAKE_WANDB, **modules})
@@ -184,6 +188,7 @@ def test_without_a_key_wandb_is_left_alone(modules: dict[str, str], world: Kaggl
     assert "Weights" not in log
 
 
+@pytest.mark.slow
 def test_a_wandb_that_refuses_costs_no_training_and_betrays_no_key(world: Kaggle) -> None:
     log, told = session(world, TWO, {"wandb": FAKE_WANDB}, WANDB_API_KEY="a-key-of-mine", FAKE_WANDB_BREAKS="1")
     assert [what for what, _ in told] == ["init"]
@@ -192,6 +197,7 @@ def test_a_wandb_that_refuses_costs_no_training_and_betrays_no_key(world: Kaggle
     assert world.report().outcome == "finished"
 
 
+@pytest.mark.slow
 def test_a_python_without_tensorboardx_says_so_once(world: Kaggle) -> None:
     log, _ = session(world, TWO, {})
     assert log.count("no files for TensorBoard: tensorboardX is not installed here") == 1

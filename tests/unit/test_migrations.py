@@ -86,6 +86,7 @@ def _described(database: sqlite3.Connection, table: str) -> Iterator[list[object
         yield [name, unique, origin, partial, [column[1:] for column in columns], sql]
 
 
+@pytest.mark.slow
 def test_a_new_database_has_the_tables_that_the_migrations_make(tmp_path: Path) -> None:
     made, migrated = tmp_path / "made", tmp_path / "migrated"
     Store.at(made).close()

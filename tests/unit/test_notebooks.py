@@ -40,6 +40,7 @@ def test_a_problem_of_a_notebook_is_one_sentence(text: str, problem: str) -> Non
     assert problem_of(text) == problem
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_whatever_is_taken_for_a_notebook_has_cells_with_sources(value: object) -> None:
     if problem_of(json.dumps(value)) == "":

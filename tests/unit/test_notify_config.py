@@ -17,6 +17,7 @@ def written(home: Path, text: str) -> Path:
     return home
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [f"urls:\n  - {ONE}\n  - {TWO}\n", f"version: 1\nurls: ['{ONE}', '{TWO}']", f"- {ONE}\n- {TWO}\n", f"{ONE}\n{TWO}\n"],

@@ -96,6 +96,7 @@ def test_a_progress_line_that_is_nested_deeply_is_for_people(depth: int) -> None
     assert Progress.from_line(STEP.line()[:-1] + f',"unknown":{deep}}}') is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Report, Manifest, Progress])
 @given(
     st.recursive(

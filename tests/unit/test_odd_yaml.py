@@ -41,6 +41,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_odd_yaml_is_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
     text, sentence = ODD[name]
@@ -77,6 +78,7 @@ YAML_TEXT = st.text(alphabet=st.sampled_from("ab:-[]{}&*!<>?|'\"#%@ \n\t0123.~,\
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(YAML_TEXT)
 def test_any_text_is_a_pipeline_or_a_sentence(text: str) -> None:

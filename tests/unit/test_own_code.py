@@ -134,6 +134,7 @@ def test_rewards_of_ones_own_ship_too(tmp_path: Path) -> None:
 # --- JAX or not ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

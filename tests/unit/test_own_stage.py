@@ -32,6 +32,7 @@ def run(asked: Order, world: Kaggle) -> Report:
     return world.report()
 
 
+@pytest.mark.slow
 def test_the_example_is_the_same_however_it_is_cut(tmp_path: Path) -> None:
     whole = run(example(12), kaggle(tmp_path / "whole"))
     assert whole.outcome == "finished" and whole.checkpoint is not None
@@ -47,6 +48,7 @@ def test_the_example_is_the_same_however_it_is_cut(tmp_path: Path) -> None:
     assert report.checkpoint.digests == whole.checkpoint.digests
 
 
+@pytest.mark.slow
 def test_what_is_in_the_way_of_the_users_module_is_said_before_anything_is_trained(tmp_path: Path) -> None:
     """The session's own script has imported `base64` long before."""
     world = kaggle(tmp_path / "kaggle")
@@ -56,6 +58,7 @@ def test_what_is_in_the_way_of_the_users_module_is_said_before_anything_is_train
     assert "another module called base64 is in the way" in report.reason
 
 
+@pytest.mark.slow
 def test_an_error_in_the_users_code_comes_home_with_its_traceback(tmp_path: Path) -> None:
     world = kaggle(tmp_path / "kaggle")
     text = "from my_parts import broken\ndef train(context):\n    broken()\n"
@@ -67,6 +70,7 @@ def test_an_error_in_the_users_code_comes_home_with_its_traceback(tmp_path: Path
     assert 'my_parts.py", line 2, in broken' in report.traceback
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_a_stage_of_ones_own_too(tmp_path: Path) -> None:
     world = kaggle(tmp_path / "kaggle")
     text = (

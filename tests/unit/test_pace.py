@@ -73,6 +73,7 @@ def test_looks_are_dense_where_the_last_step_is_about_to_be_done(ahead_s: float,
     assert next_poll_at(RUNNING, watch, NINE_HOURS, at) == at + timedelta(seconds=seconds)
 
 
+@pytest.mark.slow
 def test_no_look_misses_the_moment_that_something_is_expected_by_more_than_the_shortest_wait() -> None:
     for start_s in range(0, 3600, 7):
         at = BEGAN + timedelta(seconds=start_s)

@@ -40,6 +40,7 @@ def read_tree(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(tree=TREES)
 def test_what_is_packed_comes_back_exactly(tree: dict[tuple[str, ...], bytes]) -> None:
@@ -227,6 +228,7 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_unpacked(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(bit=st.integers(0, 10_240 * 8 - 1))
 def test_one_flipped_bit_anywhere_is_noticed(bit: int) -> None:

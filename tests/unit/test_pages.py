@@ -59,6 +59,7 @@ def definition(place: str) -> ast.AST | Path | None:
     return found
 
 
+@pytest.mark.slow
 def test_every_place_that_the_architecture_names_exists() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     places = set(re.findall(r"`((?:[a-z_]+/)+(?:\w+(?:\.\w+)+)?)`", text)) - {"package/module.function"}

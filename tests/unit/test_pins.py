@@ -51,6 +51,7 @@ def by_hand(examples: list[Example]) -> str:
     return hashlib.sha256(b"".join(str(len(part)).encode() + b":" + part for part in parts)).hexdigest()
 
 
+@pytest.mark.slow
 @given(EXAMPLES)
 def test_the_digest_is_of_every_field_of_every_row_in_order(examples: list[Example]) -> None:
     pin = pinned(examples)
@@ -60,11 +61,13 @@ def test_the_digest_is_of_every_field_of_every_row_in_order(examples: list[Examp
     }
 
 
+@pytest.mark.slow
 @given(EXAMPLES, EXAMPLES)
 def test_two_lists_have_the_same_digest_only_if_they_are_the_same(one: list[Example], other: list[Example]) -> None:
     assert pinned(one).differs(pinned(other)) == (one != other)
 
 
+@pytest.mark.slow
 @given(EXAMPLES.filter(bool), st.data())
 def test_a_row_that_both_have_read_is_seen_to_differ_whoever_read_further(
     examples: list[Example], data: st.DataObject
@@ -98,6 +101,7 @@ def test_a_lone_surrogate_can_be_pinned() -> None:
     assert pinned([Example(source="s", question="\ud800")]).rows == 1
 
 
+@pytest.mark.slow
 @given(EXAMPLES)
 def test_pins_come_back_from_a_checkpoint_as_they_were(examples: list[Example]) -> None:
     pins, again = Pins(), Pins()

@@ -27,6 +27,7 @@ def test_a_question_cannot_end_its_turn_or_begin_the_models(piece: str) -> None:
     assert prompt.count("<end_of_turn>") == 1
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from([*PIECES, "<", ">", "<start_", "of_turn>", "< ", "end_of_turn>"])).map("".join))
 def test_no_nesting_of_pieces_leaves_one_behind(text: str) -> None:
     assert not CONTROL.search(plain(text))

@@ -95,6 +95,7 @@ def test_explain_alone_lists_kinds_and_keys() -> None:
         assert f"\n  {name}" in told.output
 
 
+@pytest.mark.slow
 def test_every_name_that_a_shell_completes_is_explained() -> None:
     for name in names():
         assert relay("explain", name).exit_code == 0, name

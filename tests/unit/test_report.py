@@ -81,6 +81,7 @@ def running() -> Told:
 RUNS = {"begun": Told, "running": running, "parked": parked, "cancelled": cancelled, "finished": trained}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_every_run_has_a_whole_page_that_asks_for_nothing(tmp_path: Path, name: str) -> None:
     text = page(RUNS[name](), tmp_path)
@@ -92,6 +93,7 @@ def test_every_run_has_a_whole_page_that_asks_for_nothing(tmp_path: Path, name: 
     assert re.search(r"url\((?!#)|@import", render._file(render.STYLE)) is None
 
 
+@pytest.mark.slow
 def test_the_policy_of_a_report_allows_its_own_scripts_and_nothing_else(tmp_path: Path) -> None:
     text = page(trained(), tmp_path)
     policy = next(attrs["content"] for tag, attrs in Page(text).tags if attrs.get("http-equiv"))
@@ -101,6 +103,7 @@ def test_the_policy_of_a_report_allows_its_own_scripts_and_nothing_else(tmp_path
     assert "http" not in policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["parked", "finished"])
 def test_texts_from_outside_are_shown_and_never_obeyed(tmp_path: Path, name: str) -> None:
     text = page(RUNS[name](), tmp_path)
@@ -110,6 +113,7 @@ def test_texts_from_outside_are_shown_and_never_obeyed(tmp_path: Path, name: str
     assert "window.hacked = true" in found.text, "it is shown as what it is"
 
 
+@pytest.mark.slow
 def test_a_hostile_name_of_a_stage_does_not_end_the_data(tmp_path: Path) -> None:
     found = history(trained(), tmp_path)
     found["stages"][0]["name"] = EVIL
@@ -142,6 +146,7 @@ def test_a_forecast_is_told_with_its_range_and_what_it_assumes(tmp_path: Path) -
     assert "a step takes 8 s" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_every_table_tells_what_its_headers_are_for_and_scrolls_within_itself(tmp_path: Path, name: str) -> None:
     text = page(RUNS[name](), tmp_path)
@@ -156,6 +161,7 @@ def test_every_table_tells_what_its_headers_are_for_and_scrolls_within_itself(tm
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_headings_come_in_order(tmp_path: Path) -> None:
     levels = [int(tag[1]) for tag, _ in Page(page(trained(), tmp_path)).tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1

@@ -32,6 +32,7 @@ def test_no_header_makes_anything_wait_longer_than_minutes(asked: str, wait_s: f
     assert retry_after_s({"Retry-After": asked, "Date": HERE}) == wait_s
 
 
+@pytest.mark.slow
 @given(
     asked=st.text() | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,30} Jan [0-9]{1,30} [0-9:]{1,12} [+-]?[0-9]{0,20}"),
     date=st.text(),

@@ -362,6 +362,7 @@ def hurries(context: Context) -> None:
             context.save(step, lambda directory: {})
 
 
+@pytest.mark.slow
 def test_fast_steps_are_told_five_times_a_second_and_the_first_and_the_last_always(
     world: Kaggle, capsys: pytest.CaptureFixture[str]
 ) -> None:

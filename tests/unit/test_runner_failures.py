@@ -331,6 +331,7 @@ def session_with_jax(
     return done.stdout, world.report()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("jax", "reason"),
     [
@@ -350,11 +351,13 @@ def test_a_session_without_the_promised_accelerator_ends_before_it_costs_quota(
     assert report.reason == reason
 
 
+@pytest.mark.slow
 def test_a_session_without_jax_says_so(world: Kaggle, tmp_path: Path) -> None:
     _, report = session_with_jax(world, tmp_path, TPU, None)
     assert (report.cause, report.transient) == ("environment-incomplete", False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("promised", [TPU, Accelerator(platform="tpu")])
 def test_the_promised_accelerator_lets_the_stage_begin(promised: Accelerator, world: Kaggle, tmp_path: Path) -> None:
     """It ends a moment later, since this Python has nothing else that training needs."""
@@ -363,12 +366,14 @@ def test_the_promised_accelerator_lets_the_stage_begin(promised: Accelerator, wo
     assert report.cause == "ModuleNotFoundError@first"
 
 
+@pytest.mark.slow
 def test_a_rehearsal_says_that_it_stands_in(world: Kaggle, tmp_path: Path) -> None:
     log, report = session_with_jax(world, tmp_path, TPU, None, stand_in="1")
     assert "this machine stands in for TpuV5E8 with 8 tpu" in log.splitlines()
     assert report.cause == "ModuleNotFoundError@first"
 
 
+@pytest.mark.slow
 def test_a_stage_that_needs_no_jax_does_not_ask_for_it(world: Kaggle, tmp_path: Path) -> None:
     _, report = session_with_jax(world, tmp_path, TPU, None, kind="counting")
     assert report.outcome == "finished"

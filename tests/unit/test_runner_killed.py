@@ -54,6 +54,7 @@ def saving(world: Kaggle) -> bool:
 MANY = order(stages=(counting("first", 4_000, step_s=0.001, payload_bytes=6_000_000),), save_interval_s=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [saved_once, saving, saved_once_and_saving_again])
 def test_what_a_killed_session_leaves_is_whole_and_the_run_goes_on_from_it(
     moment: Callable[[Kaggle], bool], tmp_path: Path, processes: list[subprocess.Popen[bytes]]
@@ -90,6 +91,7 @@ def assert_goes_on(newest: tuple[Path, Manifest], tmp_path: Path) -> None:
     assert report.checkpoint.files == expected.checkpoint.files
 
 
+@pytest.mark.slow
 def test_sigterm_from_outside_ends_a_session_in_good_order(
     tmp_path: Path, processes: list[subprocess.Popen[bytes]]
 ) -> None:
@@ -105,6 +107,7 @@ def test_sigterm_from_outside_ends_a_session_in_good_order(
     packing.verify(world.folders()[-1], report.checkpoint)
 
 
+@pytest.mark.slow
 def test_events_are_out_before_the_process_is_gone(tmp_path: Path, processes: list[subprocess.Popen[bytes]]) -> None:
     """What a session saved is in its log even if the kill comes right after."""
     world, log = kaggle(tmp_path / "kaggle"), tmp_path / "log"
@@ -119,6 +122,7 @@ def test_events_are_out_before_the_process_is_gone(tmp_path: Path, processes: li
     assert told >= {int(name.removeprefix("first-")) for name in names[:-1]}
 
 
+@pytest.mark.slow
 def test_a_log_that_nobody_reads_any_more_does_not_end_the_training(
     tmp_path: Path, processes: list[subprocess.Popen[bytes]]
 ) -> None:

@@ -150,6 +150,7 @@ def test_a_checkpoint_that_stands_elsewhere_than_the_order_starts_is_refused(
     assert_refused(world, replace(asked, start=start), "parent-mismatch", transient=False)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_a_bit_that_flipped_in_the_state_stops_the_session(
@@ -162,6 +163,7 @@ def test_a_bit_that_flipped_in_the_state_stops_the_session(
         assert_refused(world, asked, "parent-corrupt", transient=False)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_a_bit_that_flipped_in_the_manifest_stops_the_session(
@@ -210,6 +212,7 @@ def test_what_only_looks_like_the_parent_is_passed_by(
     assert_refused(world, chain[1], "parent-missing", transient=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", ["", "{}", '{"name":"web app"}', "[1]", "\0\1", '{"format":1,"document":"manifest"}']
 )

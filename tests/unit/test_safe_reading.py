@@ -34,6 +34,7 @@ def test_there_are_sources_to_look_at() -> None:
     assert len(SOURCES) > 150
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_no_module_imports_a_reader_that_can_run_what_it_reads(path: Path) -> None:
     imported: set[str] = set()
@@ -46,6 +47,7 @@ def test_no_module_imports_a_reader_that_can_run_what_it_reads(path: Path) -> No
     assert not found or (found == {"marshal"} and name_of(path) in FROM_TESTS_TO_ANSWER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_yaml_is_read_safely_and_arrays_without_pickles(path: Path) -> None:
     for node in nodes(path):

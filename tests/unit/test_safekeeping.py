@@ -80,6 +80,7 @@ def requests(wishes: list[tuple[str, int]]) -> tuple[Request, ...]:
     )
 
 
+@pytest.mark.slow
 @given(state=states(), keep=st.integers(0, 5), wishes=WISHES)
 def test_nothing_is_removed_that_somebody_may_still_need(
     state: RunState, keep: int, wishes: list[tuple[str, int]]
@@ -92,6 +93,7 @@ def test_nothing_is_removed_that_somebody_may_still_need(
     assert all(state.checkpoint(name).status is CheckpointStatus.PUBLISHED for name in gone)
 
 
+@pytest.mark.slow
 @given(state=states(), keep=st.integers(2, 5))
 def test_all_but_the_newest_are_removed_where_nobody_needs_them(state: RunState, keep: int) -> None:
     idle = RunState(state.run, (), state.checkpoints)

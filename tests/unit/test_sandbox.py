@@ -336,6 +336,7 @@ def test_a_stalled_session_says_nothing_more_and_can_be_killed(sandbox: ProcessS
     assert gone(pid)
 
 
+@pytest.mark.slow
 def test_a_slowed_session_is_held_again_and_again_and_yet_goes_on(sandbox: ProcessSandbox) -> None:
     session = sandbox.start(
         launch(
@@ -403,6 +404,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
 def test_a_session_dies_with_a_server_that_is_killed_and_not_with_the_thread_that_asked_for_it(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SERVER, str(tmp_path)]

@@ -125,6 +125,7 @@ def saves_slowly(context: Context) -> None:
     stepping(context, write)
 
 
+@pytest.mark.slow
 def test_one_checkpoint_is_made_at_a_time_and_each_in_its_order(
     world: Kaggle, scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:

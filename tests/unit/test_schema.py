@@ -84,6 +84,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.slow
 def test_the_schema_is_one_of_the_draft_that_it_names() -> None:
     Draft202012Validator.check_schema(schema())
     assert schema() == json.loads(json.dumps(schema())), "nothing in it is more than JSON"
@@ -101,6 +102,7 @@ def test_the_examples_in_the_schema_are_pipelines(example: dict[str, Any]) -> No
     SCHEMA.validate(example)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("right", "wrong"), MISTAKES)
 def test_a_mistake_is_refused_by_the_loader_and_by_the_schema(right: str, wrong: str) -> None:
     SCHEMA.validate(yaml.safe_load(GOOD))

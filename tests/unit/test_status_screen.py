@@ -90,6 +90,7 @@ def joined(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_the_screen_of_many_runs_is_made_of_the_neediest_alone_and_says_the_same(place: Place) -> None:
     for number in range(12):
         later = [RunParked(reason="it broke", remedy="relay retry")] if number in (1, 4) else []
@@ -125,6 +126,7 @@ def shown(view: RenderableType) -> str:
     return printed.file.getvalue()
 
 
+@pytest.mark.slow
 def test_with_nothing_to_do_it_says_so_plainly(watched: Place) -> None:
     watched.begin("r-0001", *path_to(Phase.RUNNING))
     assert watched.to_do("r-0001") == ("nothing to do: relay goes on by itself", None)
@@ -272,6 +274,7 @@ def stage(name: str, done: int) -> dict[str, object]:
     return {"name": name, "kind": "counting", "target": 10, "done": done, "seen": done, "metrics": {}}
 
 
+@pytest.mark.slow
 def test_of_several_runs_the_neediest_comes_first_and_what_is_over_last(watched: Place) -> None:
     finished_run(watched.store, "old-0001", 2, AT)
     watched.begin("well-0002")

@@ -47,6 +47,7 @@ def one_by_one(
     raise AssertionError("no steps")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("interval_s", [15.0, 300.0, 1_200.0])
 def test_blocks_decide_as_single_steps_do(seed: int, interval_s: float) -> None:

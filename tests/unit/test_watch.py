@@ -97,6 +97,7 @@ def watched(tmp_path: Path) -> Watched:
     return Watched(tmp_path)
 
 
+@pytest.mark.slow
 def test_through_a_pipe_each_change_is_one_plain_line_and_nothing_is_said_twice(watched: Watched) -> None:
     store, now = watched.place.store, VirtualClock().now()
     store.release_lease(store.take_lease("here/12/34", now, 60), now - timedelta(seconds=4))

@@ -66,6 +66,7 @@ def kinds(value: Any) -> Any:
     return type(value)
 
 
+@pytest.mark.slow
 @given(PLAIN)
 def test_a_plain_value_arrives_as_it_was(value: Any) -> None:
     arrived = decode(json.loads(json.dumps(encode(value, refused))), refused)
@@ -87,6 +88,7 @@ SENT = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(SENT)
 def test_whatever_is_sent_becomes_data_or_is_refused(sent: Any) -> None:
     try:

@@ -409,6 +409,7 @@ call_faults = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(
     plan=st.builds(
         FaultPlan,
