@@ -28,6 +28,7 @@ from state.facts.session import (
     SessionLost,
     SessionPlanned,
     SessionResized,
+    SessionSought,
     TwinEnded,
     TwinSeen,
 )
@@ -205,6 +206,9 @@ _CHANGES: dict[type[SessionFact], Callable[[Session, Any, datetime], Session]] =
         kept_s=0.0,
     ),
     SessionLost: lambda s, fact, at: replace(
-        s, outcome=Outcome.LOST, cause="lost", reason=fact.reason, transient=True, ended_at=at, reached=s.start
+        s, outcome=Outcome.LOST, cause=fact.cause, reason=fact.reason, transient=True, ended_at=at, reached=s.start
+    ),
+    SessionSought: lambda s, fact, at: replace(
+        s, outcome=None, cause="", reason="", transient=False, ended_at=None, reached=None, unclear_at=None
     ),
 }

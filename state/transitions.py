@@ -38,6 +38,7 @@ from state.facts.session import (
     SeenRunning,
     SessionLost,
     SessionResized,
+    SessionSought,
 )
 from state.model.statuses import Phase, RunStatus
 
@@ -79,7 +80,7 @@ SESSION_TRANSITIONS: dict[Phase, dict[type[SessionFact], Phase]] = {
         CheckpointDamaged: Phase.NO_CHECKPOINT,
     },
     Phase.NO_CHECKPOINT: {},
-    Phase.LOST: {},
+    Phase.LOST: {SessionSought: Phase.PUSHING},
 }
 
 
@@ -109,5 +110,5 @@ RUN_TRANSITIONS: dict[RunStatus, dict[type[Fact], RunStatus]] = {
         RunCancelled: RunStatus.CANCELLED,
     },
     RunStatus.FINISHED: {},
-    RunStatus.CANCELLED: {},
+    RunStatus.CANCELLED: {RunResumed: RunStatus.ACTIVE, RunTakenOver: RunStatus.CANCELLED},
 }

@@ -12,7 +12,7 @@ from orchestrator.core.waits import HOURS, SLOT, park_for_wait, wait_is_over, wa
 from orchestrator.pipeline.model import Pipeline
 from state.facts.run import RunParked, RunWoken
 from state.facts.session import SessionLost
-from state.model.run_state import RunState, Session
+from state.model.run_state import RUN_CANCELLED, RunState, Session
 from state.model.snapshot import Snapshot
 from state.model.statuses import Phase, RunStatus
 
@@ -67,14 +67,18 @@ def _tidy_up(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
 
 
 def _await_cancelled(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
-    """Poll the session of a cancelled run until it ends, since it occupies a slot until then; do nothing else."""
+    """Poll the session of a cancelled run until it ends, since it occupies a slot until then; do nothing else.
+
+    A session that is given up here may still run: it is looked for again if the run is taken back.
+    """
     state = snapshot.state
     last = state.last
     if last is None or not last.phase.on_kaggle:
         return _prune(snapshot, pipeline) or Wait(None, f"the run is {state.run.status}")
     unmoved = last.phase is not Phase.RUNNING and waited_too_long(snapshot.watch, last, limits)
     if unmoved or snapshot.watch.failures >= limits.give_up_failures:
-        return Append((SessionLost(number=last.number, attempt=last.attempt, reason="the run was cancelled"),))
+        reason = "the run was cancelled"
+        return Append((SessionLost(number=last.number, attempt=last.attempt, reason=reason, cause=RUN_CANCELLED),))
     return carry_on(last, snapshot, limits, now)
 
 

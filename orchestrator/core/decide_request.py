@@ -3,10 +3,13 @@
 from orchestrator.core.commands import Append
 from state.facts.base import Fact
 from state.facts.run import RunCancelled, RunParked, RunResumed, RunTakenOver
-from state.facts.session import SessionLost
+from state.facts.session import SessionLost, SessionSought
 from state.model.run_state import Run, RunState
 from state.model.snapshot import Request
 from state.model.statuses import Phase, RunStatus
+
+ABANDONED = "you abandoned it"
+"""Reason recorded for a session that the user gave up."""
 
 
 def answer(request: Request, state: RunState) -> Append:
@@ -21,6 +24,8 @@ def answer(request: Request, state: RunState) -> Append:
             return Append((*_taken_over(request, state.run), *_abandoned(request, state)), request.id)
         case "resume" if status is RunStatus.ACTIVE:
             return Append(_taken_over(request, state.run), request.id)
+        case "resume" if status is RunStatus.CANCELLED:
+            return Append((*_taken_over(request, state.run), *_taken_back(request, state)), request.id)
         case "cancel" if status in (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED):
             return Append((RunCancelled(),), request.id)
         case _:
@@ -35,12 +40,25 @@ def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:
     return (RunTakenOver(home=home, generation=generation),) if home else ()
 
 
+def _taken_back(request: Request, state: RunState) -> tuple[Fact, ...]:
+    """Resume a cancelled run. A session that was given up with it may still run, so relay looks for it again first."""
+    last = state.last
+    if last is None or not last.unwatched:
+        return _resumed(request, state)
+    sought = SessionSought(number=last.number, attempt=last.attempt)
+    checkpoint = request.arguments.get("checkpoint", "")
+    if request.arguments.get("abandon_session") == last.slug:
+        lost = SessionLost(number=last.number, attempt=last.attempt, reason=ABANDONED)
+        return (RunResumed(checkpoint=checkpoint), sought, lost)
+    return () if checkpoint else (RunResumed(), sought)
+
+
 def _abandoned(request: Request, state: RunState) -> tuple[Fact, ...]:
     """Return the fact that the session is lost, since the user abandons it (for example after deleting its kernel)."""
     last = state.last
     if last is None or not last.phase.awaited or last.slug != request.arguments["abandon_session"]:
         return ()
-    return (SessionLost(number=last.number, attempt=last.attempt, reason="you abandoned it"),)
+    return (SessionLost(number=last.number, attempt=last.attempt, reason=ABANDONED),)
 
 
 def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:
@@ -53,7 +71,7 @@ def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:
     if last is None:
         return (resumed,)
     if last.phase.awaited and "abandon_session" in request.arguments:
-        return (SessionLost(number=last.number, attempt=last.attempt, reason="you abandoned it"), resumed)
+        return (SessionLost(number=last.number, attempt=last.attempt, reason=ABANDONED), resumed)
     if last.phase is Phase.PLANNED and checkpoint:
         reason = "you chose an older checkpoint to go on from"
         return (SessionLost(number=last.number, attempt=last.attempt, reason=reason), resumed)

@@ -2,6 +2,7 @@
 
 from orchestrator.base.errors import BadInput
 from state.model.run_state import Checkpoint, RunState
+from state.model.statuses import RunStatus
 
 
 def checkpoint_at(state: RunState, wanted: str) -> Checkpoint:
@@ -19,7 +20,7 @@ def checkpoint_at(state: RunState, wanted: str) -> Checkpoint:
 
 def abandon_arguments(state: RunState) -> dict[str, str]:
     """Return the request arguments that abandon the newest session; raises BadInput if no session is pending."""
-    if state.last is None or not state.last.phase.awaited:
+    if state.last is None or not (state.last.phase.awaited or state.last.unwatched):
         raise BadInput(
             f"--abandon-session: no session of {state.run.id} is pending on Kaggle: leave --abandon-session out"
         )
@@ -27,9 +28,16 @@ def abandon_arguments(state: RunState) -> dict[str, str]:
 
 
 def require_session_ended(state: RunState) -> None:
-    """Raise BadInput while a session is under way: its checkpoint would be newer than the selected one."""
-    if state.last is not None and state.last.phase.under_way:
+    """Raise BadInput while a session is pending: its checkpoint would be newer than the selected one."""
+    last = state.last
+    if last is None or not last.pending:
+        return
+    if state.run.status is RunStatus.CANCELLED:
         raise BadInput(
-            f"--from-step: session {state.last.slug} has not ended, and its checkpoint would be newer: wait until it "
-            "ends, or add --abandon-session"
+            f"--from-step: {state.run.id} was cancelled before session {last.slug} was collected, and its checkpoint "
+            "would be newer: leave --from-step out, or add --abandon-session"
         )
+    raise BadInput(
+        f"--from-step: session {last.slug} has not ended, and its checkpoint would be newer: wait until it "
+        "ends, or add --abandon-session"
+    )

@@ -83,7 +83,7 @@ def take_over(run: Run) -> str:
 
 
 def go_on_here(store: Store, identity: str, now: datetime) -> None:
-    """Take over this home folder's open runs from its own later state, after a backup was restored.
+    """Take over this home folder's runs from its own later state, after a backup was restored: all but finished ones.
 
     What the later state made on Kaggle is then found and adopted. Runs of another home folder are left alone: only the
     user moves them.
@@ -93,7 +93,7 @@ def go_on_here(store: Store, identity: str, now: datetime) -> None:
             run = store.load(name).run
         except RunDamaged:
             continue
-        if run.status in OPEN and run.home in ("", identity):
+        if run.status is not RunStatus.FINISHED and run.home in ("", identity):
             generation = max(run.generation + 1, int(now.timestamp()))
             store.append(name, [RunTakenOver(home=identity, generation=generation)], now)
 

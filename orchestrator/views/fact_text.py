@@ -40,6 +40,7 @@ from state.facts.session import (
     SessionLost,
     SessionPlanned,
     SessionResized,
+    SessionSought,
     TwinEnded,
     TwinSeen,
 )
@@ -133,6 +134,8 @@ def _after(fact: SessionFact) -> str:
             return f"session {_key(fact)} gained nothing: {fact.reason}"
         case SessionLost():
             return f"session {_key(fact)} lost: {fact.reason}"
+        case SessionSought():
+            return f"relay looks for session {_key(fact)} again, which may still run on Kaggle"
         case _:
             return ""
 

@@ -42,6 +42,7 @@ from state.facts.session import (
     SessionLost,
     SessionPlanned,
     SessionResized,
+    SessionSought,
     TwinEnded,
     TwinSeen,
 )
@@ -78,6 +79,7 @@ FACTS: dict[str, type[Fact]] = {
         OutputCollected,
         NothingCollected,
         SessionLost,
+        SessionSought,
         PublishIntended,
         DatasetOffered,
         DatasetDropped,

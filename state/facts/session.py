@@ -158,5 +158,15 @@ class NothingCollected(SessionFact):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionLost(SessionFact):
+    """relay no longer looks for the session. The cause `run-cancelled` says that this has no other reason."""
+
     name: ClassVar[str] = "session_lost"
     reason: str
+    cause: str = "lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSought(SessionFact):
+    """The user took a cancelled run back: relay looks again for the session that it had stopped looking for."""
+
+    name: ClassVar[str] = "session_sought"

@@ -8,6 +8,9 @@ from stages.contract import Cursor
 from state.model.dataset_names import COPIES_MAX, copy_in, places_until
 from state.model.statuses import CheckpointStatus, InputsStatus, Outcome, Phase, RunStatus
 
+RUN_CANCELLED = "run-cancelled"
+"""Cause of a lost session that relay stopped looking for only because its run was cancelled."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -106,6 +109,16 @@ class Session:
     def twin_lives(self) -> bool:
         """True when a second version of the kernel, as far as relay knows, takes a slot."""
         return self.twin is not None and self.twin_ended_at is None
+
+    @property
+    def unwatched(self) -> bool:
+        """True when relay stopped looking for the session only because its run was cancelled: it may still run."""
+        return self.phase is Phase.LOST and self.cause == RUN_CANCELLED
+
+    @property
+    def pending(self) -> bool:
+        """True when the session may still produce a checkpoint newer than all existing ones, watched or not."""
+        return self.phase.under_way or self.unwatched
 
     @property
     def key(self) -> tuple[int, int]:

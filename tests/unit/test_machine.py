@@ -52,6 +52,7 @@ from state.facts.session import (
     SessionLost,
     SessionPlanned,
     SessionResized,
+    SessionSought,
     TwinEnded,
     TwinSeen,
 )
@@ -123,6 +124,7 @@ SAMPLES: dict[type[Fact], Fact] = {
     CheckpointWithdrawn: CheckpointWithdrawn(**KEY, reason="another SHA-256"),
     CheckpointDamaged: CheckpointDamaged(**KEY, reason="whole nowhere", steps_lost=40),
     SessionLost: SessionLost(**KEY, reason="gone"),
+    SessionSought: SessionSought(**KEY),
 }
 
 
@@ -172,13 +174,13 @@ def test_every_pair_of_status_and_fact_is_in_the_table_or_refused(status: RunSta
             machine.apply(state, SAMPLES[fact], AT)
 
 
-OF_THE_CHECKPOINT = {CheckpointInspected, CheckpointWithdrawn, CheckpointDamaged}
+LEADS_ON = {CheckpointInspected, CheckpointWithdrawn, CheckpointDamaged, SessionSought}
 
 
-def test_every_phase_can_be_reached_and_a_phase_that_is_over_leads_on_only_by_its_checkpoint() -> None:
+def test_every_phase_can_be_reached_and_an_over_phase_leads_on_only_by_its_checkpoint_or_a_cancel_taken_back() -> None:
     for phase in Phase:
         assert path_to(phase)
-        assert phase.over == (not SESSION_TRANSITIONS[phase].keys() - OF_THE_CHECKPOINT)
+        assert phase.over == (not SESSION_TRANSITIONS[phase].keys() - LEADS_ON)
 
 
 def test_a_withdrawn_checkpoint_is_published_anew_and_was_looked_at() -> None:

@@ -11,8 +11,8 @@ FINISHED, CANCELLED = RunStatus.FINISHED, RunStatus.CANCELLED
 KEY = {"number": 1, "attempt": 1}
 
 
-def lost(reason: str, number: int = 1, attempt: int = 1) -> SessionLost:
-    return SessionLost(number=number, attempt=attempt, reason=reason)
+def lost(reason: str, number: int = 1, attempt: int = 1, cause: str = "lost") -> SessionLost:
+    return SessionLost(number=number, attempt=attempt, reason=reason, cause=cause)
 
 
 def fulfilled(*facts: Fact) -> Append:

@@ -9,10 +9,12 @@ from orchestrator.core.commands import (
 )
 from orchestrator.core.decide import decide
 from state.facts.run import RunCancelled, RunParked, RunResumed, RunTakenOver
+from state.facts.session import SessionSought
 from state.model.poll_state import PollState
 from state.model.snapshot import Snapshot
 from state.model.statuses import Phase
 from tests.unit.core.decisions import (
+    CANCELLED,
     FINISHED,
     PARKED,
     SLUG,
@@ -37,6 +39,8 @@ from tests.unit.core.situations import (
 
 PAUSED = RunParked(reason="paused by you", remedy=f"relay resume {RUN}")
 ABANDONED = lost("you abandoned it")
+UNWATCHED = session(Phase.LOST, cause="run-cancelled")
+SOUGHT = SessionSought(number=1, attempt=1)
 TIMESTAMP = int(at(-10).timestamp())
 LATER = 2_000_000_000_000
 
@@ -56,6 +60,49 @@ REQUESTS = [
     row("cancel ends a wait", given(state(of=run(WAITING)), request("cancel")), fulfilled(RunCancelled())),
     row("cancel ends a parked run", given(state(of=run(PARKED)), request("cancel")), fulfilled(RunCancelled())),
     row("a finished run is not cancelled", given(state(of=run(FINISHED)), request("cancel")), fulfilled()),
+    row("a cancelled run is not cancelled again", given(state(of=run(CANCELLED)), request("cancel")), fulfilled()),
+    row(
+        "a cancel is taken back by resume", given(state(of=run(CANCELLED)), request("resume")), fulfilled(RunResumed())
+    ),
+    row("a cancel is not taken back by retry", given(state(of=run(CANCELLED)), request("retry")), fulfilled()),
+    *(
+        row(
+            f"a cancel is taken back while its session is {phase}, which stays",
+            given(state(session(phase), of=run(CANCELLED)), request("resume")),
+            fulfilled(RunResumed()),
+        )
+        for phase in (Phase.PLANNED, Phase.PUSHING, Phase.PUSHED, Phase.QUEUED, Phase.RUNNING, Phase.ENDED, Phase.LOST)
+    ),
+    row(
+        "a session that was given up with its run is looked for again",
+        given(state(UNWATCHED, of=run(CANCELLED)), request("resume")),
+        fulfilled(RunResumed(), SOUGHT),
+    ),
+    row(
+        "a session that was given up with its run may still run: no older checkpoint",
+        given(state(UNWATCHED, of=run(CANCELLED)), request("resume", checkpoint="c")),
+        fulfilled(),
+    ),
+    row(
+        "a session that was given up with its run is abandoned for good",
+        given(state(UNWATCHED, of=run(CANCELLED)), request("resume", checkpoint="c", abandon_session=SLUG)),
+        fulfilled(RunResumed(checkpoint="c"), SOUGHT, ABANDONED),
+    ),
+    row(
+        "another session that the user saw is not abandoned",
+        given(state(UNWATCHED, of=run(CANCELLED)), request("resume", abandon_session=f"{RUN}-s0002")),
+        fulfilled(RunResumed(), SOUGHT),
+    ),
+    row(
+        "a cancel is taken back from an older checkpoint",
+        given(state(gained(1), of=run(CANCELLED)), request("resume", checkpoint="c")),
+        fulfilled(RunResumed(checkpoint="c")),
+    ),
+    row(
+        "a cancel is taken back by another home",
+        given(state(of=run(CANCELLED)), request("resume", take_over="h2")),
+        fulfilled(RunTakenOver(home="h2", generation=TIMESTAMP), RunResumed()),
+    ),
     row(
         "the first request comes first",
         given(state(), request("cancel"), replace(request("pause"), id=8)),

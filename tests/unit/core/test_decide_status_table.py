@@ -240,7 +240,7 @@ STATUSES = [
         "a cancelled run's session that never gets a machine is given up",
         given(state(QUEUED, of=run(CANCELLED)), watch=PollState(awaiting=f"queue {SLUG}", waited_s=6 * HOUR)),
         NOW,
-        said(lost("the run was cancelled")),
+        said(lost("the run was cancelled", cause="run-cancelled")),
     ),
     row(
         "a cancelled run's session that runs too long is polled",
@@ -255,7 +255,7 @@ STATUSES = [
         "a cancelled run's session is given up when Kaggle does not answer",
         given(state(session(Phase.RUNNING), of=run(CANCELLED)), watch=PollState(failures=20)),
         NOW,
-        said(lost("the run was cancelled")),
+        said(lost("the run was cancelled", cause="run-cancelled")),
     ),
     row(
         "nineteen failures are not enough",

@@ -54,6 +54,7 @@ from state.facts.session import (
     SessionLost,
     SessionPlanned,
     SessionResized,
+    SessionSought,
     TwinEnded,
     TwinSeen,
 )
@@ -116,6 +117,7 @@ HAPPENS: dict[str, Fact] = {
         CheckpointWithdrawn(**KEY, reason="another SHA-256", dataset="place-n2"),
         CheckpointDamaged(**KEY, reason="whole nowhere", steps_lost=40),
         SessionLost(**KEY, reason="gone"),
+        SessionSought(**KEY),
         InputsIntended(),
         InputsOffered(dataset="mine"),
         InputsDropped(dataset="mine-n2", reason="failed"),
@@ -160,7 +162,7 @@ SESSIONS: dict[str, dict[str, str]] = {
         "checkpoint_damaged": "no_checkpoint",
     },
     "no_checkpoint": {},
-    "lost": {},
+    "lost": {"session_sought": "pushing"},
 }
 
 WITH_CHECKPOINT = (Phase.COLLECTED, Phase.PUBLISHING, Phase.PUBLISHED)
@@ -211,6 +213,12 @@ UNCLEAR = {"unclear": 2, "unclear_at": at(-9), "reason": "504"}
         row("collected", Phase.ENDED, {}, "output_collected", {**JUDGEMENT, "reached": step(50), "checkpoint": NAME}),
         row("nothing collected: it is where it began", Phase.ENDED, {"start": step(3)}, "nothing_collected",
             {**JUDGEMENT, "reached": step(3), "checkpoint": None}),
+        row("sought again: nothing of its loss is left, and its search begins anew", Phase.LOST,
+            {"outcome": Outcome.LOST, "cause": "run-cancelled", "reason": "the run was cancelled", "transient": True,
+             "ended_at": at(-9), "reached": step(3), "unclear": 2, "unclear_at": at(-99), "running_at": at(-999)},
+            "session_sought",
+            {"outcome": None, "cause": "", "reason": "", "transient": False, "ended_at": None, "reached": None,
+             "unclear": 2, "unclear_at": None}),
         row("lost", Phase.RUNNING, {"start": step(3)}, "session_lost",
             {"outcome": Outcome.LOST, "cause": "lost", "reason": "gone", "transient": True, "ended_at": NOW,
              "reached": step(3)}),
@@ -327,7 +335,7 @@ RUNS: dict[str, dict[str, str]] = {
         "run_cancelled": "cancelled",
     },
     "finished": {},
-    "cancelled": {},
+    "cancelled": {"run_resumed": "active", "run_taken_over": "cancelled"},
 }
 
 
@@ -357,6 +365,8 @@ OFFERED = {"inputs_dataset": "mine", "inputs_offered_at": at(-9)}
         row("woken: what was told is over", RunStatus.PARKED, TOLD, "run_woken", UNTOLD),
         row("resumed", RunStatus.PARKED, {**TOLD, **OFFERED}, "run_resumed",
             {**UNTOLD, "accepted_sessions": 1, "inputs_offered_at": None}),
+        row("taken back: no older failure counts", RunStatus.CANCELLED, OFFERED, "run_resumed",
+            {"accepted_sessions": 1, "inputs_offered_at": None}),
         row("cancelled", RunStatus.WAITING, TOLD, "run_cancelled", UNTOLD),
         row("finished", RunStatus.ACTIVE, TOLD, "run_finished", UNTOLD),
         row("waiting", RunStatus.ACTIVE, TOLD, "run_waiting", {**UNTOLD, "waiting_until": at(60), "reason": "no hours"}),
