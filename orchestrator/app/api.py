@@ -148,7 +148,7 @@ class Relay:
         """
         name = self._id(run)
         enough = self._enough(name, until, timeout_s)
-        if self._app.run(name).run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
+        if self._app.expected(self._app.run(name)).run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
             with self._alone(say):
                 self._app.work(_listener(say or _nothing), enough)
         return self._outcome(name, until)
@@ -206,7 +206,7 @@ class Relay:
     def resume(
         self, run: str, *, from_step: str | int | None = None, abandon_session: bool = False, take_over: bool = False
     ) -> None:
-        """Resume a parked or waiting run from its newest verified checkpoint.
+        """Resume a parked, waiting or cancelled run from its newest verified checkpoint.
 
         `from_step` names an older checkpoint as `STEP` or `STAGE:STEP`. With `abandon_session` relay stops waiting for
         the session on Kaggle and starts the next one in its place. With `take_over` this home folder takes over the
@@ -220,7 +220,10 @@ class Relay:
         requests.retry(self._app, run, abandon_session=abandon_session)
 
     def cancel(self, run: str) -> None:
-        """Cancel a run. Its session on Kaggle, if any, continues until it ends: Kaggle offers no way to stop it."""
+        """Cancel a run. Its session on Kaggle, if any, continues until it ends: Kaggle offers no way to stop it.
+
+        Asks nothing. `resume` takes it back as long as a checkpoint of the run exists.
+        """
         requests.cancel(self._app, run)
 
     # --- private -------------------------------------------------------------

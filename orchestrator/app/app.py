@@ -18,6 +18,7 @@ from orchestrator.base.clock import monotonic_s
 from orchestrator.base.disk import disk_errors, ignore_full_disk
 from orchestrator.base.errors import BadInput, Permanent
 from orchestrator.base.process_id import is_alive
+from orchestrator.core.decide_request import answered
 from orchestrator.core.plan import limits_for
 from orchestrator.engine.adopt.command import Adoption
 from orchestrator.engine.backups import Backups
@@ -119,7 +120,7 @@ class App(Workspace):
     def start_or_continue(self, path: Path) -> Run:
         """Return the open run of the same pipeline, or create a run."""
         pipeline = loader.load(path)
-        for run in self._open_of(pipeline.name):
+        for run in self.open_runs(pipeline.name):
             if Pipeline.from_canonical(run.pipeline).same_work(pipeline):
                 return run
         return self.start(path)
@@ -146,12 +147,19 @@ class App(Workspace):
         """Return whether a run is finished, cancelled or parked. `run` is its id."""
         return self.store.load(run).run.status in SETTLED
 
-    def _open_of(self, pipeline_name: str) -> list[Run]:
-        """Return the open runs of a pipeline. Raises RunDamaged if a damaged run may be one of them."""
+    def expected(self, state: RunState) -> RunState:
+        """Return a run's state once its open requests are answered."""
+        return answered(state, self.reader.requests(state.run.id), self.clock.now())
+
+    def open_runs(self, pipeline_name: str) -> list[Run]:
+        """Return the runs of a pipeline that are open once their requests are answered.
+
+        Raises RunDamaged if a damaged run may be one of them.
+        """
         if not self.has_store:
             return []
         ids = [run for run, name in self.store.run_names() if pipeline_name in (name, pipeline_of(run))]
-        runs = [self.store.load(run).run for run in ids]
+        runs = [self.expected(self.store.load(run)).run for run in ids]
         return [run for run in runs if run.name == pipeline_name and run.status in OPEN]
 
     def _refuse_lost(self, path: Path, pipeline: Pipeline) -> None:
@@ -164,7 +172,7 @@ class App(Workspace):
             raise BadInput(f"{path}: {sentence}; relay start --new begins another run all the same")
 
     def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
-        for run in self._open_of(pipeline.name):
+        for run in self.open_runs(pipeline.name):
             known = Pipeline.from_canonical(run.pipeline)  # stored text may lack keys with a default
             if not known.same_work(pipeline):
                 work = [one.model_copy(update={"expect": Expect()}).canonical() for one in (known, pipeline)]

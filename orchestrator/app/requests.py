@@ -5,6 +5,12 @@ from dataclasses import dataclass, field
 from orchestrator.app.app import App
 from orchestrator.base.errors import BadInput
 from orchestrator.core.selectors import abandon_arguments, checkpoint_at, require_session_ended
+from orchestrator.engine.checkpoint_checks import has_copy
+from state.model.run_state import Checkpoint, RunState
+from state.model.statuses import RunStatus
+
+CANCELLABLE = ("active", "waiting", "parked")
+"""Statuses of a run that can be cancelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,22 +31,61 @@ def pause(app: App, name: str) -> RequestReceipt:
 def resume(
     app: App, name: str, from_step: str | None = None, *, abandon_session: bool = False, take_over: bool = False
 ) -> RequestReceipt:
-    """Resume a parked or waiting run from its newest verified checkpoint, or from the one at `STEP` or `STAGE:STEP`.
+    """Resume a parked, waiting or cancelled run from its newest verified checkpoint, or from that at `STEP` or `STAGE:STEP`.
 
     With `abandon_session` relay stops waiting for the session on Kaggle and starts the next one in its place. This also
     works for an active run, for example after its kernel was deleted by hand. With `take_over` this home folder takes
-    over the run, and any other home folder stops working on it.
+    over the run, and any other home folder stops working on it. A cancelled run is refused if another run of its
+    pipeline is open, or if the checkpoint to resume from exists neither here nor on Kaggle.
     """
-    state = app.run(name)
+    state = app.expected(app.run(name))
     arguments = abandon_arguments(state) if abandon_session else {}
     if take_over:
         arguments["take_over"] = app.identity
-    if from_step is not None:
-        arguments["checkpoint"] = checkpoint_at(state, from_step).name
+    chosen = None if from_step is None else checkpoint_at(state, from_step)
+    if chosen is not None:
+        arguments["checkpoint"] = chosen.name
         if not abandon_session:
             require_session_ended(state)
+    if state.run.status is RunStatus.CANCELLED:
+        _require_alone(app, state)
+        if abandon_session or state.last is None or not state.last.pending:
+            _require_checkpoint(app, state, chosen or state.head)
     goes_on = ("active",) if take_over or (abandon_session and from_step is None) else ()
-    return _ask(app, name, "resume", ("parked", "waiting", *goes_on), arguments)
+    return _ask(app, name, "resume", ("parked", "waiting", "cancelled", *goes_on), arguments)
+
+
+def _require_alone(app: App, state: RunState) -> None:
+    """Raise BadInput if another run of the cancelled run's pipeline is open."""
+    run = state.run
+    other = next((found for found in app.open_runs(run.name) if found.id != run.id), None)
+    if other is not None:
+        raise BadInput(
+            f"{run.id} was cancelled, and run {other.id} of the same pipeline is {other.status}: relay cancel {other.id} "
+            f"first, then relay resume {run.id}"
+        )
+
+
+def _require_checkpoint(app: App, state: RunState, chosen: Checkpoint | None) -> None:
+    """Raise BadInput if the checkpoint to resume from is gone. A run that never had one begins again."""
+    run = state.run
+
+    def exists(checkpoint: Checkpoint) -> bool:
+        session = state.session(checkpoint.session, checkpoint.attempt)
+        return has_copy(checkpoint, session, app.home, lambda: app.gateway)
+
+    if not state.checkpoints or (chosen is not None and exists(chosen)):
+        return
+    older = next((c for c in reversed(state.checkpoints) if c.usable and c != chosen and exists(c)), None)
+    if chosen is None or older is None:
+        raise BadInput(
+            f"{run.id} cannot be taken back, since none of its checkpoints is left on this disk or on Kaggle: relay start "
+            f"{run.pipeline_path} begins another run"
+        )
+    raise BadInput(
+        f"{run.id}: its checkpoint {chosen.name} is gone from this disk and from Kaggle: add --from-step "
+        f"{older.cursor.stage}:{older.cursor.step}, the newest that is left"
+    )
 
 
 def retry(app: App, name: str, *, abandon_session: bool = False) -> RequestReceipt:
@@ -48,16 +93,30 @@ def retry(app: App, name: str, *, abandon_session: bool = False) -> RequestRecei
     return _ask(app, name, "retry", ("parked", "waiting"), abandon_arguments(app.run(name)) if abandon_session else {})
 
 
+def cancellable(app: App, name: str) -> RunState:
+    """Load a run that can be cancelled; raises BadInput for one that is over."""
+    state = app.run(name)
+    _require_status(app, state, "cancel", CANCELLABLE)
+    return state
+
+
 def cancel(app: App, name: str) -> RequestReceipt:
-    """Cancel a run. Its session on Kaggle, if any, continues until it ends."""
-    return _ask(app, name, "cancel", ("active", "waiting", "parked"))
+    """Cancel a run. Its session on Kaggle, if any, continues until it ends. `resume` takes it back."""
+    return _ask(app, name, "cancel", CANCELLABLE)
 
 
 def _ask(
     app: App, name: str, verb: str, allowed: tuple[str, ...], arguments: dict[str, str] | None = None
 ) -> RequestReceipt:
-    run = app.run(name).run
-    if run.status.value not in allowed:
-        raise BadInput(f"{run.id} is {run.status}: relay {verb} is for a run that is {' or '.join(allowed)}")
+    state = app.run(name)
+    _require_status(app, state, verb, allowed)
+    run = state.run
     number = app.store.request(run.id, verb, arguments or {}, app.clock.now())
     return RequestReceipt(run=run.id, verb=verb, number=number, arguments=arguments or {})
+
+
+def _require_status(app: App, state: RunState, verb: str, allowed: tuple[str, ...]) -> None:
+    """Raise BadInput if the run's status, now and after its open requests, does not allow the verb."""
+    run = state.run
+    if run.status.value not in allowed and app.expected(state).run.status.value not in allowed:
+        raise BadInput(f"{run.id} is {run.status}: relay {verb} is for a run that is {' or '.join(allowed)}")

@@ -1,14 +1,19 @@
 """Commands that store requests for the daemon, which acts on them at its next tick."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.base.errors import BadInput
 from orchestrator.cli import completing
 from orchestrator.cli.common import ABANDON_SESSION, JSON, RUN, app_of
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from orchestrator.app.requests import RequestReceipt
+    from state.model.run_state import RunState
 
 
 @click.command()
@@ -37,7 +42,7 @@ def pause(context: click.Context, run: str, as_json: bool) -> None:
 def resume(
     context: click.Context, run: str, from_step: str | None, abandon_session: bool, take_over: bool, as_json: bool
 ) -> None:
-    """Resume a parked or waiting run from its newest verified checkpoint.
+    """Resume a parked, waiting or cancelled run from its newest verified checkpoint.
 
     Example: relay resume gsm-3f9a --from-step grpo:400
     """
@@ -67,18 +72,41 @@ def retry(context: click.Context, run: str, abandon_session: bool, as_json: bool
 
 @click.command()
 @RUN
+@click.option("--yes", "-y", is_flag=True, help="Cancel without asking.")
 @JSON
 @click.pass_context
-def cancel(context: click.Context, run: str, as_json: bool) -> None:
-    """Cancel a run.
+def cancel(context: click.Context, run: str, yes: bool, as_json: bool) -> None:
+    """Cancel a run, after asking.
 
-    Its session on Kaggle, if any, continues until it ends: Kaggle offers no way to stop it from outside.
+    Its session on Kaggle, if any, continues until it ends: Kaggle offers no way to stop it from outside. relay resume
+    takes the cancel back as long as the run's checkpoints exist.
 
     Example: relay cancel gsm-3f9a
     """
     from orchestrator.app import requests
 
-    _report_request(context, requests.cancel(app_of(context), run), as_json)
+    app = app_of(context)
+    state = requests.cancellable(app, run)
+    if not yes and not _confirmed(state, app.clock.now(), as_json):
+        click.echo("relay: nothing was changed", err=True)
+        context.exit(1)
+    _report_request(context, requests.cancel(app, run), as_json)
+
+
+def _confirmed(state: "RunState", now: "datetime", as_json: bool) -> bool:
+    """Ask on the terminal whether to cancel the run. Raises BadInput if nobody can be asked."""
+    from orchestrator.views.cancel_question import cancel_lines
+
+    command = f"relay cancel {state.run.id}"
+    if as_json:
+        raise BadInput(f"{command} --json cannot ask: add --yes to cancel without a question")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise BadInput(
+            f"{command} asks first, and there is no terminal to ask on: add --yes to cancel without a question"
+        )
+    for line in cancel_lines(state, now):
+        click.echo(line)
+    return click.confirm(f"Cancel {state.run.id}?")
 
 
 def _report_request(context: click.Context, asked: "RequestReceipt", as_json: bool) -> None:

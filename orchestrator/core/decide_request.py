@@ -1,6 +1,10 @@
 """Answers the user's requests with facts. Pure."""
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from orchestrator.core.commands import Append
+from state import machine
 from state.facts.base import Fact
 from state.facts.run import RunCancelled, RunParked, RunResumed, RunTakenOver
 from state.facts.session import SessionLost, SessionSought
@@ -10,6 +14,14 @@ from state.model.statuses import Phase, RunStatus
 
 ABANDONED = "you abandoned it"
 """Reason recorded for a session that the user gave up."""
+
+
+def answered(state: RunState, requests: Iterable[Request], now: datetime) -> RunState:
+    """Return the run's state once the daemon has answered these requests, if nothing else happens meanwhile."""
+    for request in requests:
+        for fact in answer(request, state).facts:
+            state = machine.apply(state, fact, now)
+    return state
 
 
 def answer(request: Request, state: RunState) -> Append:

@@ -1,14 +1,16 @@
 """Compares the copies of a checkpoint with its manifest: the files on this disk, and a dataset as Kaggle lists it."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from orchestrator.base.errors import Permanent
+from orchestrator.base.errors import Permanent, Refused, Vanished
 from orchestrator.engine.home import HomeLayout
-from orchestrator.kaggle.gateway import DatasetSeen, FileWanted
-from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest
+from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway
+from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest, checkpoint_folder
 from stages.session import packing
-from state.model.run_state import Checkpoint
+from state.model.run_state import Checkpoint, Session
 
 ON_ITS_WAY = ("not_yet_persisted", "blobs_received", "blobs_decompressed", "blobs_copied_to_sds")
 PROCESSED = (*ON_ITS_WAY, "individual_blobs_compressed", "reprocessing")
@@ -75,6 +77,37 @@ def listed_damage(checkpoint: Checkpoint, seen: DatasetSeen) -> dict[str, str]:
         elif file.size_bytes != sizes[file.name]:
             found[file.name] = f"{file.name} has {file.size_bytes} bytes in the dataset instead of {sizes[file.name]}"
     return found
+
+
+def has_copy(checkpoint: Checkpoint, session: Session, home: HomeLayout, gateway: Callable[[], Gateway]) -> bool:
+    """Return True if this disk, the dataset or the session's output has all of the checkpoint's files.
+
+    Kaggle is asked only if this disk has no copy. Names and sizes are compared here, of the output names only; bytes are
+    compared before they are used.
+    """
+    own = (COMPILED_NAME, MANIFEST_NAME)  # made again by the next session, and kept in the database
+    wanted = {(entry.path, entry.size_bytes) for entry in entries_of(checkpoint) if entry.path not in own}
+    folder = home.checkpoint(checkpoint.run, checkpoint.name)
+    if all(_size_bytes(folder / name) == size_bytes for name, size_bytes in wanted):
+        return True
+    seen = gateway().find_dataset(checkpoint.place)
+    if seen is not None and (
+        seen.status in PROCESSED or wanted <= {(file.name, file.size_bytes) for file in seen.files}
+    ):
+        return True
+    below = f"{checkpoint_folder(checkpoint.cursor)}/"
+    try:
+        listing = gateway().output(session.slug, session.kernel_version)
+    except (Refused, Vanished):  # the kernel was deleted
+        return False
+    return {below + name for name, _ in wanted} <= {file.name for file in listing if not file.refused}
+
+
+def _size_bytes(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def refuse_public(seen: DatasetSeen, run: str) -> None:

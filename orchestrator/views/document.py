@@ -118,7 +118,8 @@ def _in_brief(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | 
     state = store.rows(name)
     if state.run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
         return _run(store, name, now, daemon)
-    found = {**run_document(state, (), now), **_failure(PollState()), "requests": []}
+    requests = [_request(request) for request in store.requests(name)]
+    found = {**run_document(state, (), now), **_failure(PollState()), "requests": requests}
     return {**found, "to_do": next_action(found, daemon, now)}
 
 

@@ -14,15 +14,16 @@ def next_action(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetim
 
     `run` and `daemon` are parts of the status document.
     """
-    if run["state"] == "parked" and run["requests"]:
+    if run["state"] in ("parked", "cancelled") and run["requests"]:
         verbs = " and ".join(request["verb"] for request in run["requests"])
         return _unless_alone(f"{verbs} is noted and the daemon obeys at its next tick", daemon, now)
     if run["state"] == "parked":
         return {"message": run["reason"], "command": run["remedy"] or None}
     if run["state"] in OVER:
         goes_on = run["sessions"] and run["sessions"][-1]["outcome"] is None and run["sessions"][-1]["ended_at"] is None
-        still = "it is cancelled, and its session goes on until it ends by itself" if goes_on else "it is cancelled"
-        return _nothing("it is finished" if run["state"] == "finished" else still)
+        and_session = ", and its session goes on until it ends by itself" if goes_on else ""
+        cancelled = f"it is cancelled{and_session}; relay resume {run['id']} takes that back"
+        return _nothing("it is finished" if run["state"] == "finished" else cancelled)
     told = _unless_alone(_goes_on(run), daemon, now)
     if told["command"] is None and run.get("absent") and not run["requests"]:
         says = (

@@ -23,6 +23,7 @@ from orchestrator.rehearsal.local_kaggle.faults import (
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.simulation import delayed_faults
+from orchestrator.rehearsal.simulation.cancels import TakenBackCancel, random_cancels
 from orchestrator.rehearsal.simulation.clock_steps import ClockStep, random_clock_steps
 from orchestrator.rehearsal.simulation.delayed_faults import with_delayed_faults
 from orchestrator.rehearsal.simulation.disk_faults import NO_DISK_FAULTS, DiskPlan, disk_plan
@@ -86,6 +87,8 @@ class ChainPlan:
     """Kaggle answer that never changes; None for none."""
     copied: HomeCopy | None = None
     """Copy of the home folder on which a second daemon works from some tick on; None for none."""
+    cancels: tuple[TakenBackCancel, ...] = ()
+    """Cancels of the run that its user takes back."""
     oddities: Oddities = NOTHING_ODD
     disk: DiskPlan = NO_DISK_FAULTS
 
@@ -136,6 +139,7 @@ def random_plan(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
         variation=TimingVariation(seed, uneven=0.2, machine=0.05, first_s=step_s / 2) if rng.random() < 0.5 else None,
         settings=random_clock_steps(seed),
         stuck=random_stuck_answer(seed),
+        cancels=random_cancels(seed),
         oddities=Oddities.random(seed),
     )
     if copied is not None:  # only a store in memory can be copied

@@ -17,6 +17,7 @@ from orchestrator.engine.tick import TickResult
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.rehearsal.simulation import cancels
 from orchestrator.rehearsal.simulation.chain import TICKS_MAX, Chain, Endless, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.clock_steps import ClockSteps, OwnClock
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
@@ -159,6 +160,7 @@ class Simulation:
         self.disk.identity = self.chain.identity
         self.watched = Watched(self.chain, self.kaggle.secret)
         self.second: SecondHome | None = None
+        self.cancels = cancels.Cancels(self.chain, plan.cancels)
         self.ticks = self.crashes = self.asked = 0
         self._tell = tell
         self._faults_reported = 0
@@ -182,11 +184,15 @@ class Simulation:
                 if not self.plan.disk.flips:
                     raise
                 self._continue_with(self.disk.restored(str(error), self.kaggle.clock.now))
-            if self.chain.state.run.status not in (RunStatus.PARKED, RunStatus.ACTIVE, RunStatus.WAITING):
-                self.watched.at_the_end()
-                return
-            if self.chain.state.run.status is RunStatus.PARKED:
-                self._type_remedy()
+            match self.chain.state.run.status:
+                case RunStatus.FINISHED:
+                    self.watched.at_the_end()
+                    return
+                case RunStatus.CANCELLED:
+                    self._report_typed(self.cancels.after_rest())
+                    self.watched.paused()
+                case RunStatus.PARKED:
+                    self._type_remedy()
         raise Endless(f"the chain does not end: {self.chain.state.run.status} {self.chain.state.run.reason}")
 
     def ended(self, broken: str) -> Ended:
@@ -200,7 +206,9 @@ class Simulation:
             crashes=self.crashes,
             checks=self.watched.checks,
             asked=self.asked,
-            struck=Counter(self.kaggle.world.fault_injector.struck) + self.disk.struck,
+            struck=Counter(self.kaggle.world.fault_injector.struck)
+            + self.disk.struck
+            + Counter({cancels.STRUCK: self.cancels.taken_back}),
             broken=broken,
         )
 
@@ -217,6 +225,7 @@ class Simulation:
                 if self.watched.state is not None and self.watched.state.run.awaits:
                     self._fix_cause()
                 self._run_second_home()
+                self._report_typed(self.cancels.after(self.ticks))
         except Crash:
             self.crashes += 1
             self.watched.after(None)
@@ -270,6 +279,10 @@ class Simulation:
         self.watched.paused()
         self._report(f"a person types {self.chain.state.run.remedy}")
         self.chain.ask_remedy()
+
+    def _report_typed(self, verb: str) -> None:
+        if verb:
+            self._report(f"a person types relay {verb} {self.chain.run}")
 
     def _report_tick(self, tick: TickResult) -> None:
         if self._tell is None:

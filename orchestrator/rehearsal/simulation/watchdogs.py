@@ -9,7 +9,9 @@ from orchestrator.core.plan import Limits
 from orchestrator.engine.tick import TickResult
 from orchestrator.rehearsal.simulation.chain import Chain
 from orchestrator.rehearsal.simulation.stuck_answers import StuckGateway
+from state.facts.run import RunResumed
 from state.model.run_state import RunState
+from state.model.statuses import RunStatus
 
 
 @dataclass
@@ -23,6 +25,8 @@ class RepeatWatchdog:
     """True if anything was recorded since then: a command repeated for a new reason is not a loop."""
     state: RunState | None = None
     """State of the run after the last tick. If the disk failed in mid-tick, maybe only the intent was recorded."""
+    resumed_at: datetime | None = None
+    """Simulated time at which a person resumed the run last: relay then looks again at once."""
 
     def after(self, chain: Chain, tick: TickResult | None) -> str:
         """Return what is wrong after a tick, or "".
@@ -33,12 +37,17 @@ class RepeatWatchdog:
         now, made = chain.kaggle.clock.now(), 0 if chain.settings is None else chain.settings.made
         at = (now, chain.clock.now() - now, made)
         if at != self.at:  # after the clock was set, relay forgets earlier observations and polls again
-            self.moved = self.at is not None and at[1:] != self.at[1:]
+            just_resumed = self.resumed_at is not None and now - self.resumed_at < timedelta(
+                seconds=chain.limits.floor_s
+            )
+            self.moved = just_resumed or (self.at is not None and at[1:] != self.at[1:])
         if command is None or isinstance(command, Wait) or at != self.at:
             self.done.clear()
         self.at = at
         state = chain.state
         self.moved |= tick is None or bool(tick.facts) or state != self.state
+        if tick is not None and any(isinstance(fact, RunResumed) for fact in tick.facts):
+            self.resumed_at = now
         self.state = state
         if command is None or isinstance(command, Wait):
             return command.why if isinstance(command, Wait) and command.held and not self.moved else ""
@@ -67,6 +76,8 @@ class OverdueWatchdog:
         """Return what is wrong after a tick, or "": a stuck answer must lead to action or to a message in time."""
         now = chain.kaggle.clock.now()
         owed = chain.gateway.owed(state, self.limits) if isinstance(chain.gateway, StuckGateway) else None
+        if state.run.status is RunStatus.CANCELLED:  # nobody is told about a run that nobody wants
+            owed = None
         if owed is None or owed[0] != self.stuck:
             self.stuck, self.stuck_s = "" if owed is None else owed[0], 0.0
         elif self.since is not None:
