@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 from orchestrator.app.app import App
-from orchestrator.base.errors import BadInput
+from orchestrator.base.errors import BadInput, Transient
 from orchestrator.core.selectors import abandon_arguments, checkpoint_at, require_session_ended
-from orchestrator.engine.checkpoint_checks import has_copy
+from orchestrator.engine.checkpoint_checks import is_dataset, is_here, is_output
 from state.model.run_state import Checkpoint, RunState
-from state.model.statuses import RunStatus
+from state.model.statuses import CheckpointStatus, RunStatus
 
 CANCELLABLE = ("active", "waiting", "parked")
 """Statuses of a run that can be cancelled."""
@@ -50,7 +50,7 @@ def resume(
     if state.run.status is RunStatus.CANCELLED:
         _require_alone(app, state)
         if abandon_session or state.last is None or not state.last.pending:
-            _require_checkpoint(app, state, chosen or state.head)
+            arguments |= _require_checkpoint(app, state, chosen or state.head)
     goes_on = ("active",) if take_over or (abandon_session and from_step is None) else ()
     return _ask(app, name, "resume", ("parked", "waiting", "cancelled", *goes_on), arguments)
 
@@ -66,16 +66,22 @@ def _require_alone(app: App, state: RunState) -> None:
         )
 
 
-def _require_checkpoint(app: App, state: RunState, chosen: Checkpoint | None) -> None:
-    """Raise BadInput if the checkpoint to resume from is gone. A run that never had one begins again."""
+def _require_checkpoint(app: App, state: RunState, chosen: Checkpoint | None) -> dict[str, str]:
+    """Return the request arguments for the checkpoint to resume from; raises BadInput if it is gone.
+
+    A run that never had a checkpoint begins again. One whose dataset is gone is published again.
+    """
     run = state.run
 
     def exists(checkpoint: Checkpoint) -> bool:
         session = state.session(checkpoint.session, checkpoint.attempt)
-        return has_copy(checkpoint, session, app.home, lambda: app.gateway)
+        here = is_here(checkpoint, app.home)
+        return here or is_dataset(checkpoint, app.gateway) or is_output(checkpoint, session, app.gateway)
 
-    if not state.checkpoints or (chosen is not None and exists(chosen)):
-        return
+    if not state.checkpoints:
+        return {}
+    if chosen is not None and exists(chosen):
+        return {"republish": chosen.name} if _dataset_gone(app, chosen) else {}
     older = next((c for c in reversed(state.checkpoints) if c.usable and c != chosen and exists(c)), None)
     if chosen is None or older is None:
         raise BadInput(
@@ -86,6 +92,16 @@ def _require_checkpoint(app: App, state: RunState, chosen: Checkpoint | None) ->
         f"{run.id}: its checkpoint {chosen.name} is gone from this disk and from Kaggle: add --from-step "
         f"{older.cursor.stage}:{older.cursor.step}, the newest that is left"
     )
+
+
+def _dataset_gone(app: App, checkpoint: Checkpoint) -> bool:
+    """Return True if a published checkpoint's dataset was deleted on Kaggle; False if Kaggle cannot be asked now."""
+    if checkpoint.status is not CheckpointStatus.PUBLISHED:
+        return False
+    try:
+        return not is_dataset(checkpoint, app.gateway)
+    except (BadInput, Transient):  # no credentials, no network: the copy on this disk is enough to resume
+        return False
 
 
 def retry(app: App, name: str, *, abandon_session: bool = False) -> RequestReceipt:

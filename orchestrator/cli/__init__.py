@@ -78,7 +78,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
     },
     "Ask for something": {
         requests.pause: "Let the current session finish and start no other.",
-        requests.resume: "Resume a parked or waiting run.",
+        requests.resume: "Resume a parked, waiting or cancelled run.",
         requests.retry: "Retry a parked run after its cause was fixed.",
         requests.cancel: "Cancel a run.",
     },

@@ -6,11 +6,13 @@ from datetime import datetime
 from orchestrator.core.commands import Append
 from state import machine
 from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointWithdrawn
 from state.facts.run import RunCancelled, RunParked, RunResumed, RunTakenOver
 from state.facts.session import SessionLost, SessionSought
+from state.model.dataset_names import copy_in, place_of
 from state.model.run_state import Run, RunState
 from state.model.snapshot import Request
-from state.model.statuses import Phase, RunStatus
+from state.model.statuses import CheckpointStatus, Phase, RunStatus
 
 ABANDONED = "you abandoned it"
 """Reason recorded for a session that the user gave up."""
@@ -56,13 +58,27 @@ def _taken_back(request: Request, state: RunState) -> tuple[Fact, ...]:
     """Resume a cancelled run. A session that was given up with it may still run, so relay looks for it again first."""
     last = state.last
     if last is None or not last.unwatched:
-        return _resumed(request, state)
+        resumed = _resumed(request, state)
+        return (*resumed, *_republished(request, state)) if resumed else ()
     sought = SessionSought(number=last.number, attempt=last.attempt)
     checkpoint = request.arguments.get("checkpoint", "")
     if request.arguments.get("abandon_session") == last.slug:
         lost = SessionLost(number=last.number, attempt=last.attempt, reason=ABANDONED)
-        return (RunResumed(checkpoint=checkpoint), sought, lost)
+        return (RunResumed(checkpoint=checkpoint), sought, lost, *_republished(request, state))
     return () if checkpoint else (RunResumed(), sought)
+
+
+def _republished(request: Request, state: RunState) -> tuple[Fact, ...]:
+    """Withdraw the checkpoint whose dataset the user has deleted, so that it is published again before it is mounted."""
+    name, last = request.arguments.get("republish"), state.last
+    gone = next((c for c in state.checkpoints if c.name == name and c.status is CheckpointStatus.PUBLISHED), None)
+    if gone is None or last is None:
+        return ()
+    reason, following = "its dataset is gone from Kaggle", place_of(gone.name, copy_in(gone.name, gone.place) + 1)
+    withdrawn = CheckpointWithdrawn(number=gone.session, attempt=gone.attempt, reason=reason, dataset=following)
+    if last.phase is Phase.PLANNED and "checkpoint" not in request.arguments:
+        return (SessionLost(number=last.number, attempt=last.attempt, reason=reason), withdrawn)
+    return (withdrawn,)
 
 
 def _abandoned(request: Request, state: RunState) -> tuple[Fact, ...]:

@@ -1,7 +1,6 @@
 """Compares the copies of a checkpoint with its manifest: the files on this disk, and a dataset as Kaggle lists it."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,28 +78,34 @@ def listed_damage(checkpoint: Checkpoint, seen: DatasetSeen) -> dict[str, str]:
     return found
 
 
-def has_copy(checkpoint: Checkpoint, session: Session, home: HomeLayout, gateway: Callable[[], Gateway]) -> bool:
-    """Return True if this disk, the dataset or the session's output has all of the checkpoint's files.
-
-    Kaggle is asked only if this disk has no copy. Names and sizes are compared here, of the output names only; bytes are
-    compared before they are used.
-    """
-    own = (COMPILED_NAME, MANIFEST_NAME)  # made again by the next session, and kept in the database
-    wanted = {(entry.path, entry.size_bytes) for entry in entries_of(checkpoint) if entry.path not in own}
+def is_here(checkpoint: Checkpoint, home: HomeLayout) -> bool:
+    """Return True if this disk has all of the checkpoint's files, by name and size; bytes are compared before use."""
     folder = home.checkpoint(checkpoint.run, checkpoint.name)
-    if all(_size_bytes(folder / name) == size_bytes for name, size_bytes in wanted):
-        return True
-    seen = gateway().find_dataset(checkpoint.place)
-    if seen is not None and (
-        seen.status in PROCESSED or wanted <= {(file.name, file.size_bytes) for file in seen.files}
-    ):
-        return True
-    below = f"{checkpoint_folder(checkpoint.cursor)}/"
+    return all(_size_bytes(folder / name) == size_bytes for name, size_bytes in _needed(checkpoint))
+
+
+def is_dataset(checkpoint: Checkpoint, gateway: Gateway) -> bool:
+    """Return True if Kaggle has the checkpoint's dataset with all of its files, or is still processing it."""
+    seen = gateway.find_dataset(checkpoint.place)
+    if seen is None:
+        return False
+    return seen.status in PROCESSED or _needed(checkpoint) <= {(file.name, file.size_bytes) for file in seen.files}
+
+
+def is_output(checkpoint: Checkpoint, session: Session, gateway: Gateway) -> bool:
+    """Return True if Kaggle lists all of the checkpoint's files in the output of the session that left it."""
     try:
-        listing = gateway().output(session.slug, session.kernel_version)
+        listing = gateway.output(session.slug, session.kernel_version)
     except (Refused, Vanished):  # the kernel was deleted
         return False
-    return {below + name for name, _ in wanted} <= {file.name for file in listing if not file.refused}
+    names = {f"{checkpoint_folder(checkpoint.cursor)}/{name}" for name, _ in _needed(checkpoint)}
+    return names <= {file.name for file in listing if not file.refused}
+
+
+def _needed(checkpoint: Checkpoint) -> set[tuple[str, int]]:
+    """Return name and size of each file without which the checkpoint is lost. The database has the manifest."""
+    own = (COMPILED_NAME, MANIFEST_NAME)
+    return {(entry.path, entry.size_bytes) for entry in entries_of(checkpoint) if entry.path not in own}
 
 
 def _size_bytes(path: Path) -> int | None:

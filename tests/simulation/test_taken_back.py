@@ -180,6 +180,19 @@ def test_one_copy_of_the_newest_checkpoint_is_enough(folder: Path, gone: tuple[s
     lose(app, 2, *gone)
     requests.resume(app, "sim-0001")
     assert final_digest(app.chain.drive()) == expected_digest(app.chain.kaggle.pipeline)
+    assert len(app.chain.kaggle.started) == 3, "no session was spent on finding out that a copy is gone"
+
+
+def test_a_planned_session_whose_parent_is_gone_from_kaggle_waits_until_it_is_published_again(folder: Path) -> None:
+    chain = Chain(SimulatedKaggle(pipeline()), folder, store=Store.at(folder))
+    until(chain, "session_planned", times=3)
+    ask(chain, "cancel")
+    until(chain, "run_cancelled")
+    app = Wired(chain)
+    lose(app, 2, "dataset")
+    requests.resume(app, "sim-0001")
+    assert final_digest(chain.drive()) == expected_digest(chain.kaggle.pipeline)
+    assert len(chain.kaggle.started) == 3
 
 
 def test_a_run_whose_newest_checkpoint_is_gone_says_from_which_it_can_be_taken_back(folder: Path) -> None:

@@ -8,6 +8,7 @@ from orchestrator.core.commands import (
     Command,
 )
 from orchestrator.core.decide import decide
+from state.facts.checkpoint import CheckpointWithdrawn
 from state.facts.run import RunCancelled, RunParked, RunResumed, RunTakenOver
 from state.facts.session import SessionSought
 from state.model.poll_state import PollState
@@ -15,6 +16,7 @@ from state.model.snapshot import Snapshot
 from state.model.statuses import Phase
 from tests.unit.core.decisions import (
     CANCELLED,
+    COLLECTED,
     FINISHED,
     PARKED,
     SLUG,
@@ -28,6 +30,7 @@ from tests.unit.core.situations import (
     PIPELINE,
     RUN,
     at,
+    checkpoint,
     gained,
     given,
     request,
@@ -35,12 +38,17 @@ from tests.unit.core.situations import (
     run,
     session,
     state,
+    step,
 )
 
 PAUSED = RunParked(reason="paused by you", remedy=f"relay resume {RUN}")
 ABANDONED = lost("you abandoned it")
 UNWATCHED = session(Phase.LOST, cause="run-cancelled")
 SOUGHT = SessionSought(number=1, attempt=1)
+PUBLISHED_ONCE = state(gained(1), checkpoints=(checkpoint(1, step(50)),), of=run(CANCELLED))
+WITHDRAWN = CheckpointWithdrawn(
+    number=1, attempt=1, reason="its dataset is gone from Kaggle", dataset=f"{RUN}-c0001-n2"
+)
 TIMESTAMP = int(at(-10).timestamp())
 LATER = 2_000_000_000_000
 
@@ -97,6 +105,35 @@ REQUESTS = [
         "a cancel is taken back from an older checkpoint",
         given(state(gained(1), of=run(CANCELLED)), request("resume", checkpoint="c")),
         fulfilled(RunResumed(checkpoint="c")),
+    ),
+    row(
+        "a checkpoint whose dataset was deleted is published again under another name",
+        given(PUBLISHED_ONCE, request("resume", republish=f"{RUN}-c0001")),
+        fulfilled(RunResumed(), WITHDRAWN),
+    ),
+    row(
+        "a planned session would mount that dataset, and is planned anew",
+        given(
+            replace(PUBLISHED_ONCE, sessions=(*PUBLISHED_ONCE.sessions, session(Phase.PLANNED, number=2))),
+            request("resume", republish=f"{RUN}-c0001"),
+        ),
+        fulfilled(RunResumed(), lost("its dataset is gone from Kaggle", number=2), WITHDRAWN),
+    ),
+    row(
+        "what is not published is not withdrawn",
+        given(
+            state(gained(1, Phase.COLLECTED), checkpoints=(COLLECTED,), of=run(CANCELLED)),
+            request("resume", republish=f"{RUN}-c0001"),
+        ),
+        fulfilled(RunResumed()),
+    ),
+    row(
+        "nothing is withdrawn for a request that no longer applies",
+        given(
+            replace(PUBLISHED_ONCE, sessions=(*PUBLISHED_ONCE.sessions, session(Phase.RUNNING, number=2))),
+            request("resume", checkpoint=f"{RUN}-c0001", republish=f"{RUN}-c0001"),
+        ),
+        fulfilled(),
     ),
     row(
         "a cancel is taken back by another home",
