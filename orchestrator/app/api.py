@@ -148,7 +148,8 @@ class Relay:
         """
         name = self._id(run)
         enough = self._enough(name, until, timeout_s)
-        if self._app.expected(self._app.run(name)).run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
+        seen = self._app.reader.snapshot(name)
+        if seen.requests or seen.state.run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
             with self._alone(say):
                 self._app.work(_listener(say or _nothing), enough)
         return self._outcome(name, until)

@@ -118,6 +118,9 @@ def test_run_comes_back_when_enough_was_done_and_the_next_call_takes_the_run_up(
     assert notebook.wait(run, until=lambda now: now["steps_done"] > 0)["steps_done"] >= document["steps_done"]
     notebook.cancel(run)
     assert notebook.run(run)["state"] == "cancelled"
+    steps_done = notebook.status(run)["steps_done"]
+    notebook.resume(run)
+    assert notebook.run(run, until=lambda now: now["steps_done"] > steps_done)["state"] == "active"
 
 
 @pytest.mark.slow

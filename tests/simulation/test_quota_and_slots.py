@@ -127,6 +127,26 @@ def test_a_cancelled_run_gives_its_slot_back_when_its_session_ends(folder: Path)
 
 
 @pytest.mark.slow
+def test_a_run_that_is_taken_back_waits_for_its_slot_like_any_other(folder: Path) -> None:
+    kaggle = SimulatedKaggle(pipeline())
+    first, second, _ = chains(kaggle, folder)
+    for _ in first.ticks():
+        if first.state.last and first.state.last.phase == "running":
+            break
+    first.store.request(first.run, "cancel", {}, kaggle.clock.now())
+    first.drive()
+    for _ in second.ticks():
+        if second.state.last and second.state.last.phase == "running":
+            break
+    first.store.request(first.run, "resume", {}, kaggle.clock.now())
+    started = drive_together(first, second)
+    assert [slug[:8] for slug in started] == ["sim-0001", "sim-0002"] * 3
+    assert set(kaggle.started.values()) == {1}
+    for chain in (first, second):
+        assert final_digest(chain.state) == expected_digest(kaggle.pipeline)
+
+
+@pytest.mark.slow
 def test_a_session_started_by_hand_is_waited_for_and_not_pushed_against_all_the_time(folder: Path) -> None:
     kaggle = SimulatedKaggle(pipeline())
     taken_at = kaggle.clock.now()

@@ -84,11 +84,11 @@ def test_a_run_goes_on_from_wherever_it_was_cancelled(folder: Path, event: str) 
     assert_whole(chain)
 
 
-@pytest.mark.parametrize("found", [True, False], ids=["while relay looks for it", "after it was seen to its end"])
-def test_a_push_without_a_clear_answer_is_found_and_not_repeated(folder: Path, found: bool) -> None:
+@pytest.mark.parametrize("rested", [False, True], ids=["while relay looks for it", "after it was seen to its end"])
+def test_a_push_without_a_clear_answer_is_found_and_not_repeated(folder: Path, rested: bool) -> None:
     late = FaultPlan(pushes=(PushFault(push=1, action=PushAction.LATE, seconds=300.0),))
     chain = cancelled_at(folder, "push_unclear", faults=late)
-    if found:
+    if rested:
         chain.drive()
     ask(chain, "resume")
     assert_whole(chain)

@@ -222,6 +222,23 @@ def test_a_restored_home_looks_for_a_push_that_kaggle_shows_late_before_it_pushe
     assert_undisturbed(chain)
 
 
+def test_a_cancelled_run_that_is_taken_back_after_a_backup_was_restored_finds_what_it_had_pushed(folder: Path) -> None:
+    chain = befallen(folder)
+    assert isinstance(chain.store, MemoryStore)
+    chain.store.request(chain.run, "cancel", {}, chain.clock.now())
+    chain.drive()
+    backup = chain.store.copy()
+    chain.store.request(chain.run, "resume", {}, chain.clock.now())
+    for tick in chain.ticks():
+        if any(fact.name == "push_confirmed" for fact in tick.facts):
+            break
+    chain.store = backup
+    go_on_here(cast("Store", backup), chain.identity, chain.clock.now())
+    chain.store.request(chain.run, "resume", {}, chain.clock.now())
+    chain.drive()
+    assert_undisturbed(chain)
+
+
 def test_a_restored_home_pushes_after_the_span_of_an_unclear_push_and_waits_once(folder: Path) -> None:
     chain = restored_after(folder, "session_planned", seconds=0.0)
     chain.drive()
