@@ -118,9 +118,15 @@ def test_run_comes_back_when_enough_was_done_and_the_next_call_takes_the_run_up(
     assert notebook.wait(run, until=lambda now: now["steps_done"] > 0)["steps_done"] >= document["steps_done"]
     notebook.cancel(run)
     assert notebook.run(run)["state"] == "cancelled"
-    steps_done = notebook.status(run)["steps_done"]
+
+
+def test_a_cancel_asks_nothing_and_run_obeys_it_and_what_takes_it_back(notebook: orchestrator.Relay) -> None:
+    run = notebook.start(PIPELINE)
+    notebook.cancel(run)
+    assert notebook.run(run)["state"] == "cancelled"
+    assert notebook.run(run)["state"] == "cancelled", "a run that is over is not carried out again"
     notebook.resume(run)
-    assert notebook.run(run, until=lambda now: now["steps_done"] > steps_done)["state"] == "active"
+    assert notebook.run(run, until=lambda now: now["state"] == "active")["requests"] == []
 
 
 @pytest.mark.slow
