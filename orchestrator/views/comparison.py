@@ -13,7 +13,8 @@ from orchestrator.views.comparison_text import (
     cell_text,
     gain_text,
     metric_text,
-    tested_text,
+    significance_text,
+    steps_per_hour_text,
     weights_text,
 )
 from orchestrator.views.curves import curve
@@ -80,7 +81,7 @@ def _evaluations(document: Mapping[str, Any]) -> Iterator[RenderableType]:
             table.add_row(Text(f"  {row['stage']}"), *(Text(accuracy_text(value)) for value in row["values"]))
         yield table
     for test in document["tests"]:
-        yield sentence(tested_text(test))
+        yield sentence(significance_text(test))
         for note in test["notes"]:
             yield sentence(f"  {note}", "dim")
 
@@ -95,8 +96,7 @@ def _hours(document: Mapping[str, Any]) -> Iterator[RenderableType]:
         spent = [{stage["name"]: stage["quota_s"] for stage in found["stages"]}.get(name) for found in hours]
         table.add_row(Text(f"  {name}"), *("–" if seconds is None else machine_time(seconds) for seconds in spent))
     table.add_row("  after the last step", *(machine_time(found["after_s"]) for found in hours))
-    speeds = [found["steps_per_hour"] for found in hours]
-    table.add_row("  steps kept per hour", *("–" if speed is None else f"{speed:,.4g}" for speed in speeds))
+    table.add_row("  steps kept per hour", *(steps_per_hour_text(found["steps_per_hour"]) for found in hours))
     yield table
     for found in hours:
         for gain in found["gains"]:

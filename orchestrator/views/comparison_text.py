@@ -23,6 +23,13 @@ def metric_text(value: float, share: bool) -> str:
     return value_text(value, share)
 
 
+def steps_per_hour_text(per_hour: float | None) -> str:
+    """Format a number of steps an hour."""
+    if per_hour is None:
+        return "–"
+    return f"{per_hour:,.0f}" if per_hour >= 100 else f"{per_hour:.3g}"
+
+
 def points_text(change: float) -> str:
     """Format a difference between two shares: `+4.2 points`."""
     return f"{100 * change:+.1f} points".replace("-", "−")
@@ -43,19 +50,19 @@ def accuracy_text(value: Mapping[str, Any] | None) -> str:
     return f"{100 * value['accuracy']:.1f} %{reach}{asked}{so_far}"
 
 
-def tested_text(test: Mapping[str, Any]) -> str:
+def significance_text(test: Mapping[str, Any]) -> str:
     """Describe the test of one evaluation of a run against one of the first run."""
     same_name = test["stage"] == test["with_stage"]
-    what = test["stage"] if same_name else f"{test['stage']} (against {test['with_stage']} of {test['with']})"
+    what = test["stage"] if same_name else f"{test['stage']} and {test['with_stage']}"
     change = points_text(test["difference"])
     if test["test"] is None:
-        return f"{what}: {test['run']} is {change} from {test['with']}; no test, since the number of answers is unknown"
+        return f"{what}: {test['run']} {change} against {test['with']}; no test, since the number of answers is unknown"
     tested = f"{p_text(test['p'])} ({test['test']})"
     if not test["paired"]:
         asked = f"{test['asked']:,} and {test['asked_with']:,} answers"
-        return f"{what}: {test['run']} is {change} from {test['with']}; unpaired, {asked}: {tested}"
+        return f"{what}: {test['run']} {change} against {test['with']}; unpaired, {asked}: {tested}"
     return (
-        f"{what}: {test['run']} is {change} from {test['with']} on {_same_problems(test)}: it alone solved "
+        f"{what}: {test['run']} {change} against {test['with']} on {_same_problems(test)}; it alone solved "
         f"{test['only_run']:,}, {test['with']} alone {test['only_with']:,}; {tested}"
     )
 
@@ -72,19 +79,23 @@ def weights_text(found: Mapping[str, Any]) -> str:
     run, other = found["run"], found["with"]
     absent = [name for name, at in ((run, found["newest"]), (other, found["newest_with"])) if at is None]
     if absent:
-        return f"{run} and {other}: not compared, since {' and '.join(absent)} has no checkpoint"
+        have = "has" if len(absent) == 1 else "have"
+        return f"{run} and {other}: not compared, since {' and '.join(absent)} {have} no checkpoint"
     if found["equal"] is None:
         return f"{run} and {other}: not compared, since a checkpoint names no digest of its contents"
     at, at_other = (f"{place['stage']}:{place['step']}" for place in (found["newest"], found["newest_with"]))
     newest = f"{run} at {at} and {other} at {at_other}"
     if found["equal"]:
         return f"{newest}: the same weights, bit for bit"
-    if found["last_equal"]:
-        return f"{newest}: different weights; at {found['last_equal']['stage']}:{found['last_equal']['step']} they were still the same"
-    shared = (
-        f"at none of {found['shared']} shared places the same" if found["shared"] else "no checkpoint at the same step"
-    )
-    return f"{newest}: different weights; {shared}"
+    return f"{newest}: different weights; {_earlier_text(found)}"
+
+
+def _earlier_text(found: Mapping[str, Any]) -> str:
+    if last := found["last_equal"]:
+        return f"at {last['stage']}:{last['step']} they were still the same"
+    if found["shared"]:
+        return f"no checkpoint is the same among {found['shared']} at the same steps"
+    return "they have no checkpoint at the same step"
 
 
 def gain_text(gain: Mapping[str, Any], run: str) -> str:

@@ -115,7 +115,7 @@ def _why_unpaired(
 
 def uncompared_evaluations(run: ComparedRun, other: ComparedRun) -> Iterator[str]:
     """Yield a sentence for what cannot be compared in the evaluations of two runs."""
-    for one, against in ((run, other), (other, run)):
+    for one, against in ((other, run), (run, other)):
         measured = [stage["name"] for stage in one.evaluations]
         if not measured:
             planned = any(stage["kind"] == "evaluate" for stage in one.stages)

@@ -108,7 +108,7 @@ const relayCharts = (() => {
       marginRight: MARGIN.right,
       marginTop: MARGIN.top,
       marginBottom: MARGIN.bottom,
-      ariaLabel: curve.sentence,
+      ariaLabel: bySteps ? curve.sentence : `By hour of quota. ${curve.sentence}`,
       x: { domain: [0, end], label: null, ticks: Math.max(2, Math.floor(width / 90)), tickFormat: bySteps ? "~s" : ".3~g" },
       y: { label: null, ticks: 5, grid: true, ...scaleOf(curve, rows) },
       marks: [

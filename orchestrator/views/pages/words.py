@@ -9,9 +9,9 @@ from orchestrator.base.humanize import duration, machine_time, utc_time
 from orchestrator.views.comparison_text import (
     accuracy_text,
     cell_text,
-    gain_text,
     metric_text,
-    tested_text,
+    significance_text,
+    steps_per_hour_text,
     weights_text,
 )
 from orchestrator.views.format import size
@@ -70,7 +70,6 @@ FILTERS = {
     "cursor": cursor,
     "duration": duration_or_dash,
     "ending": outcome_text,
-    "gain": gain_text,
     "machine_time": machine_time,
     "metric": metric_text,
     "number": number,
@@ -78,7 +77,8 @@ FILTERS = {
     "points": points,
     "sentence": sentence,
     "sign": STATES.__getitem__,
-    "tested": tested_text,
+    "steps_per_hour": steps_per_hour_text,
+    "tested": significance_text,
     "weights": weights_text,
     "when": time_element,
 }
