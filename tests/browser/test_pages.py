@@ -18,7 +18,7 @@ from state.facts.run import RunParked, RunResumed, RunWaiting, RunWoken
 from state.store import Store
 from tests.browser.conftest import Watched
 from tests.unit.histories import AT, EVIL, Told, trained
-from tests.unit.test_comparison import changed, compared, told
+from tests.unit.test_comparison import changed, compared, trained_run
 from tests.unit.test_history import history
 from tests.unit.test_report import RUNS
 
@@ -94,7 +94,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a comparison of three runs, one of which has fewer stages."""
     place = tmp_path_factory.mktemp("comparison")
     short = changed(stages=lambda stages: stages[:4])
-    runs = told("tiny-a"), told("tiny-b", lasts_s=7200.0), told("tiny-c", short, better=0.1)
+    runs = trained_run("tiny-a"), trained_run("tiny-b", lasts_s=7200.0), trained_run("tiny-c", short, better=0.1)
     write_report(render.comparison_page(compared(place / "home", *runs)), place / "comparison.html")
     return (place / "comparison.html").as_uri()
 

@@ -40,7 +40,9 @@ from tests.unit.test_report import Page
 HOUR_S = 3600.0
 
 
-def told(run: str, pipeline: Pipeline = TINY, sessions: int = 3, lasts_s: float = 3600.0, better: float = 0.0) -> Told:
+def trained_run(
+    run: str, pipeline: Pipeline = TINY, sessions: int = 3, lasts_s: float = 3600.0, better: float = 0.0
+) -> Told:
     """A finished run, all of whose evaluations are better by so much."""
     found = Told(run=run, pipeline=pipeline)
     total = pipeline.total_steps
@@ -121,7 +123,7 @@ def test_answers_to_the_same_problems_are_paired_and_tested_by_mcnemar(tmp_path:
     first = {key: draw.random() < 0.4 for key in keys[:250]}
     second = {key: draw.random() < 0.6 for key in keys[40:]}
     verdicts = {("tiny-a", "after-grpo"): first, ("tiny-b", "after-grpo"): second}
-    found = compared(tmp_path, told("tiny-a"), told("tiny-b"), verdicts=verdicts)
+    found = compared(tmp_path, trained_run("tiny-a"), trained_run("tiny-b"), verdicts=verdicts)
     test = next(one for one in found["tests"] if one["stage"] == "after-grpo")
     shared = [key for key in keys if key in first and key in second]
     better = [key for key in shared if second[key] > first[key]]
@@ -137,7 +139,7 @@ def test_answers_to_the_same_problems_are_paired_and_tested_by_mcnemar(tmp_path:
 
 
 def test_without_verdicts_two_shares_are_compared_and_that_is_said(tmp_path: Path) -> None:
-    found = compared(tmp_path, told("tiny-a"), told("tiny-b", better=0.25))
+    found = compared(tmp_path, trained_run("tiny-a"), trained_run("tiny-b", better=0.25))
     test = next(one for one in found["tests"] if one["stage"] == "after-continued")
     values = next(row["values"] for row in found["evaluations"] if row["stage"] == "after-continued")
     right = [round(64 * value["accuracy"]) for value in values]
@@ -152,7 +154,7 @@ def test_without_verdicts_two_shares_are_compared_and_that_is_said(tmp_path: Pat
 
 def test_evaluations_without_a_problem_in_common_are_not_paired(tmp_path: Path) -> None:
     verdicts = {("tiny-a", "after-sft"): {"x": True}, ("tiny-b", "after-sft"): {"y": True}}
-    found = compared(tmp_path, told("tiny-a"), told("tiny-b"), verdicts=verdicts)
+    found = compared(tmp_path, trained_run("tiny-a"), trained_run("tiny-b"), verdicts=verdicts)
     test = next(one for one in found["tests"] if one["stage"] == "after-sft")
     assert not test["paired"]
     assert test["notes"] == ["no problem was asked in both, so the problems may differ in difficulty"]
@@ -160,7 +162,7 @@ def test_evaluations_without_a_problem_in_common_are_not_paired(tmp_path: Path) 
 
 def test_the_last_evaluations_are_compared_under_different_names_and_what_is_alone_is_said(tmp_path: Path) -> None:
     short = changed(stages=lambda stages: stages[:4])
-    found = compared(tmp_path, told("tiny-a"), told("tiny-b", short))
+    found = compared(tmp_path, trained_run("tiny-a"), trained_run("tiny-b", short))
     assert [(one["stage"], one["with_stage"]) for one in found["tests"]] == [
         ("after-sft", "after-sft"),
         ("after-grpo", "after-grpo"),
@@ -174,7 +176,7 @@ def test_the_last_evaluations_are_compared_under_different_names_and_what_is_alo
 def test_an_unfinished_evaluation_is_named_with_its_progress(tmp_path: Path) -> None:
     half = Told(run="tiny-b")
     half.session(305, lasts_s=3600.0)
-    found = compared(tmp_path, told("tiny-a"), half)
+    found = compared(tmp_path, trained_run("tiny-a"), half)
     (test, *_) = found["tests"]
     assert test["notes"][-1] == "tiny-b has done 5 of 10 steps of after-sft"
     assert any(sentence.startswith("Not over yet: tiny-b.") for sentence in found["caveats"])
@@ -182,7 +184,7 @@ def test_an_unfinished_evaluation_is_named_with_its_progress(tmp_path: Path) -> 
 
 
 def test_a_run_that_has_just_begun_is_compared_without_a_blank(tmp_path: Path) -> None:
-    found = compared(tmp_path, told("tiny-a"), Told(run="tiny-b"))
+    found = compared(tmp_path, trained_run("tiny-a"), Told(run="tiny-b"))
     assert {"tiny-b has not evaluated yet", "tiny-b has not reported a step"} <= set(found["not_compared"])
     assert (found["curves"], found["tests"]) == ([], [])
     assert weights_text(found["weights"][0]) == "tiny-b and tiny-a: not compared, since tiny-b has no checkpoint"
@@ -225,7 +227,7 @@ def test_the_quota_at_a_step_is_that_of_earlier_sessions_and_the_sessions_own(
 
 
 def test_what_hours_bought_is_the_change_in_accuracy_over_the_quota_in_between(tmp_path: Path) -> None:
-    found = compared(tmp_path, told("tiny-a", sessions=1, lasts_s=47_300.0), told("tiny-b"))
+    found = compared(tmp_path, trained_run("tiny-a", sessions=1, lasts_s=47_300.0), trained_run("tiny-b"))
     gains = found["hours"][0]["gains"]
     assert [(gain["from"], gain["to"]) for gain in gains] == [
         ("after-sft", "after-grpo"),
@@ -240,7 +242,7 @@ def test_what_hours_bought_is_the_change_in_accuracy_over_the_quota_in_between(t
 
 
 def test_the_quota_of_the_stages_adds_up_to_that_of_the_run(tmp_path: Path) -> None:
-    found = compared(tmp_path, told("tiny-a"), told("tiny-b", sessions=5))
+    found = compared(tmp_path, trained_run("tiny-a"), trained_run("tiny-b", sessions=5))
     for hours in found["hours"]:
         assert sum(stage["quota_s"] for stage in hours["stages"]) + hours["after_s"] == pytest.approx(hours["quota_s"])
     assert [hours["quota_s"] for hours in found["hours"]] == [3 * 3600.0, 5 * 3600.0]
@@ -250,7 +252,7 @@ def test_the_quota_of_the_stages_adds_up_to_that_of_the_run(tmp_path: Path) -> N
 
 
 def test_curves_lie_over_each_other_by_step_and_by_quota_hour(tmp_path: Path) -> None:
-    found = compared(tmp_path, told("tiny-a"), told("tiny-b", lasts_s=7200.0))
+    found = compared(tmp_path, trained_run("tiny-a"), trained_run("tiny-b", lasts_s=7200.0))
     loss = next(curve for curve in found["curves"] if curve["name"] == "loss")
     assert {(line["run"], line["stage"]) for line in loss["lines"]} == {
         (run, stage) for run in ("tiny-a", "tiny-b") for stage in ("sft", "grpo", "curate", "continued")
@@ -266,7 +268,7 @@ def test_curves_lie_over_each_other_by_step_and_by_quota_hour(tmp_path: Path) ->
 
 
 def test_a_metric_of_one_run_alone_is_named_and_not_drawn(tmp_path: Path) -> None:
-    first, second = told("tiny-a"), told("tiny-b")
+    first, second = trained_run("tiny-a"), trained_run("tiny-b")
     second.metrics = [one for one in second.metrics if one.name not in ("kl", "reward")]
     found = compared(tmp_path, first, second)
     assert "only tiny-a has reported reward, kl" in found["not_compared"]
@@ -400,7 +402,7 @@ def test_an_accuracy_is_shown_with_its_interval_and_its_problems() -> None:
 
 
 def test_the_page_is_whole_asks_for_nothing_and_shows_hostile_names_as_text(tmp_path: Path) -> None:
-    found = compared(tmp_path, told("tiny-a"), told("tiny-b", changed(seed=3)))
+    found = compared(tmp_path, trained_run("tiny-a"), trained_run("tiny-b", changed(seed=3)))
     found["not_compared"].append(EVIL)
     found["differences"].append({"key": EVIL, "values": [EVIL, None]})
     found["curves"][0]["lines"][0]["stage"] = EVIL
