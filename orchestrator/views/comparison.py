@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -33,7 +34,7 @@ def comparison_view(document: Mapping[str, Any]) -> RenderableType:
         ("accuracy", _evaluations(document)),
         ("hours", _hours(document)),
         ("curves: last stage of each run that has them", _curves(document)),
-        ("not compared", [sentence(f"{text}") for text in document["not_compared"]]),
+        ("not compared", [sentence(text) for text in document["not_compared"]]),
         ("mind", [sentence(text, "yellow") for text in document["caveats"]]),
     ):
         shown = list(section)
@@ -45,23 +46,27 @@ def comparison_view(document: Mapping[str, Any]) -> RenderableType:
 def _columns(first: str, runs: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table with a column for each run."""
     table = plain_table()
-    table.add_column(f"  {first}", overflow="fold")
+    table.add_column(first, overflow="fold")
     for run in runs:
         table.add_column(run["id"], overflow="fold")
     return table
 
 
+def _indented(table: Table) -> RenderableType:
+    return Padding(table, (0, 0, 0, 2), expand=False)
+
+
 def _runs(runs: Sequence[Mapping[str, Any]]) -> RenderableType:
     table = _columns("run", runs)
-    table.add_row("  state", *(Text(run["state"], style=STYLES[run["state"]]) for run in runs))
-    table.add_row("  accelerator", *(run["accelerator"] for run in runs))
-    table.add_row("  steps", *(f"{run['steps_done']:,}/{run['steps_total']:,}" for run in runs))
-    table.add_row("  sessions", *(f"{run['sessions']}" for run in runs))
-    table.add_row("  quota used", *(machine_time(run["quota_s"]) for run in runs))
+    table.add_row("state", *(Text(run["state"], style=STYLES[run["state"]]) for run in runs))
+    table.add_row("accelerator", *(run["accelerator"] for run in runs))
+    table.add_row("steps", *(f"{run['steps_done']:,}/{run['steps_total']:,}" for run in runs))
+    table.add_row("sessions", *(f"{run['sessions']}" for run in runs))
+    table.add_row("quota used", *(machine_time(run["quota_s"]) for run in runs))
     table.add_row(
-        "  quota goodput", *("–" if run["goodput"] is None else f"{100 * run['goodput']:.1f} %" for run in runs)
+        "quota goodput", *("–" if run["goodput"] is None else f"{100 * run['goodput']:.1f} %" for run in runs)
     )
-    return table
+    return _indented(table)
 
 
 def _differences(document: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -70,16 +75,16 @@ def _differences(document: Mapping[str, Any]) -> Iterator[RenderableType]:
         return
     table = _columns("key", document["runs"])
     for row in document["differences"]:
-        table.add_row(Text(f"  {row['key']}"), *(Text(cell_text(value)) for value in row["values"]))
-    yield table
+        table.add_row(Text(row["key"]), *(Text(cell_text(value)) for value in row["values"]))
+    yield _indented(table)
 
 
 def _evaluations(document: Mapping[str, Any]) -> Iterator[RenderableType]:
     if document["evaluations"]:
         table = _columns("evaluation", document["runs"])
         for row in document["evaluations"]:
-            table.add_row(Text(f"  {row['stage']}"), *(Text(accuracy_text(value)) for value in row["values"]))
-        yield table
+            table.add_row(Text(row["stage"]), *(Text(accuracy_text(value)) for value in row["values"]))
+        yield _indented(table)
     for test in document["tests"]:
         yield sentence(significance_text(test))
         for note in test["notes"]:
@@ -94,10 +99,10 @@ def _hours(document: Mapping[str, Any]) -> Iterator[RenderableType]:
     table = _columns("stage", document["runs"])
     for name in names:
         spent = [{stage["name"]: stage["quota_s"] for stage in found["stages"]}.get(name) for found in hours]
-        table.add_row(Text(f"  {name}"), *("–" if seconds is None else machine_time(seconds) for seconds in spent))
-    table.add_row("  after the last step", *(machine_time(found["after_s"]) for found in hours))
-    table.add_row("  steps kept per hour", *(steps_per_hour_text(found["steps_per_hour"]) for found in hours))
-    yield table
+        table.add_row(Text(name), *("–" if seconds is None else machine_time(seconds) for seconds in spent))
+    table.add_row("after the last step", *(machine_time(found["after_s"]) for found in hours))
+    table.add_row("steps kept per hour", *(steps_per_hour_text(found["steps_per_hour"]) for found in hours))
+    yield _indented(table)
     for found in hours:
         for gain in found["gains"]:
             yield sentence(gain_text(gain, found["run"]))
@@ -105,18 +110,18 @@ def _hours(document: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def _curves(document: Mapping[str, Any]) -> Iterator[RenderableType]:
     table = plain_table()
-    for title in ("  metric", "run", "stage", "", "first → last"):
+    for title in ("metric", "run", "stage", "", "first → last"):
         table.add_column(title, overflow="fold")
     main = [found for found in document["curves"] if found["main"]] or document["curves"]
     for found in main:
         last = {line["run"]: (line, end) for line, end in zip(found["lines"], found["ends"], strict=True)}
         for number, (run, (line, end)) in enumerate(last.items()):
             table.add_row(
-                Text("" if number else f"  {found['title']}"),
+                Text("" if number else found["title"]),
                 Text(run),
                 Text(end["stage"]),
                 curve(line["value"], CURVE_COLUMNS),
                 f"{metric_text(end['first'], found['share'])} → {metric_text(end['last'], found['share'])}",
             )
     if main:
-        yield table
+        yield _indented(table)
