@@ -1,7 +1,9 @@
 """Evaluates the model on held-out problems; the model is passed on unchanged.
 
 Besides the metrics it writes the artifact `transcripts-<stage>.jsonl`: answers on which the judges disagree first, then
-wrong ones. A quarter of the transcripts are the same problems in every evaluation, for a side-by-side comparison.
+wrong ones. A quarter of the transcripts are the same problems in every evaluation, for a side-by-side comparison. The
+artifact `verdicts-<stage>.jsonl` has one line for each problem that was asked: transcripts are chosen by their verdicts,
+so a test between two evaluations needs all of them.
 """
 
 import dataclasses
@@ -10,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from stages.contract import VERDICTS
 from stages.data import Example, derive_seed, each_once_at
 from stages.options import Evaluate
 from stages.rewards import answer_of, correctness_reward, judgements, structure_reward
@@ -70,7 +73,8 @@ def _evaluate(context: Context, options: Evaluate) -> None:
     def state() -> TrainingState:
         # All rows are kept until the last step: a session that resumes the stage needs them for its rates.
         kept = transcripts(rows, options.transcripts) if done == context.spec.steps else rows
-        artifacts = {**before.artifacts, artifact: written(kept, rates(rows))}
+        judgements_of_all = {VERDICTS.format(stage=context.spec.name): verdicts(rows)}
+        artifacts = {**before.artifacts, artifact: written(kept, rates(rows)), **judgements_of_all}
         return dataclasses.replace(before, origin=None, optimizer=None, counters={}, artifacts=artifacts)
 
     do_steps(context, step, state, TimeClass.EVALUATION)
@@ -141,6 +145,11 @@ def written(rows: Sequence[Row], metrics: Mapping[str, float]) -> str:
     """Format the artifact: one line with the rates, then one row per answer."""
     lines = [dict(sorted(metrics.items())), *rows]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def verdicts(rows: Sequence[Row]) -> str:
+    """Format the verdict on each answer, in the order of asking."""
+    return "".join(json.dumps({name: row[name] for name in ("key", "set", "right")}) + "\n" for row in rows)
 
 
 def read(artifact: str) -> list[Row]:

@@ -31,6 +31,11 @@ POINTS = f"""
     SELECT max(step) AS step, avg(value) AS value, min(value) AS low, max(value) AS high FROM metric WHERE {MINE}
     GROUP BY metric.step / :width ORDER BY 1
 """
+# Of every metric: a stage may report none in most of its steps.
+TIMES = """
+    SELECT session, attempt, stage, max(step) AS step, max(at_s) AS at_s FROM metric WHERE run = :run AND stage = :stage
+    GROUP BY session, attempt, metric.step / :width ORDER BY 1, 2, 4
+"""
 
 
 def names(query: Query, run: str) -> Iterator[tuple[str, str]]:
@@ -69,11 +74,28 @@ def step_edges(query: Query, run: str) -> list[StepEdges]:
     return [from_row(StepEdges, row) for row in query(EDGES, run=run)]
 
 
+def step_times(query: Query, run: str, points_max: int) -> list[StepSeen]:
+    """Return when steps were completed, by stage and session: at most `points_max` in a stage that no session repeated.
+
+    They include the last step of each point that `points` returns for the same `points_max`.
+    """
+    return [
+        from_row(StepSeen, row)
+        for stage, width in _widths(query, run, points_max).items()
+        for row in query(TIMES, run=run, stage=stage, width=width)
+    ]
+
+
 def points(query: Query, run: str, points_max: int) -> list[CurvePoint]:
     """Return each metric of each stage over its steps, averaged so that no curve has more than `points_max` points."""
-    widths = {row["stage"]: row["step"] // points_max + 1 for row in query(LAST_STEPS, run=run)}
+    widths = _widths(query, run, points_max)
     return [
         CurvePoint(stage=stage, name=name, step=row["step"], value=row["value"], low=row["low"], high=row["high"])
         for stage, name in names(query, run)
         for row in query(POINTS, run=run, stage=stage, name=name, width=widths[stage])
     ]
+
+
+def _widths(query: Query, run: str, points_max: int) -> dict[str, int]:
+    """Return the number of steps that become one point, by stage."""
+    return {row["stage"]: row["step"] // points_max + 1 for row in query(LAST_STEPS, run=run)}

@@ -57,13 +57,10 @@ def steps_seen(metrics: Sequence[Metric], newest: int) -> list[StepSeen]:
 
 def points(metrics: Sequence[Metric], points_max: int) -> list[CurvePoint]:
     """Return each metric of each stage over its steps, sorted, with at most `points_max` points per curve."""
-    last = {metric.stage: 0 for metric in metrics}
-    for metric in metrics:
-        last[metric.stage] = max(last[metric.stage], metric.step)
+    widths = _widths(metrics, points_max)
     buckets: dict[tuple[str, str, int], list[Metric]] = {}
     for metric in metrics:
-        width = last[metric.stage] // points_max + 1
-        buckets.setdefault((metric.stage, metric.name, metric.step // width), []).append(metric)
+        buckets.setdefault((metric.stage, metric.name, metric.step // widths[metric.stage]), []).append(metric)
     return [_point(stage, name, found) for (stage, name, _), found in sorted(buckets.items())]
 
 
@@ -71,6 +68,33 @@ def _point(stage: str, name: str, found: list[Metric]) -> CurvePoint:
     values = [metric.value for metric in found]
     step, mean = max(metric.step for metric in found), sum(values) / len(values)
     return CurvePoint(stage=stage, name=name, step=step, value=mean, low=min(values), high=max(values))
+
+
+def step_times(metrics: Sequence[Metric], points_max: int) -> list[StepSeen]:
+    """Return when steps were completed, by stage and session, thinned as `points` thins curves."""
+    widths = _widths(metrics, points_max)
+    buckets: dict[tuple[str, int, int, int], list[Metric]] = {}
+    for metric in metrics:
+        key = (metric.stage, metric.session, metric.attempt, metric.step // widths[metric.stage])
+        buckets.setdefault(key, []).append(metric)
+    return [
+        StepSeen(
+            session=session,
+            attempt=attempt,
+            stage=stage,
+            step=max(metric.step for metric in found),
+            at_s=max(metric.at_s for metric in found),
+        )
+        for (stage, session, attempt, _), found in sorted(buckets.items())
+    ]
+
+
+def _widths(metrics: Sequence[Metric], points_max: int) -> dict[str, int]:
+    """Return the number of steps that become one point, by stage."""
+    last: dict[str, int] = {}
+    for metric in metrics:
+        last[metric.stage] = max(last.get(metric.stage, 0), metric.step)
+    return {stage: step // points_max + 1 for stage, step in last.items()}
 
 
 def step_edges(metrics: Sequence[Metric]) -> list[StepEdges]:

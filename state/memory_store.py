@@ -12,7 +12,7 @@ from state.facts.run import RunStarted
 from state.facts.session import SeenEnded, SessionLost
 from state.failures import RunExists
 from state.leases import Lease, check_fence, taken
-from state.memory_metrics import MemoryMetrics, newest_values, points, step_edges, steps_seen
+from state.memory_metrics import MemoryMetrics, newest_values, points, step_edges, step_times, steps_seen
 from state.model.metrics import CurvePoint, Metric, StepEdges, StepSeen
 from state.model.poll_state import POLL_TIMES, PollState
 from state.model.run_state import Run, RunState
@@ -234,6 +234,10 @@ class MemoryStore:
     def step_edges(self, run: str) -> list[StepEdges]:
         """Return the times of each session's first and last reported step, ordered by session."""
         return step_edges(self.metrics(run))
+
+    def step_times(self, run: str, points_max: int) -> list[StepSeen]:
+        """Return when steps were completed, by stage and session, thinned as `series` thins curves."""
+        return step_times(self.metrics(run), points_max)
 
     # --- requests ------------------------------------------------------------
 

@@ -195,6 +195,11 @@ class Reader(ABC):
         with self._query() as query:
             return curves.step_edges(query, run)
 
+    def step_times(self, run: str, points_max: int) -> list[StepSeen]:
+        """Return when steps were completed, by stage and session, thinned as `series` thins curves."""
+        with self._query() as query:
+            return curves.step_times(query, run, points_max)
+
     def requests(self, run: str) -> tuple[Request, ...]:
         """Return a run's open requests, oldest first."""
         with self._query() as query:

@@ -9,7 +9,19 @@ import click
 from orchestrator.app.settings import Settings, home_folder
 from orchestrator.base.errors import BadInput, RelayError
 from orchestrator.base.terminal import escape_output
-from orchestrator.cli import daemons, environment, first, home, pages, reference, requests, rescue, runs, trials
+from orchestrator.cli import (
+    comparing,
+    daemons,
+    environment,
+    first,
+    home,
+    pages,
+    reference,
+    requests,
+    rescue,
+    runs,
+    trials,
+)
 from state.failures import StoreCorrupt, StoreUnavailable
 
 
@@ -72,6 +84,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
         runs.status: "Show every run's status, and what to do.",
         runs.logs: "Show a session's log; -f follows it.",
         pages.report: "Write one HTML file with all about a run.",
+        comparing.compare: "Compare runs: pipelines, accuracy, hours, curves.",
         pages.dashboard: "Serve live pages of all runs on this machine.",
         runs.artifacts: "List the text files that a run's stages wrote.",
         runs.checkpoints: "List, verify, pull or prune a run's checkpoints.",

@@ -18,6 +18,7 @@ from state.facts.run import RunParked, RunResumed, RunWaiting, RunWoken
 from state.store import Store
 from tests.browser.conftest import Watched
 from tests.unit.histories import AT, EVIL, Told, trained
+from tests.unit.test_comparison import changed, compared, trained_run
 from tests.unit.test_history import history
 from tests.unit.test_report import RUNS
 
@@ -88,6 +89,16 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (place / "report.html").as_uri()
 
 
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a comparison of three runs, one of which has fewer stages."""
+    place = tmp_path_factory.mktemp("comparison")
+    short = changed(stages=lambda stages: stages[:4])
+    runs = trained_run("tiny-a"), trained_run("tiny-b", lasts_s=7200.0), trained_run("tiny-c", short, better=0.1)
+    write_report(render.comparison_page(compared(place / "home", *runs)), place / "comparison.html")
+    return (place / "comparison.html").as_uri()
+
+
 @contextmanager
 def served(home: Path) -> Iterator[str]:
     with Served(Dashboard(App(Settings(home, {}))), listening(0)) as found:
@@ -125,6 +136,38 @@ def test_a_report_reads_well_at_any_width_in_both_schemes(
     assert page.evaluate(FAINT) == []
     for found in (UNNAMED, ALIKE, MISNAMED, CUT_OFF_FROM_KEYS):
         assert page.evaluate(found) == []
+    fine(watched)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_comparison_reads_well_at_any_width_in_both_schemes(
+    opened: Open, comparison: str, screenshots: Path, width: int, scheme: str
+) -> None:
+    watched = opened(comparison, width=width, color_scheme=scheme)
+    page = watched.page
+    page.screenshot(path=screenshots / f"comparison-{scheme}-{width}.png", full_page=True)
+    open_all(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == width, "the page scrolls sideways"
+    assert page.evaluate(OUTSIDE) == []
+    assert page.evaluate(FAINT) == []
+    for found in (UNNAMED, ALIKE, MISNAMED, CUT_OFF_FROM_KEYS):
+        assert page.evaluate(found) == []
+    assert watched.asked == [comparison]
+    fine(watched)
+
+
+def test_a_comparison_draws_each_run_in_its_own_line_over_steps_and_hours(opened: Open, comparison: str) -> None:
+    watched = opened(comparison)
+    open_all(watched.page)
+    strokes = """found => found.map((chart) => [...chart.querySelectorAll("g[fill=none] path, path[fill=none]")]
+        .map((path) => path.closest("[stroke^=var]")?.getAttribute("stroke")))"""
+    for axis in ("at", "hours"):
+        (drawn,) = watched.page.eval_on_selector_all(f"[data-curve=loss][data-axis={axis}]", strokes)
+        assert {"var(--training)", "var(--handover)"} <= set(drawn), axis
+    labels = watched.page.eval_on_selector_all("[data-curve=loss] svg", "found => found.map((one) => one.ariaLabel)")
+    assert labels[0].startswith("Loss: tiny-a from")
+    assert labels[1].startswith("By hour of quota. Loss: tiny-a from")
     fine(watched)
 
 

@@ -254,6 +254,29 @@ def test_when_each_session_told_of_its_first_and_last_step_is_known(store: Store
     assert store.step_edges("nobody") == []
 
 
+def test_when_steps_were_completed_is_known_for_each_session_and_no_finer_than_the_curves(
+    store: Store | MemoryStore,
+) -> None:
+    for session, steps in ((1, range(1, 9)), (2, range(7, 21))):
+        told = [replace(metric(step, session=session), at_s=step * 2.0 + session) for step in steps]
+        store.append("r-0001", [], AT, watch=PollState(), metrics=told)
+    every = store.step_times("r-0001", 100)
+    assert [(one.session, one.step) for one in every] == [
+        *((1, n) for n in range(1, 9)),
+        *((2, n) for n in range(7, 21)),
+    ]
+    assert [one.at_s for one in every if one.step == 7] == [15.0, 16.0]
+    thinned = store.step_times("r-0001", 10)
+    assert [(one.session, one.step, one.at_s) for one in thinned][:4] == [
+        (1, 2, 5.0),
+        (1, 5, 11.0),
+        (1, 8, 17.0),
+        (2, 8, 18.0),
+    ]
+    assert {point.step for point in store.series("r-0001", 10)} <= {one.step for one in thinned}
+    assert store.step_times("nobody", 10) == []
+
+
 def test_another_runs_live_session_takes_a_slot_and_one_that_ended_does_not(store: Store | MemoryStore) -> None:
     other = replace(STARTED, run="r-0002")
     store.begin_run(other, AT + timedelta(seconds=1))

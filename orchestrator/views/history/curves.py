@@ -86,7 +86,7 @@ def _curve(
         "title": title,
         "main": name in MAIN,
         "share": share,
-        "logarithmic": not share and _is_wide(lines),
+        "logarithmic": not share and is_wide(lines),
         "sentence": _sentence(title, lines, share),
         "lines": lines,
         "table": _table(lines, positions),
@@ -99,7 +99,7 @@ def metric_title(name: str) -> tuple[str, bool]:
     return {**MAIN, **OTHERS}.get(name, (name.replace("_", " "), False))
 
 
-def _is_wide(lines: Sequence[Mapping[str, Any]]) -> bool:
+def is_wide(lines: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether the values span so wide a range that most would lie on the axis of a linear scale."""
     lowest = min(min(line["low"]) for line in lines)
     return bool(lowest > 0 and max(max(line["high"]) for line in lines) / lowest > WIDE)

@@ -12,7 +12,10 @@ const relayCharts = (() => {
     curve.lines.flatMap((line) =>
       line.at.map((at, index) => ({
         stage: line.stage,
+        run: line.run,
+        series: `${line.run ?? ""} ${line.stage}`,
         at,
+        hours: line.hours?.[index],
         value: line.value[index],
         low: line.low[index],
         high: line.high[index],
@@ -21,9 +24,17 @@ const relayCharts = (() => {
       })),
     );
 
+  // Runs that are compared each have a colour and a pattern of dashes; a single run has neither.
+  const strokeOf = (data, run) => data.runs?.find((found) => found.id === run)?.stroke ?? "var(--training)";
+  const dashesOf = (data, run) => data.runs?.find((found) => found.id === run)?.dashes;
+
+  // Runs with different stages share no bands, and the axis ends where the longest curve does.
+  const longest = (data, axis) => Math.max(0, ...data.curves.flatMap((curve) => curve.lines.map((line) => line[axis].at(-1))));
+
   // Steps up to the end of the last stage that has begun, so that a young run's curve does not shrink to a speck.
   const reach = (data) => {
-    const last = Math.max(0, ...data.curves.flatMap((curve) => curve.lines.map((line) => line.at.at(-1))));
+    const last = longest(data, "at");
+    if (!data.stages.length) return last;
     const stage = data.stages.find((found) => last <= found.begins_at + found.target) ?? data.stages.at(-1);
     return stage.begins_at + stage.target;
   };
@@ -66,16 +77,29 @@ const relayCharts = (() => {
     return { type: "log", domain: d3.extent(powers), clamp: true, ticks: powers, tickFormat: ".3~g" };
   };
 
-  const plot = (curve, data, width) => {
+  const linesOf = (rows, data, axis) =>
+    [...d3.group(rows, (row) => row.run).entries()].flatMap(([run, mine]) => {
+      const stroke = strokeOf(data, run);
+      return [
+        Plot.areaY(mine, { x: axis, y1: "low", y2: "high", z: "series", fill: stroke, fillOpacity: data.runs ? 0.1 : 0.22 }),
+        Plot.lineY(mine, { x: axis, y: "value", z: "series", stroke, strokeWidth: 2, strokeDasharray: dashesOf(data, run) || undefined }),
+        Plot.dot(mine.filter((row) => row.alone), { x: axis, y: "value", r: 2.5, fill: stroke }),
+      ];
+    });
+
+  const plot = (curve, data, width, axis) => {
     const rows = rowsOf(curve);
     const evaluations = new Set(data.stages.filter((stage) => stage.kind === "evaluate").map((stage) => stage.name));
     const results = rows.filter((row) => row.last && evaluations.has(row.stage));
-    const end = reach(data);
+    const bySteps = axis === "at";
+    const end = bySteps ? reach(data) : longest(data, axis);
     const said = (value) => (curve.share ? d3.format(".1%")(value) : d3.format(".4~g")(value));
-    const tipped = Plot.pointerX({
-      x: "at",
+    const where = (row) =>
+      `${row.run ? `${row.run}, ` : ""}${row.stage}, step ${row.at} of the pipeline${bySteps ? "" : `, ${d3.format(".3~g")(row.hours)} h`}`;
+    const tipped = (data.runs ? Plot.pointer : Plot.pointerX)({
+      x: axis,
       y: "value",
-      title: (row) => `${row.stage}, step ${row.at} of the pipeline\n${said(row.value)} (${said(row.low)} to ${said(row.high)})`,
+      title: (row) => `${where(row)}\n${said(row.value)} (${said(row.low)} to ${said(row.high)})`,
     });
     return Plot.plot({
       width,
@@ -84,17 +108,14 @@ const relayCharts = (() => {
       marginRight: MARGIN.right,
       marginTop: MARGIN.top,
       marginBottom: MARGIN.bottom,
-      ariaLabel: curve.sentence,
-      x: { domain: [0, end], label: null, ticks: Math.max(2, Math.floor(width / 90)), tickFormat: "~s" },
+      ariaLabel: bySteps ? curve.sentence : `By hour of quota. ${curve.sentence}`,
+      x: { domain: [0, end], label: null, ticks: Math.max(2, Math.floor(width / 90)), tickFormat: bySteps ? "~s" : ".3~g" },
       y: { label: null, ticks: 5, grid: true, ...scaleOf(curve, rows) },
       marks: [
-        ...stageMarks(data.stages, end, width),
-        ...sessionMarks(data.boundaries, end),
-        Plot.areaY(rows, { x: "at", y1: "low", y2: "high", z: "stage", fill: "var(--training)", fillOpacity: 0.22 }),
-        Plot.lineY(rows, { x: "at", y: "value", z: "stage", stroke: "var(--training)", strokeWidth: 2 }),
-        Plot.dot(rows.filter((row) => row.alone), { x: "at", y: "value", r: 2.5, fill: "var(--training)" }),
-        Plot.dot(results, { x: "at", y: "value", r: 4, fill: "var(--paper)", stroke: "var(--training)", strokeWidth: 2 }),
-        Plot.ruleX(rows, Plot.pointerX({ x: "at", stroke: "var(--ink)", strokeOpacity: 0.4 })),
+        ...(bySteps ? [...stageMarks(data.stages, end, width), ...sessionMarks(data.boundaries, end)] : []),
+        ...linesOf(rows, data, axis),
+        Plot.dot(results, { x: axis, y: "value", r: 4, fill: "var(--paper)", stroke: (row) => strokeOf(data, row.run), strokeWidth: 2 }),
+        Plot.ruleX(rows, Plot.pointerX({ x: axis, stroke: "var(--ink)", strokeOpacity: 0.4 })),
         Plot.tip(rows, { ...tipped, fill: "var(--paper)", stroke: "var(--line)" }),
       ],
     });
@@ -104,7 +125,7 @@ const relayCharts = (() => {
     const curve = data.curves.find((found) => found.name === place.dataset.curve);
     const width = Math.floor(place.clientWidth);
     if (!curve || !width) return;
-    const drawn = plot(curve, data, width);
+    const drawn = plot(curve, data, width, place.dataset.axis ?? "at");
     drawn.setAttribute("role", "img");
     drawn.querySelectorAll("[aria-label]").forEach((part) => part.removeAttribute("aria-label")); // only the whole picture has a label
     drawn.querySelector("style")?.remove(); // its rules are in the page's own stylesheet, which the strict policy allows

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,20 @@ SECTIONS = {
     "pipeline": "Pipeline",
 }
 """Sections of a run's page in display order, with their titles. Each has a template of the same name."""
+
+COMPARED = {
+    "runs": "Runs",
+    "accuracy": "Accuracy",
+    "hours": "Hours, and what they bought",
+    "curves": "Curves",
+    "differences": "Differences of the pipelines",
+    "limits": "Limits of this comparison",
+}
+"""Sections of a comparison in display order, with their titles."""
+LINE_COLOURS = ("training", "handover", "saving", "wasted", "startup", "quota_wait")
+"""Colours of the page's style that lines of compared runs take in turn."""
+LINE_DASHES = ("", "7 3", "2 3", "9 3 2 3")
+"""Dash patterns that lines of compared runs take in turn, so that they differ without colour, too."""
 
 STYLE = "style.css"
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
@@ -86,15 +100,44 @@ def _all_escaped(value: Any) -> Any:
 
 def report_page(history: Mapping[str, Any]) -> str:
     """Render a run's page as one self-contained file. Its content security policy forbids any request."""
+    return _run_page(history, **_self_contained())
+
+
+def comparison_page(document: Mapping[str, Any]) -> str:
+    """Render a comparison of runs as one self-contained file. Its content security policy forbids any request."""
+    styles = line_styles([run["id"] for run in document["runs"]])
+    drawn = {
+        "curves": [{key: curve[key] for key in DRAWN_OF_CURVE} for curve in document["curves"]],
+        "stages": document["stages"] or [],
+        "boundaries": [],
+        "runs": styles,
+    }
+    values = {"document": document, "titles": COMPARED, "styles": styles, "data": _script_safe(_all_escaped(drawn))}
+    return _rendered("comparison.html.j2", {**values, **_self_contained()})
+
+
+def line_styles(runs: Sequence[str]) -> list[dict[str, str]]:
+    """Return how each run's lines are drawn: no two of the first 24 alike in both colour and dashes."""
+    return [
+        {
+            "id": run,
+            "stroke": f"var(--{LINE_COLOURS[number % len(LINE_COLOURS)]})",
+            "dashes": LINE_DASHES[(number + number // len(LINE_COLOURS)) % len(LINE_DASHES)],
+        }
+        for number, run in enumerate(runs)
+    ]
+
+
+def _self_contained() -> dict[str, Any]:
+    """Return the style, the scripts and the policy of a page that is one file."""
     scripts = [_file(name) for name in (*LIBRARIES, CHARTS)]
     style = _file(STYLE)
     allowed = f"script-src {_hashes(scripts)}; style-src {_hashes([style])}"
-    return _run_page(
-        history,
-        policy=f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'",
-        style=Markup(style),  # our own file
-        scripts=[Markup(script) for script in scripts],
-    )
+    return {
+        "policy": f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'",
+        "style": Markup(style),  # our own file
+        "scripts": [Markup(script) for script in scripts],
+    }
 
 
 def live_page(history: Mapping[str, Any], live: LiveSource) -> str:

@@ -6,6 +6,14 @@ from typing import Any
 from markupsafe import Markup
 
 from orchestrator.base.humanize import duration, machine_time, utc_time
+from orchestrator.views.comparison_text import (
+    accuracy_text,
+    cell_text,
+    metric_text,
+    significance_text,
+    steps_per_hour_text,
+    weights_text,
+)
 from orchestrator.views.format import size
 from orchestrator.views.tables import outcome_text
 
@@ -56,15 +64,21 @@ def cursor(place: dict[str, Any] | None) -> str:
 
 
 FILTERS = {
+    "accuracy": accuracy_text,
     "bytes": size,
+    "cell": cell_text,
     "cursor": cursor,
     "duration": duration_or_dash,
     "ending": outcome_text,
     "machine_time": machine_time,
+    "metric": metric_text,
     "number": number,
     "percent": percent,
     "points": points,
     "sentence": sentence,
     "sign": STATES.__getitem__,
+    "steps_per_hour": steps_per_hour_text,
+    "tested": significance_text,
+    "weights": weights_text,
     "when": time_element,
 }
