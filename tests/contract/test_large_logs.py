@@ -29,14 +29,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from orchestrator.engine.home import Home, log_lines
+from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import LogLine
-from orchestrator.kaggle.transport import Limits
+from orchestrator.kaggle.transport import TransportLimits
 def gateway():
     key = Credentials(method=Method.KEY, source="a test", username="alice", secret="0123456789abcdef0123456789abcdef")
-    return KaggleGateway([key], sys.argv[1], sleep=lambda s: None, limits=Limits(quiet_s=60.0, live_s=600.0))
+    return KaggleGateway([key], sys.argv[1], sleep=lambda s: None, limits=TransportLimits(quiet_s=60.0, live_s=600.0))
 """
 END = """
 print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
@@ -110,7 +110,7 @@ def large_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_line_is_added_to_a_large_log_in_little_memory(large_log: Path) -> None:
     code = """
-class Small(Home):
+class Small(HomeLayout):
     def log(self, session): return Path(sys.argv[1])
 Small(Path(".")).append_log(None, [LogLine(number=150 * 1024 + n, stream="stdout", at_s=0.0, text="new") for n in range(2)])
 """

@@ -77,6 +77,6 @@ def test_continued_training_works_on_the_chosen_problems_and_keeps_the_paper(tmp
 
 @pytest.mark.slow
 def test_continued_training_without_a_choice_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(StageFailed, match="a curate stage before it chose") as failed:
+    with pytest.raises(StageFailed, match="the curate stage before continued chose") as failed:
         Chain((spec("continued", "continued", 1, **ROLLOUTS),)).run(tmp_path)
     assert failed.value.cause == "no-hard-problems"

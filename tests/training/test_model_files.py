@@ -194,7 +194,7 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
 FIND = """
 import json, sys
 from pathlib import Path
-from stages import model_files
+from stages.training import model_files
 from stages.options import Model
 from stages.stage import StageFailed
 try:

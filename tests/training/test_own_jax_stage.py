@@ -24,13 +24,13 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/examples"]
 import own_jax_stage
 from stages.contract import Cursor, StageSpec
-from stages.stage import Next, Opened
+from stages.stage import Next, OpenedCheckpoint
 
 class Session:
     def __init__(self, root, begin, stop):
         self.spec, self.seed, self.stop, self.root = StageSpec(name="line", kind="", steps=9), 5, stop, root
         self.start_step = begin
-        self.checkpoint = Opened(Cursor(stage="line", step=begin), root / str(begin)) if begin else None
+        self.checkpoint = OpenedCheckpoint(Cursor(stage="line", step=begin), root / str(begin)) if begin else None
         self.seen = {}
     def step_done(self, step, metrics):
         self.seen[step] = float(metrics["loss"]).hex()
