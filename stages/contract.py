@@ -42,6 +42,9 @@ verifies the manifest itself."""
 ARTIFACTS_DIRECTORY = "artifacts"
 """Folder of readable text files that a stage writes, both in the packed state and in a session's output."""
 
+EXPORTS_DIRECTORY = "exports"
+"""Folder below OUTPUT_DIRECTORY with one folder per stage that exported a model. Checkpoints do not contain them."""
+
 BLOB_NAME = "state.bin"
 """File name of the packed state. The suffix is neither an archive's, which Kaggle unpacks, nor a
 table's, which it rewrites."""
