@@ -9,7 +9,19 @@ import click
 from orchestrator.app.settings import Settings, home_folder
 from orchestrator.base.errors import BadInput, RelayError
 from orchestrator.base.terminal import outward
-from orchestrator.cli import daemons, environment, first, home, pages, reference, requests, rescue, runs, trials
+from orchestrator.cli import (
+    daemons,
+    environment,
+    exports,
+    first,
+    home,
+    pages,
+    reference,
+    requests,
+    rescue,
+    runs,
+    trials,
+)
 from state.failures import StoreCorrupt, StoreUnavailable
 
 
@@ -75,6 +87,9 @@ THEMES: dict[str, dict[click.Command, str]] = {
         pages.dashboard: "Serve live pages of all runs on this machine.",
         runs.artifacts: "List the text files that a run's stages wrote.",
         runs.checkpoints: "List, verify, pull or prune a run's checkpoints.",
+    },
+    "Take the model out": {
+        exports.export: "Write the model for transformers, PEFT or Tunix.",
     },
     "Ask for something": {
         requests.pause: "Let the current session finish and start no other.",
