@@ -57,7 +57,7 @@ def write_checkpoint(
             group.commit_sync()
             group, group_bytes = ts.Transaction(), 0
     group.commit_sync()
-    _write_small_files(folder, arrays)
+    write_small_files(folder, arrays)
 
 
 def _created(
@@ -93,7 +93,8 @@ def _spec(folder: Path, place: Place, shape: tuple[int, ...], rows: int, dtype: 
     }
 
 
-def _write_small_files(folder: Path, places: Iterable[tuple[str, str]]) -> None:
+def write_small_files(folder: Path, places: Iterable[tuple[str, str]]) -> None:
+    """Write the files that make a folder with these arrays a checkpoint of Orbax."""
     small = folder.with_name(f"{folder.name}.small")
     tree: dict[str, dict[str, Array]] = {}
     for key, leaf in places:
