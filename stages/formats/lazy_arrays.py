@@ -31,13 +31,21 @@ SAFETENSORS_TYPES: Mapping[str, np.dtype[Any]] = {
 }
 
 
+Read = Callable[[int, int], Array]
+"""Function that reads the rows from the first number up to the second."""
+
+
 @dataclass(frozen=True)
 class LazyArray:
-    """An array in a file. `read` returns the rows from the first to the second number."""
+    """An array in a file. `opened` opens it for reading; what the reader keeps in memory goes when the reader goes."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    read: Callable[[int, int], Array]
+    opened: Callable[[], Read]
+
+    def read(self, start: int, end: int) -> Array:
+        """Read some rows."""
+        return self.opened()(start, end)
 
     def whole(self) -> Array:
         """Read all of it."""
@@ -46,8 +54,9 @@ class LazyArray:
     def blocks(self) -> Iterator[Array]:
         """Read consecutive blocks of rows, each of at most BLOCK_BYTES in float32."""
         rows = max(1, BLOCK_BYTES // max(1, 4 * prod(self.shape[1:])))
+        read = self.opened()
         for start in range(0, self.shape[0], rows):
-            yield self.read(start, min(self.shape[0], start + rows))
+            yield read(start, min(self.shape[0], start + rows))
 
 
 def orbax_arrays(folder: Path) -> dict[str, LazyArray]:
@@ -65,20 +74,21 @@ def orbax_arrays(folder: Path) -> dict[str, LazyArray]:
             if key.endswith(marker):
                 name = key.removesuffix(marker)
                 path = {"path": f"{name}/"} if ocdbt else {"path": f"{place[7:]}{name}/"}
-                found[name] = _opened({"driver": driver, "kvstore": {**store, **path}})
+                found[name] = _stored({"driver": driver, "kvstore": {**store, **path}})
     if not found:
         raise ValueError(f"{folder} holds no arrays")
     return found
 
 
-def _opened(spec: dict[str, Any]) -> LazyArray:
-    context = ts.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})  # freed with the array
-    array = ts.open(spec, open=True, read=True, context=context).result()
+def _stored(spec: dict[str, Any]) -> LazyArray:
+    about = ts.open(spec, open=True, read=True).result()
 
-    def read(start: int, end: int) -> Array:
-        return np.asarray(array[start:end].read().result() if array.rank else array.read().result())
+    def opened() -> Read:
+        context = ts.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
+        array = ts.open(spec, open=True, read=True, context=context).result()
+        return lambda start, end: np.asarray(array[start:end].read().result())
 
-    return LazyArray(tuple(array.shape) or (1,), np.dtype(array.dtype.numpy_dtype), read)
+    return LazyArray(tuple(about.shape), np.dtype(about.dtype.numpy_dtype), opened)
 
 
 def safetensors_arrays(path: Path) -> dict[str, LazyArray]:
@@ -98,7 +108,8 @@ def safetensors_arrays(path: Path) -> dict[str, LazyArray]:
 
 def _tensor(path: Path, begin: int, about: Mapping[str, Any]) -> LazyArray:
     dtype, shape = SAFETENSORS_TYPES[about["dtype"]], tuple(about["shape"])
-    return LazyArray(shape, dtype, partial(_rows, path, begin + about["data_offsets"][0], dtype, shape))
+    read = partial(_rows, path, begin + about["data_offsets"][0], dtype, shape)
+    return LazyArray(shape, dtype, lambda: read)
 
 
 def _rows(path: Path, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...], start: int, end: int) -> Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from stages.formats.lazy_arrays import Array, LazyArray, orbax_arrays, safetensors_arrays
+from stages.formats.lazy_arrays import Array, LazyArray, Read, orbax_arrays, safetensors_arrays
 from stages.formats.names import EMBEDDING, from_matrices, matrices, place_of
 from stages.options import Model
 from stages.stage import StageFailed
@@ -153,11 +153,12 @@ def _from_flax(stored: Mapping[str, LazyArray], name: str, shape: tuple[int, ...
         return array
     turned = options.kind.startswith("gemma3") or array.shape[1] != shape[0]  # as in `gemma`, which loads them
 
-    def read(start: int, end: int) -> Array:
+    def opened() -> Read:
         one: Array = array.read(part, part + 1)[0]
-        return (one.T if turned else one)[start:end]
+        whole = one.T if turned else one
+        return lambda start, end: whole[start:end]
 
-    return LazyArray(array.shape[:0:-1] if turned else array.shape[1:], array.dtype, read)
+    return LazyArray(array.shape[:0:-1] if turned else array.shape[1:], array.dtype, opened)
 
 
 def _from_tensors(tensors: Mapping[str, LazyArray], name: str, shape: tuple[int, ...]) -> LazyArray:
@@ -165,7 +166,8 @@ def _from_tensors(tensors: Mapping[str, LazyArray], name: str, shape: tuple[int,
     if name == EMBEDDING:
         return first
 
-    def read(start: int, end: int) -> Array:
-        return from_matrices(name, shape, lambda tensor: tensors[tensor].whole())[start:end]
+    def opened() -> Read:
+        whole = from_matrices(name, shape, lambda tensor: tensors[tensor].whole())
+        return lambda start, end: whole[start:end]
 
-    return LazyArray(shape, first.dtype, read)
+    return LazyArray(shape, first.dtype, opened)
