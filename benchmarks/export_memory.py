@@ -1,7 +1,7 @@
 """Measure the memory that the export of a made-up model of Gemma 2 2B's size needs, in each format.
 
 The base model's files have one chunk per array, as Orbax writes them, in bfloat16. The checkpoint has an adapter of rank
-16, or with --full other values of all weights in float32. The largest resident memory is that of the exporting process.
+16, or with --full other values of all weights in float32. The largest resident memory is that of the exporting process. Needs Linux.
 
     python -m benchmarks.export_memory [--full] [--dtype float32] [--folder DIR] [FORMAT …]
 """
@@ -9,7 +9,6 @@ The base model's files have one chunk per array, as Orbax writes them, in bfloat
 import argparse
 import hashlib
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -35,9 +34,15 @@ from stages.training.lora import Adapter
 
 KIND, RANK = "gemma2-2b", 16
 LIMIT_BYTES = 4 * 2**30
-EXPORT = "import resource, sys\nfrom stages.formats import command\nstatus = command.main()\n" + (
-    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\nsys.exit(status)"
-)
+EXPORT = """
+import sys
+from pathlib import Path
+from stages.formats import command
+status = command.main()
+print(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")), file=sys.stderr)
+sys.exit(status)
+"""
+"""Program that exports and reports its largest resident memory. getrusage would report the parent's, if that is larger."""
 Array = np.ndarray[Any, Any]
 
 
@@ -155,7 +160,7 @@ def export(folder: Path, layout: str, dtype: str) -> tuple[float, int, int, int]
     )
     if done.returncode:
         sys.exit(f"{done.stdout}{done.stderr}")
-    peak = int(done.stderr.splitlines()[-1]) * (1 if sys.platform == "darwin" else 1024)
+    peak = 1024 * int(done.stderr.splitlines()[-1].split()[1])
     sizes = [path.stat().st_size for path in target.rglob("*") if path.is_file()]
     shutil.rmtree(target)
     return time.monotonic() - began_s, peak, sum(sizes), len(sizes)
@@ -183,8 +188,6 @@ def main() -> None:
                 f"{layout:12} {chosen.dtype:9} {seconds:6.0f} s  {peak / 2**30:5.2f} GiB  {size / 1e9:5.2f} GB in {files} files"
             )
             sys.stdout.flush()
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"writing the made-up model needed {own:.2f} GiB")
     sys.exit(over)
 
 

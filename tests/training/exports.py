@@ -75,4 +75,4 @@ def trained(
 
 def _random(name: str, array: Any) -> np.ndarray[Any, Any]:
     seed = int.from_bytes(name.encode()[-8:], "big") % 2**32
-    return (0.1 * np.random.default_rng(seed).standard_normal(array.shape)).astype(np.float32)
+    return (0.05 * np.random.default_rng(seed).standard_normal(array.shape)).astype(np.float32)
