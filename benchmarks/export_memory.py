@@ -1,7 +1,7 @@
 """Measure the memory that the export of a made-up model of Gemma 2 2B's size needs, in each format.
 
 The base model's files have one chunk per array, as Orbax writes them, in bfloat16. The checkpoint has an adapter of rank
-16, or with --full other values of all weights in float32. The largest resident memory is that of the exporting process. Needs Linux.
+16, or with --full other values of all weights in float32, in chunks as relay writes them. The largest resident memory is that of the exporting process. Needs Linux.
 
     python -m benchmarks.export_memory [--full] [--dtype float32] [--folder DIR] [FORMAT …]
 """
@@ -29,7 +29,7 @@ from stages.formats import tunix_files
 from stages.formats.names import place_of
 from stages.options import Model
 from stages.training import gemma
-from stages.training.checkpoints import TrainingState, Weights, write
+from stages.training.checkpoints import CHUNK_BYTES, TrainingState, Weights, write
 from stages.training.lora import Adapter
 
 KIND, RANK = "gemma2-2b", 16
@@ -60,14 +60,15 @@ def drawn(shape: tuple[int, ...], dtype: Any) -> Array:
     return np.resize(pool.astype(dtype), shape)
 
 
-def write_array(folder: Path, path: str, array: Array) -> None:
-    """Write one array of an Orbax checkpoint as a single chunk."""
+def write_array(folder: Path, path: str, array: Array, chunk_bytes: int = 2**40) -> None:
+    """Write one array of an Orbax checkpoint in chunks of at most so many bytes."""
+    rows = min(len(array), max(1, chunk_bytes * len(array) // array.nbytes))
     spec = {
         "driver": "zarr",
         "kvstore": {"driver": "ocdbt", "base": f"file://{folder}/", "path": f"{path}/"},
         "metadata": {
             "shape": list(array.shape),
-            "chunks": list(array.shape),
+            "chunks": [rows, *array.shape[1:]],
             "dtype": "bfloat16" if array.dtype.itemsize == 2 else "<f4",
             "compressor": {"id": "zstd", "level": 1},
             "dimension_separator": ".",
@@ -130,7 +131,7 @@ def write_checkpoint(folder: Path, made: str, *, full: bool) -> None:
     about: Mapping[str, Any] = {"format": 1, "items": ["base"], "made": made, "adapters": [], "origin": None}
     (folder / "state.json").write_text(json.dumps(about), encoding="ascii")
     for name, shape in shapes().items():
-        write_array(folder / "arrays" / "base", name, drawn(shape, np.float32))
+        write_array(folder / "arrays" / "base", name, drawn(shape, np.float32), CHUNK_BYTES)
 
 
 def export(folder: Path, layout: str, dtype: str) -> tuple[float, int, int, int]:
