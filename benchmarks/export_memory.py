@@ -1,7 +1,8 @@
 """Measure the memory that the export of a made-up model of Gemma 2 2B's size needs, in each format.
 
 The base model's files have one chunk per array, as Orbax writes them, in bfloat16. The checkpoint has an adapter of rank
-16, or with --full other values of all weights in float32, in chunks as relay writes them. The largest resident memory is that of the exporting process. Needs Linux.
+16, or with --full other values of all weights in float32, in chunks as relay writes them. The largest resident memory is
+that of the exporting process. Needs Linux.
 
     python -m benchmarks.export_memory [--full] [--dtype float32] [--folder DIR] [FORMAT …]
 """

@@ -12,6 +12,7 @@ from functools import partial
 from stages.formats.card import Origin
 from stages.formats.export_manifest import ExportManifest
 from stages.formats.exporting import Exporter
+from stages.formats.trained_weights import stored_state
 from stages.options import Export, Model, fit
 from stages.session.time_accounting import TimeClass
 from stages.stage import Context, StageFailed
@@ -35,6 +36,7 @@ def train(context: Context) -> None:
 def _export(context: Context, options: Export) -> None:
     opened = context.checkpoint
     assert opened is not None
+    stored_state(opened.directory)  # raises if a stage of the user's own wrote the checkpoint
     before = checkpoints.read(opened.directory)
     context.pins.recall(before.data)
     made: dict[str, str] = {}

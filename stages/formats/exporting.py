@@ -70,7 +70,7 @@ class Exporter:
     @cached_property
     def _artifacts(self) -> dict[str, str]:
         found = sorted((self.directory / ARTIFACTS_DIRECTORY).glob("*"))
-        return {path.name: path.read_text(encoding="utf-8") for path in found}
+        return {path.name: path.read_text(encoding="utf-8", errors="replace") for path in found}
 
     @cached_property
     def _weights(self) -> TrainedWeights:

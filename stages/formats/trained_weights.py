@@ -55,19 +55,20 @@ def stored_state(directory: Path) -> StoredState:
     """Open the state in an unpacked checkpoint. Raises StageFailed `nothing-to-export` if no stage of relay wrote it."""
     try:
         about = json.loads((directory / "state.json").read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
+        found, items, adapters, made = (about[key] for key in ("format", "items", "adapters", "made"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StageFailed(
             "nothing-to-export", "the checkpoint holds no model that relay's own stages trained"
         ) from error
-    if about["format"] != FORMAT:
-        raise StageFailed("checkpoint-format", f"the state has format {about['format']}, and this relay reads {FORMAT}")
+    if found != FORMAT:
+        raise StageFailed("checkpoint-format", f"the state has format {found}, and this relay reads {FORMAT}")
     arrays = directory / "arrays"
-    adapters = (
+    opened = (
         Adapter(adapter["rank"], adapter["alpha"], ReadWhole(orbax_arrays(arrays / f"adapter_{number}")))
-        for number, adapter in enumerate(about["adapters"])
+        for number, adapter in enumerate(adapters)
     )
-    base = orbax_arrays(arrays / "base") if "base" in about["items"] else None
-    return StoredState(about["made"], base, tuple(adapters))
+    base = orbax_arrays(arrays / "base") if "base" in items else None
+    return StoredState(made, base, tuple(opened))
 
 
 @dataclass(frozen=True)

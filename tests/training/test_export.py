@@ -20,6 +20,7 @@ from stages.formats.card import base_model
 from stages.formats.export_manifest import ExportManifest
 from stages.formats.hugging_face import chat_template
 from stages.formats.safetensors_files import TensorShape, write_model
+from stages.formats.trained_weights import stored_state
 from stages.options import Export, Model
 from stages.stage import StageFailed
 from stages.training import gemma
@@ -251,3 +252,11 @@ def test_the_chat_template_renders_a_question_as_the_run_did(system: str, questi
     assert template.render(bos_token="<bos>", messages=other) == "<bos>" + prompt_of(
         question, "Be brief."
     ).removesuffix("<start_of_turn>model\n")
+
+
+@pytest.mark.parametrize("text", [None, "[]", "{}", '{"format": 1}', "not JSON"])
+def test_a_checkpoint_of_a_stage_of_the_users_own_holds_nothing_to_export(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "state.json").write_text(text)
+    with pytest.raises(StageFailed, match="holds no model that relay's own stages trained"):
+        stored_state(tmp_path)
