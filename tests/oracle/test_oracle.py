@@ -105,7 +105,7 @@ def asked_oracle(folder: Path, adapter: bool) -> tuple[dict[str, Any], dict[str,
         input=json.dumps(order),
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
