@@ -8,8 +8,9 @@ RELEASE := .venv-release
 RELEASE_READY := $(RELEASE)/.ready
 COMPAT := .venv-tunix-0.1.5
 COMPAT_READY := $(COMPAT)/.ready
+ORACLE := .venv-oracle
 
-.PHONY: rehearse test quick coverage mutants simulate test-compat check fix diagram reference docs release clean
+.PHONY: rehearse test quick coverage mutants simulate test-compat oracle check fix diagram reference docs release clean
 
 ## the main job: a whole chain on this machine
 rehearse: $(READY)
@@ -41,6 +42,9 @@ simulate: $(READY)
 ## exact resume on the older Tunix that published results were made with, in an environment of its own (1.2 GB)
 test-compat: $(COMPAT_READY)
 	$(COMPAT)/bin/python -m pytest -p no:cacheprovider tests/training/test_compat.py tests/training/test_exact_resume.py
+
+## transformers, PEFT and PyTorch for the CPU (1.3 GB), with which tests/oracle reads what relay exports
+oracle: $(ORACLE)/.ready
 
 ## style, types, imports
 check: $(READY)
@@ -89,5 +93,13 @@ $(COMPAT_READY): pyproject.toml constraints-0.1.5.txt
 		google-tunix flax jax optax orbax-checkpoint qwix sympy datasets safetensors sentencepiece 'math-verify[antlr4_9_3]' pytest
 	touch $(COMPAT_READY)
 
+# Where the index has no torch+cpu, PyTorch's own index for the CPU has it.
+$(ORACLE)/.ready: tests/oracle/requirements.txt
+	$(PYTHON) -m venv $(ORACLE)
+	$(ORACLE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/oracle/requirements.txt \
+		|| $(ORACLE)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--extra-index-url https://download.pytorch.org/whl/cpu --requirement tests/oracle/requirements.txt
+	touch $(ORACLE)/.ready
+
 clean:
-	rm -rf $(VENV) $(RELEASE) $(COMPAT) .relay dist site
+	rm -rf $(VENV) $(RELEASE) $(COMPAT) $(ORACLE) .relay dist site

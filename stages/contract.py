@@ -45,6 +45,9 @@ ARTIFACTS_DIRECTORY = "artifacts"
 VERDICTS = "verdicts-{stage}.jsonl"
 """File name of the artifact of an evaluation with the verdict on each answer: `key` of the problem, `set`, `right`."""
 
+EXPORTS_DIRECTORY = "exports"
+"""Folder below OUTPUT_DIRECTORY with one folder per stage that exported a model. Checkpoints do not contain them."""
+
 BLOB_NAME = "state.bin"
 """File name of the packed state. The suffix is neither an archive's, which Kaggle unpacks, nor a
 table's, which it rewrites."""

@@ -28,7 +28,7 @@ Training waits for `write` to return. `write` may return a function, which runs 
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -71,15 +71,22 @@ class StageFailed(Exception):
 
 @dataclass(frozen=True)
 class OpenedCheckpoint:
-    """A verified, unpacked checkpoint: `directory` holds the files that a stage's `Write` wrote at `cursor`."""
+    """A verified, unpacked checkpoint: `directory` holds the files that a stage's `Write` wrote at `cursor`.
+
+    `digest` is that of its manifest, and `contents` are the manifest's digests.
+    """
 
     cursor: Cursor
     directory: Path
+    digest: str = ""
+    contents: Mapping[str, str] = field(default_factory=dict)
 
 
 class Context(Protocol):
     """Interface that the runner passes to a stage."""
 
+    run: str
+    """Id of the run."""
     spec: StageSpec
     plan: tuple[StageSpec, ...]
     """All stages of the pipeline, including this one."""
@@ -89,6 +96,8 @@ class Context(Protocol):
     """Kaggle's `/kaggle/input`. Its layout varies, so search it recursively."""
     scratch: Path
     """Directory on fast local disk; it is lost when the session ends."""
+    exports: Path
+    """Directory of the session's output for exported models; it may not exist yet. Checkpoints do not contain it."""
     brought: "Brought"
     """Data files and datasets that the pipeline names; they take precedence over everything else that is mounted."""
     pins: "Pins"

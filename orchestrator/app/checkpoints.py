@@ -40,7 +40,7 @@ def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: b
     """
     state = app.run(name)
     if pull is not None:
-        _pull(app, state, _chosen(state, pull))
+        bring_back(app, state, _chosen(state, pull), "--pull")
     if prune:
         app.store.request(state.run.id, "prune", {}, app.clock.now())
         click.echo(f"{state.run.id}: prune noted; the daemon obeys when it has nothing else to do", err=as_json)
@@ -179,12 +179,12 @@ def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
     return found
 
 
-def _pull(app: App, state: RunState, chosen: Sequence[Checkpoint]) -> None:
-    """Repair damaged or missing local copies. Kaggle is only read."""
+def bring_back(app: App, state: RunState, chosen: Sequence[Checkpoint], asked: str) -> None:
+    """Repair damaged or missing local copies. Kaggle is only read. `asked` is what the user typed, for the message."""
     damaged = [checkpoint for checkpoint in chosen if damage_here(checkpoint, app.home)]
     kaggle = _remote_copies(app, state) if damaged else RemoteCopies(None)
     if damaged and kaggle.gateway is None:
-        raise BadInput(f"--pull needs the account that the run belongs to: {kaggle.left_out}")
+        raise BadInput(f"{asked} needs the account that the run belongs to: {kaggle.left_out}")
     for checkpoint in damaged:
         assert kaggle.gateway is not None
         session = state.session(checkpoint.session, checkpoint.attempt)

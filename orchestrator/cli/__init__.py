@@ -13,6 +13,7 @@ from orchestrator.cli import (
     comparing,
     daemons,
     environment,
+    exports,
     first,
     home,
     pages,
@@ -88,6 +89,9 @@ THEMES: dict[str, dict[click.Command, str]] = {
         pages.dashboard: "Serve live pages of all runs on this machine.",
         runs.artifacts: "List the text files that a run's stages wrote.",
         runs.checkpoints: "List, verify, pull or prune a run's checkpoints.",
+    },
+    "Take the model out": {
+        exports.export: "Write the model for transformers, PEFT or Tunix.",
     },
     "Ask for something": {
         requests.pause: "Let the current session finish and start no other.",

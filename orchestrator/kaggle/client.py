@@ -242,6 +242,9 @@ class KaggleGateway:
     def see_model(self, ref: str) -> SourceSeen:
         return self._sources.model(ref)
 
+    def download_model(self, ref: str, into: Path) -> None:
+        self._sources.download_model(ref, into)
+
     def see_dataset(self, ref: str) -> SourceSeen:
         return self._sources.dataset(ref)
 

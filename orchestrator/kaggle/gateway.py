@@ -279,6 +279,12 @@ class Gateway(Protocol):
         An account that can see a model cannot always read it: its licence may have to be accepted first.
         """
 
+    def download_model(self, ref: str, into: Path) -> None:
+        """Download every file of a model version below `into`. Safe to repeat: whole files are kept.
+
+        Kaggle gives no checksums of models: only the sizes are compared. Precondition: `see_model` found it readable.
+        """
+
     def see_dataset(self, ref: str) -> SourceSeen:
         """Look up a dataset of any owner (`owner/slug`)."""
 

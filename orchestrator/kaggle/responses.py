@@ -206,6 +206,11 @@ def model_files(answer: Any, _raw: Mapping[str, Any]) -> tuple[DatasetFile, ...]
     return tuple(DatasetFile(name=file.name or "", size_bytes=file.size or 0) for file in answer.files or ())
 
 
+def model_page(answer: Any, raw: Mapping[str, Any]) -> tuple[tuple[DatasetFile, ...], str | None]:
+    """Return the model files of one page and the next page's token."""
+    return model_files(answer, raw), answer.next_page_token or None
+
+
 def upload_slot(answer: Any, _raw: Mapping[str, Any]) -> Slot:
     """Parse a blob's token and upload URL."""
     if not answer.token or not answer.create_url:

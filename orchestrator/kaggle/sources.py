@@ -1,10 +1,15 @@
-"""Models and datasets of any owner: checks whether this account may read them, without downloading."""
+"""Models and datasets of any owner: checks whether this account may read them, and downloads models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import requests
 
 from orchestrator.kaggle import request_bodies, responses
-from orchestrator.kaggle.gateway import Access, SourceSeen
-from orchestrator.kaggle.session import AuthenticatedRpc
+from orchestrator.kaggle.gateway import Access, DatasetFile, FileWanted, SourceSeen
+from orchestrator.kaggle.session import AuthenticatedRpc, all_pages
+from orchestrator.kaggle.transfer import fetch, safe_name
 from orchestrator.kaggle.transport import CallFailed, InvalidResponse, NotFound, as_read
 
 FILE_OF_MODEL = "models.ModelApiService/DownloadModelInstanceVersion"
@@ -27,6 +32,28 @@ class InputSources:
     def dataset(self, ref: str) -> SourceSeen:
         """Look up a dataset of any owner."""
         return self._seen(ref, self._dataset)
+
+    def download_model(self, ref: str, into: Path) -> None:
+        """Download every file of a model version below `into`; raises Corrupt for a name that leaves it."""
+
+        def page(token: str | None) -> tuple[tuple[DatasetFile, ...], str | None]:
+            fields = {"page_size": request_bodies.PAGE_SIZE, "page_token": token}
+            request = request_bodies.model(self._calls.sdk, "ApiListModelInstanceVersionFilesRequest", ref, **fields)
+            ask = self._calls.models("list_model_instance_version_files", request)
+            return self._calls.read(f"the files of model {ref}", ask, responses.model_page)
+
+        for file in all_pages(page):
+            path = into / safe_name(file.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._download(ref, file, path)
+
+    def _download(self, ref: str, file: DatasetFile, into: Path) -> None:
+        request = request_bodies.model(self._calls.sdk, "ApiDownloadModelInstanceVersionRequest", ref, path=file.name)
+
+        def open_(headers: Mapping[str, str]) -> AbstractContextManager[requests.Response]:
+            return self._calls.redirected(FILE_OF_MODEL, request, headers)
+
+        fetch(open_, into, FileWanted(size_bytes=file.size_bytes), self._calls.patience, self._calls.redact)
 
     def _model(self, ref: str) -> int:
         about = request_bodies.model(self._calls.sdk, "ApiGetModelInstanceRequest", ref)

@@ -18,6 +18,9 @@ from stages import options
 from stages.catalog import KINDS, StageKind, UnknownKind, find
 from stages.session import user_code
 
+MODEL_STAGES = tuple(kind for kind, known in KINDS.items() if known.needs_jax and kind != "export")
+"""Kinds of stages whose checkpoints hold a model."""
+
 
 def load(path: Path) -> Pipeline:
     """Read and check a pipeline file; raises BadInput with file, key and remedy of its first mistake."""
@@ -214,12 +217,24 @@ def _mistakes_of_stages(pipeline: Pipeline, where: str) -> Iterator[str]:
             yield str(error)
         else:
             yield from _option_mistakes(kind.fit, stage.options, where, f"{key}.options")
+    yield from _mistakes_of_exports(pipeline, where)
     if any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in pipeline.stages):
         yield from _option_mistakes(partial(options.fit, options.Model), pipeline.model, where, "model")
     known = list(dict.fromkeys([*seen, *(stage.kind for stage in pipeline.stages)]))
     for name in pipeline.expect.step_s:
         if name not in known:
             yield _unknown(where, f"expect.step_s.{name}", name, known, what="stage")
+
+
+def _mistakes_of_exports(pipeline: Pipeline, where: str) -> Iterator[str]:
+    """Yield a mistake for each export that no session could carry out."""
+    for index, stage in enumerate(pipeline.stages):
+        if stage.kind != "export":
+            continue
+        if stage.steps != 1:
+            yield f"{where}: stages[{index}].steps is {stage.steps}, and an export has one step: write steps: 1"
+        if not any(earlier.kind in MODEL_STAGES for earlier in pipeline.stages[:index]):
+            yield f"{where}: stages[{index}]: no stage before this export trains a model: put one there"
 
 
 def _kind(name: str, where: str, key: str) -> StageKind:

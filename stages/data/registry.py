@@ -50,6 +50,8 @@ class KnownSet:
     telling: tuple[tuple[str, ...], ...]
     """Columns by which a copy without the set's name is recognised, provided that its first rows are valid examples."""
     example: Callable[[Mapping[str, Any]], Example]
+    licence: str
+    """Licence of the set by Hugging Face's name for it, for the card of a model that was trained on it."""
 
 
 KNOWN: Mapping[str, KnownSet] = {
@@ -65,6 +67,7 @@ KNOWN: Mapping[str, KnownSet] = {
             splits_named=False,
             telling=(("instruction", "response", "gen_input_configs", "difficulty"),),
             example=adapters.magpie,
+            licence="llama3.3",
         ),
         KnownSet(
             name="ultrafeedback",
@@ -80,6 +83,7 @@ KNOWN: Mapping[str, KnownSet] = {
                 ("instruction", "models", "completions", "correct_answers", "incorrect_answers"),
             ),
             example=adapters.ultrafeedback,
+            licence="mit",
         ),
         KnownSet(
             name="gsm8k",
@@ -92,6 +96,7 @@ KNOWN: Mapping[str, KnownSet] = {
             avoid=("socratic",),  # the same problems, with subquestions in the solutions
             telling=(("question", "answer"),),
             example=adapters.gsm8k,
+            licence="mit",
         ),
         KnownSet(
             name="mbpp",
@@ -106,6 +111,7 @@ KNOWN: Mapping[str, KnownSet] = {
             numbered=Numbered("task_id", train=range(601, 975), held_out=range(11, 511)),
             telling=(("task_id", "text", "code", "test_list"), ("task_id", "prompt", "code", "test_list")),
             example=adapters.mbpp,
+            licence="cc-by-4.0",
         ),
     )
 }

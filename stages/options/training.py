@@ -239,6 +239,17 @@ class Evaluate(Asking):
     evaluation."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Export(ValidatedOptions):
+    """Writes the model in a format of other programs to the session's output; `steps` has to be 1."""
+
+    format: Annotated[str, one_of("safetensors", "peft", "tunix")] = "safetensors"
+    """Format: `safetensors` is a Hugging Face folder, `peft` the adapter alone, `tunix` a checkpoint that Tunix's own
+    loaders read."""
+    dtype: Annotated[str, one_of("auto", "bfloat16", "float32")] = "auto"
+    """Type of the written numbers. `auto` is `model.dtype`, and `float32` for an adapter."""
+
+
 def set_and_count(name: str) -> tuple[str, int]:
     """Split a data entry, such as `gsm8k:500` into (`gsm8k`, 500); a count of 0 means all."""
     found, _, count = name.partition(":")

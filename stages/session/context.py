@@ -79,6 +79,7 @@ class StageContext:
     """Implementation of `stages.stage.Context` for one stage in one session."""
 
     def __init__(self, session: RunningSession, spec: StageSpec, checkpoint: OpenedCheckpoint | None) -> None:
+        self.run = session.order.run
         self.spec = spec
         self.plan = session.order.stages
         self.checkpoint = checkpoint
@@ -92,6 +93,7 @@ class StageContext:
         session.pins.append(self.pins)
         self.scratch = session.scratch / "stage"
         self.scratch.mkdir(exist_ok=True)
+        self.exports = session.output.exports
         self._session = session
         self._done = self.start_step
         self._saved_step: int | None = None

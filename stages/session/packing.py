@@ -8,7 +8,7 @@ under a name that Kaggle neither unpacks nor rewrites. It is not compressed beca
 import hashlib
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
@@ -46,8 +46,17 @@ def pack(directory: Path, blob: Path) -> FileEntry:
     return FileEntry(path=blob.name, size_bytes=sink.size_bytes, sha256=sink.sha256())
 
 
-def unpack(blob: Path, directory: Path, *, size_bytes_max: int, members_max: int = MEMBERS_MAX) -> None:
+def unpack(
+    blob: Path,
+    directory: Path,
+    *,
+    size_bytes_max: int,
+    members_max: int = MEMBERS_MAX,
+    wanted: Callable[[str], bool] = lambda _name: True,
+) -> None:
     """Unpack a file written by `pack` into `directory`, which must not exist yet or be empty.
+
+    Members whose names are not `wanted` are skipped.
 
     Raises CorruptCheckpoint at the first member that is absolute, leaves the directory, appears twice, is
     neither a file nor a directory, or exceeds `size_bytes_max` or `members_max`; the caller must then
@@ -63,7 +72,8 @@ def unpack(blob: Path, directory: Path, *, size_bytes_max: int, members_max: int
                 left_bytes -= max(0, member.size)
                 if left_bytes < 0:
                     raise CorruptCheckpoint(f"{blob.name} unpacks to more than the announced {size_bytes_max} bytes")
-                _restore(archive, member, directory)
+                if wanted(member.name):
+                    _restore(archive, member, directory)
     except (tarfile.TarError, EOFError, ValueError, FileExistsError, NotADirectoryError) as error:
         raise CorruptCheckpoint(f"{blob.name} cannot be unpacked: {error}") from error
 

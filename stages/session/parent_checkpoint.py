@@ -55,10 +55,15 @@ def open_parent(
             continue
         if compiled is not None:
             compiled.take_in(found.folder, found.manifest)
-        return OpenedCheckpoint(cursor=found.manifest.cursor, directory=directory)
+        return opened(found.manifest, directory)
     if damage:
         raise StageFailed("parent-corrupt", f"the checkpoint {order.parent.name} arrived damaged, {damage}")
     raise StageFailed("parent-missing", _missing(order.parent.name, others), transient=True)
+
+
+def opened(manifest: Manifest, directory: Path) -> OpenedCheckpoint:
+    """Return the checkpoint with this manifest, which is unpacked in `directory`."""
+    return OpenedCheckpoint(manifest.cursor, directory, manifest.digest, manifest.digests)
 
 
 def find(inputs: Path) -> Iterator[MountedCheckpoint]:

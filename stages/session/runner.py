@@ -231,4 +231,4 @@ def _reopen(session: RunningSession, manifest: Manifest, before: OpenedCheckpoin
         packing.open_checkpoint(session.output.folder(manifest.cursor), manifest, directory)
         if before is not None:
             shutil.rmtree(before.directory)
-    return OpenedCheckpoint(cursor=manifest.cursor, directory=directory)
+    return parent_checkpoint.opened(manifest, directory)

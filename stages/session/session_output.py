@@ -8,6 +8,7 @@ from pathlib import Path
 from stages.contract import (
     ARTIFACTS_DIRECTORY,
     BLOB_NAME,
+    EXPORTS_DIRECTORY,
     MANIFEST_NAME,
     OUTPUT_DIRECTORY,
     REPORT_NAME,
@@ -71,6 +72,11 @@ class Output:
         """Delete this session's newest checkpoint; returns the newest remaining one, or None."""
         self._drop(self._kept.pop()[0])
         return self._kept[-1][1] if self._kept else None
+
+    @property
+    def exports(self) -> Path:
+        """Folder for exported models, which need not exist."""
+        return self._root / EXPORTS_DIRECTORY
 
     def folder(self, cursor: Cursor) -> Path:
         """Return the path of the checkpoint at `cursor`, which need not exist."""

@@ -29,6 +29,8 @@ from stages.training import finite
 from stages.training.lora import Adapter
 
 FORMAT = 1
+CHUNK_BYTES = 64 * 2**20
+"""Largest chunk of an array in a checkpoint's files, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def write(state: TrainingState, directory: Path, after: str = "this step") -> di
             f"{name} is not finite after {after}, so no checkpoint is made of it: lower learning_rate or clip_norm",
         )
     items = {name: dict(arrays) for name, arrays in _items(state).items()}
-    saves = {name: ocp.args.PyTreeSave(arrays) for name, arrays in items.items()}
+    saves = {name: ocp.args.PyTreeSave(arrays, save_args=_in_chunks(arrays)) for name, arrays in items.items()}
     if saves:
         with _checkpointer(saves) as checkpointer:
             checkpointer.save((directory / "arrays").absolute(), args=ocp.args.Composite(**saves))
@@ -113,6 +115,11 @@ def write(state: TrainingState, directory: Path, after: str = "this step") -> di
         (directory / ARTIFACTS_DIRECTORY).mkdir(exist_ok=True)
         (directory / ARTIFACTS_DIRECTORY / name).write_text(artifact, encoding="utf-8")
     return digests(state)
+
+
+def _in_chunks(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that split large arrays into chunks, so that a reader need not decode a whole array at once."""
+    return {name: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES) for name in arrays}
 
 
 def read(directory: Path) -> TrainingState:

@@ -51,6 +51,10 @@ class Tokenizer:
         number = int(self._pieces.piece_to_id(piece))
         return None if number == self._pieces.unk_id() else number
 
+    def piece(self, number: int) -> str:
+        """Return the text of a token, such as `<bos>`."""
+        return str(self._pieces.id_to_piece(number))
+
     def encode(self, text: str, **_: Any) -> list[int]:
         """Return the token ids, without begin and end tokens; a turn's mark is one token."""
         ids: list[int] = []
@@ -74,6 +78,9 @@ class Tokenizer:
 
     def bos_id(self) -> int:
         return int(self._pieces.bos_id())
+
+    def unknown_id(self) -> int:
+        return int(self._pieces.unk_id())
 
     @cached_property
     def _pieces(self) -> Any:

@@ -365,6 +365,24 @@ def test_a_model_version_that_does_not_exist_is_absent(place: Place, ref: str) -
     assert place.gateway.see_model(ref).access is Access.ABSENT
 
 
+def test_a_model_is_downloaded_with_all_its_files_and_folders(place: Place, tmp_path: Path) -> None:
+    now = place.clock.now()
+    many = {f"gemma2-2b-it/d/{number:03}": Content.of_bytes(b"%d" % number, now) for number in range(230)}
+    place.world.offer_model(MODEL, {**weights(place), **many, "tokenizer.model": Content.of_bytes(b"", now)})
+    for _again in range(2):
+        place.gateway.download_model(MODEL, tmp_path / "m")
+    found = {
+        path.relative_to(tmp_path / "m").as_posix(): path.read_bytes()
+        for path in (tmp_path / "m").rglob("*")
+        if path.is_file()
+    }
+    assert found == {
+        "gemma2-2b-it/shard": b"w" * 4096,
+        "tokenizer.model": b"",
+        **{name: content.read() for name, content in many.items()},
+    }
+
+
 def test_a_model_whose_licence_was_not_accepted_is_no_source_for_a_session(place: Place) -> None:
     place.world.offer_model(MODEL, weights(place), accepted=False)
     with pytest.raises(Permanent, match="gemma-2"):

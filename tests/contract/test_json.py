@@ -36,6 +36,7 @@ TOLD_OTHERWISE = {
     "completion": "it prints a script for a shell",
     "dashboard": "it serves pages for as long as it runs",
     "init": "it asks, and writes a file",
+    "export": "the folder that it writes has export.json",
 }
 """Commands without --json, and why."""
 

@@ -94,6 +94,14 @@ class SmallContext:
     lines: list[str] = field(default_factory=list)
 
     @property
+    def run(self) -> str:
+        return "small-0001"
+
+    @property
+    def exports(self) -> Path:
+        return self.root / "exports"
+
+    @property
     def scratch(self) -> Path:
         """A folder of its own for what need not last."""
         folder = self.root / "scratch"

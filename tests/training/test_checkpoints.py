@@ -7,9 +7,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorstore
 
 from stages.stage import StageFailed
-from stages.training.checkpoints import TrainingState, Weights, digests, read, tree_digest, write
+from stages.training.checkpoints import CHUNK_BYTES, TrainingState, Weights, digests, read, tree_digest, write
 from stages.training.lora import Adapter
 
 pytestmark = pytest.mark.slow
@@ -85,3 +86,15 @@ def test_a_state_of_a_later_relay_is_refused(tmp_path: Path) -> None:
     about.write_text(about.read_text().replace('"format": 1', '"format": 2'))
     with pytest.raises(StageFailed, match="format 2"):
         read(tmp_path)
+
+
+def test_a_large_array_is_stored_in_chunks_so_that_some_rows_can_be_read_without_the_others(tmp_path: Path) -> None:
+    array = np.arange(40_000 * 512, dtype=np.float32).reshape(40_000, 512)
+    assert array.nbytes > CHUNK_BYTES
+    state = TrainingState(Weights({"embedder.input_embedding": array}), "made")
+    write(state, tmp_path)
+    stored = {"driver": "ocdbt", "base": f"file://{tmp_path}/arrays/base/", "path": "embedder.input_embedding/"}
+    found = tensorstore.open({"driver": "zarr", "kvstore": stored}).result()
+    rows, columns = found.chunk_layout.read_chunk.shape
+    assert (rows * columns * 4 <= CHUNK_BYTES, columns) == (True, 512)
+    assert digests(read(tmp_path)) == digests(state)

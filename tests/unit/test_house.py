@@ -42,7 +42,7 @@ NEEDS_NO_JAX = [
 ]
 PROBE = """
 import importlib, pkgutil, sys
-TRAIN = {"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "numpy", "datasets", "sympy", "grain", "kagglehub"}
+TRAIN = {"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "numpy", "datasets", "sympy", "grain", "kagglehub", "tensorstore", "ml_dtypes"}
 class OursAboveStages:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {"orchestrator", "state", "kaggle_kernels"}:

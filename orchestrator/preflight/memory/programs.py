@@ -84,8 +84,8 @@ def needs_of(pipeline: Pipeline) -> tuple[StageNeeds, ...]:
     narrow = pipeline.loaded_model is not None and pipeline.loaded_model.dtype != "float32"
     held, targets = 0, ""
     for stage in pipeline.stages:
-        if stage.kind not in KINDS or not KINDS[stage.kind].needs_jax:
-            continue
+        if stage.kind not in KINDS or not KINDS[stage.kind].needs_jax or stage.kind == "export":
+            continue  # an export reads its arrays one by one, and none onto the accelerator
         options = _parsed_options(stage.kind, stage.options)
         needs = _with_held_adapters(
             _needs(stage.name, stage.kind, options, asked), 0 if _trains_all(options) else held, targets

@@ -189,6 +189,16 @@ class DirectGateway:
                 return _inaccessible(ref, error)
             return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=total_bytes(files) or None)
 
+    def download_model(self, ref: str, into: Path) -> None:
+        with self._calls.reading("ListModelInstanceVersionFiles"):
+            try:
+                files = self._world.model(ref)
+            except KaggleRefusal as error:
+                raise Refused(str(error)) from error
+            for name, content in files.items():
+                if not (into / name).exists():
+                    content.copy_to(into / name)
+
     def see_dataset(self, ref: str) -> SourceSeen:
         owner, _, slug = ref.partition("/")
         with self._calls.reading("GetDataset") as now:

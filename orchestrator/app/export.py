@@ -1,0 +1,179 @@
+"""`relay export`: writes the model in a verified checkpoint as a folder that other programs read."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.app.app import App
+from orchestrator.app.checkpoints import bring_back
+from orchestrator.base.disk import disk_errors, private_folder, shortage_message
+from orchestrator.base.errors import BadInput, DiskRefused, Permanent, Transient
+from orchestrator.engine.checkpoint_checks import damage_here
+from orchestrator.engine.home import HomeLayout
+from orchestrator.kaggle.gateway import Access
+from orchestrator.pipeline.model import Pipeline
+from stages.contract import ARTIFACTS_DIRECTORY, BLOB_NAME, Manifest
+from stages.session import packing
+from state.model.run_state import Checkpoint, RunState
+
+if TYPE_CHECKING:
+    from stages.options import Model
+
+FORMATS = ("safetensors", "peft", "tunix")
+DTYPES = ("bfloat16", "float32")
+STAND_INS = "stand-ins"
+"""Folder of a rehearsal's home with its stand-in for the model."""
+UNPACKED = ("state.json", "arrays/base", "arrays/adapter_", f"{ARTIFACTS_DIRECTORY}/")
+"""Beginnings of the names in a packed state that an export reads. The optimizer's state is left packed."""
+
+
+@dataclass(frozen=True)
+class ExportChoice:
+    """What the user chose; None stands for the default."""
+
+    checkpoint: str | None = None
+    to: Path | None = None
+    layout: str = "safetensors"
+    dtype: str | None = None
+    base: Path | None = None
+    """Folder with the base model's files."""
+
+
+def export(app: App, name: str, choice: ExportChoice) -> str:
+    """Export one checkpoint of a run and return a sentence for the user.
+
+    Raises BadInput, with nothing created, for a wrong choice and for what cannot be exported.
+    """
+    state = app.run(name)
+    checkpoint = _chosen(state, choice.checkpoint)
+    pipeline = Pipeline.from_canonical(state.run.pipeline)
+    model = pipeline.loaded_model
+    if model is None:
+        raise BadInput(
+            f"{state.run.id}: none of relay's own stages trains a model in this run: nothing can be exported"
+        )
+    target = _target(choice.to or Path(f"{state.run.id}-{choice.layout}"))
+    if importlib.util.find_spec("jax") is None:
+        raise BadInput("relay export needs JAX and Orbax in this Python: pip install 'relay-kaggle[train]'")
+    _require_whole(app, state, checkpoint)
+    if choice.layout != "peft" and choice.base is None and model.kaggle_model:
+        _download(app, model)
+    request = {
+        "model": pipeline.model,
+        "run": state.run.id,
+        "cursor": checkpoint.cursor.to_dict(),
+        "stages": [spec.to_dict() for spec in pipeline.specs],
+        "checkpoint": checkpoint.digest,
+        "contents": Manifest.from_json(checkpoint.manifest).digests,
+        "options": {"format": choice.layout, "dtype": choice.dtype or "auto"},
+        "target": str(target),
+        "inputs": str(models_folder(app.home)),
+        "scratch": str(app.home.path),
+        "base": str(choice.base.absolute()) if choice.base else "",
+    }
+    manifest = _written(app.home.checkpoint(state.run.id, checkpoint.name), target, request)
+    size_bytes = sum(entry["size_bytes"] for entry in manifest["files"])
+    return (
+        f"{target} holds {state.run.id} at {checkpoint.cursor.stage} step {checkpoint.cursor.step} as {manifest['layout']} in "
+        f"{manifest['dtype']}: {len(manifest['files'])} files, {size_bytes:,} bytes; export.json has their SHA-256"
+    )
+
+
+def models_folder(home: HomeLayout) -> Path:
+    """Return the folder of base models of a home folder: downloaded ones, or a rehearsal's stand-ins."""
+    stand_ins = home.path / STAND_INS
+    return stand_ins if stand_ins.is_dir() else home.path / "models"
+
+
+def _chosen(state: RunState, wanted: str | None) -> Checkpoint:
+    """Return the checkpoint of that name, with or without the run's prefix, or STAGE:STEP; by default the newest."""
+    usable = [checkpoint for checkpoint in state.checkpoints if checkpoint.usable]
+    if wanted is None and usable:
+        return usable[-1]
+    for checkpoint in reversed(usable):
+        place = f"{checkpoint.cursor.stage}:{checkpoint.cursor.step}"
+        if wanted in (checkpoint.name, checkpoint.name.removeprefix(f"{state.run.id}-"), place):
+            return checkpoint
+    known = ", ".join(f"{c.name} ({c.cursor.stage}:{c.cursor.step})" for c in usable) or "none yet"
+    named = f"--checkpoint {wanted}: " if wanted else ""
+    raise BadInput(f"{named}{state.run.id} has no such verified checkpoint: its verified checkpoints are {known}")
+
+
+def _target(path: Path) -> Path:
+    path = path.absolute()
+    if path.exists() or path.is_symlink():
+        raise BadInput(f"--to {path} exists already: name a new folder, or remove it first")
+    if not path.parent.is_dir():
+        raise BadInput(f"--to {path}: {path.parent} is not a folder: create it first")
+    return path
+
+
+def _require_whole(app: App, state: RunState, checkpoint: Checkpoint) -> None:
+    """Verify every byte of the local copy, and fetch what is missing or damaged from Kaggle."""
+    bring_back(app, state, [checkpoint], "relay export")
+    if damage := damage_here(checkpoint, app.home):
+        raise BadInput(
+            f"{checkpoint.name} is not whole: {next(iter(damage.values())).says}: choose another --checkpoint"
+        )
+
+
+def _download(app: App, model: "Model") -> None:
+    """Download the base model from Kaggle to the home folder, unless it is there. Raises BadInput if Kaggle declines."""
+    ref = model.kaggle_model
+    folder = models_folder(app.home) / ref
+    stored = models_folder(app.home) / "models" / ref  # where a rehearsal has it
+    if folder.is_dir() or stored.is_dir():
+        return
+    seen = app.gateway.see_model(ref)
+    if seen.access is not Access.READABLE:
+        raise BadInput(
+            f"the base model {ref} cannot be downloaded ({seen.reason}): accept its licence on Kaggle, or name a folder that "
+            "holds it with --base"
+        )
+    part = folder.with_name(f".{folder.name}.part")
+    if problem := shortage_message(private_folder(app.home.path), seen.size_bytes or 0):
+        raise DiskRefused(problem)
+    with disk_errors(part):
+        app.gateway.download_model(ref, part)
+        part.rename(folder)
+
+
+def _written(stored: Path, target: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Unpack the weights beside the target and run the export in a process of its own; returns the manifest."""
+    blob = stored / BLOB_NAME
+    with disk_errors(target.parent), TemporaryDirectory(prefix=".relay-export-", dir=target.parent) as folder:
+        unpacked = Path(folder) / "state"
+        packing.unpack(blob, unpacked, size_bytes_max=blob.stat().st_size, wanted=_is_read)
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "stages.formats.command"],
+            input=json.dumps({**request, "directory": str(unpacked)}),
+            capture_output=True,
+            text=True,
+            env=_environment(),
+            check=False,
+        )
+    lines = done.stdout.splitlines()
+    try:
+        answer: dict[str, Any] = json.loads(lines[-1])
+    except (ValueError, IndexError) as error:
+        said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
+        raise Permanent(f"the export failed: {said.strip()[:300]}") from error
+    if "reason" in answer:
+        kind = Transient if answer["transient"] else BadInput
+        raise kind(answer["reason"])
+    return answer
+
+
+def _is_read(name: str) -> bool:
+    return name.startswith(UNPACKED) or name in ("arrays", ARTIFACTS_DIRECTORY)
+
+
+def _environment() -> dict[str, str]:
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(paths)}

@@ -1,0 +1,166 @@
+"""Writes the model card, README.md: what was trained how on what, its numbers, licences and digests."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.contract import Cursor, StageSpec
+from stages.data.registry import KNOWN
+from stages.options import Model
+from stages.options.training import set_and_count
+
+KAGGLE_NAME = re.compile(r"gemma-?(\d)-(\d+[bm](?:-it|-pt)?)", re.IGNORECASE)
+"""Pattern of Google's names of variations on Kaggle, such as `gemma2-2b-it`, which is `gemma-2-2b-it` at Hugging Face."""
+SHOWN_OPTIONS = ("mode", "lora_rank", "lora_alpha", "learning_rate", "batch", "num_generations", "beta", "loss_type")
+"""Options that the table of stages shows if the pipeline gives them."""
+RATES = ("accuracy", "format", "hard_accuracy", "asked")
+GEMMA_NOTICE = (
+    "Gemma is provided under and subject to the Gemma Terms of Use found at https://ai.google.dev/gemma/terms. "
+    "Those terms and the Gemma Prohibited Use Policy (https://ai.google.dev/gemma/prohibited_use_policy) apply to this "
+    "model too; its weights were modified by training."
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an export comes from. `checkpoint` is its manifest's digest, `contents` are the manifest's digests."""
+
+    run: str
+    cursor: Cursor
+    stages: tuple[StageSpec, ...]
+    checkpoint: str = ""
+    contents: Mapping[str, str] | None = None
+
+
+def base_model(options: Model) -> str:
+    """Return the base model's name at Hugging Face; if that is unknown the pipeline's source, of a path only the end."""
+    source = options.source.rstrip("/")
+    if source.startswith(("/", ".")):
+        return source.rpartition("/")[2]
+    if options.kaggle_model:
+        found = KAGGLE_NAME.fullmatch(source.split("/")[3])
+        if source.startswith("google/") and found:
+            return f"google/gemma-{found[1]}-{found[2].lower()}"
+    return source
+
+
+def card(
+    options: Model, origin: Origin, artifacts: Mapping[str, str], about: Mapping[str, str], *, made_up: bool
+) -> str:
+    """Return the card. `artifacts` are the checkpoint's texts, which hold the evaluations; `about` are lines for a list."""
+    done = stages_done(origin)
+    sets = _sets(done)
+    front = {
+        "base_model": base_model(options),
+        "datasets": [KNOWN[name].repository for name in sets if name in KNOWN],
+        "library_name": "peft" if about.get("format") == "peft" else "transformers",
+        "license": "other" if made_up else "gemma",
+        "pipeline_tag": "text-generation",
+        "tags": ["gemma", "reasoning", *sorted({stage.kind for stage in done if ":" not in stage.kind})],
+    }
+    lines = ["---", *_front(front), "---", "", f"# {origin.run}", ""]
+    if made_up:
+        lines += [
+            "**The base model is a stand-in that was made up for a rehearsal; this model is good for nothing.**",
+            "",
+        ]
+    lines += [
+        f"{front['base_model']}, trained until step {origin.cursor.step} of the stage `{origin.cursor.stage}`.",
+        "",
+        "## Training",
+        "",
+        "| stage | kind | steps | data | options |",
+        "|---|---|---|---|---|",
+        *(_stage(stage) for stage in done),
+        "",
+        *_evaluations(done, artifacts),
+        *_prompt(options),
+        "## Data and licences",
+        "",
+        *(f"* {line}" for line in _licences(sets, made_up)),
+        "",
+        "## Where it comes from",
+        "",
+        *(f"* {name}: `{value}`" for name, value in about.items()),
+        "",
+        "`export.json` lists the size and the SHA-256 of every file.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def stages_done(origin: Origin) -> tuple[StageSpec, ...]:
+    """Return the stages that led to the weights, with the steps that were done of each; exports are left out."""
+    names = [stage.name for stage in origin.stages]
+    last = names.index(origin.cursor.stage) if origin.cursor.stage in names else -1
+    found = []
+    for index, stage in enumerate(origin.stages[: last + 1]):
+        steps = origin.cursor.step if index == last else stage.steps
+        if stage.kind != "export" and steps:
+            found.append(StageSpec(name=stage.name, kind=stage.kind, steps=steps, options=stage.options))
+    return tuple(found)
+
+
+def _front(front: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in front.items():
+        if isinstance(value, list):
+            if value:
+                yield f"{name}:"
+                yield from (f"- {json.dumps(item)}" for item in value)
+        else:
+            yield f"{name}: {json.dumps(value)}"
+
+
+def _sets(stages: Sequence[StageSpec]) -> list[str]:
+    named = [stage.options.get("data") or ["gsm8k"] for stage in stages if stage.kind not in ("counting",)]
+    entries = [str(entry) for data in named if isinstance(data, (list, tuple)) for entry in data]
+    return list(dict.fromkeys(set_and_count(entry)[0] for entry in entries))
+
+
+def _stage(stage: StageSpec) -> str:
+    data = stage.options.get("data") or []
+    shown = [f"{name} {stage.options[name]}" for name in SHOWN_OPTIONS if name in stage.options]
+    cells = (stage.name, stage.kind, stage.steps, ", ".join(map(str, data)), ", ".join(shown))
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _evaluations(stages: Sequence[StageSpec], artifacts: Mapping[str, str]) -> list[str]:
+    rows = []
+    for stage in stages:
+        first = artifacts.get(f"transcripts-{stage.name}.jsonl", "").partition("\n")[0]
+        if stage.kind == "evaluate" and first:
+            rates = json.loads(first)
+            low, high = rates.get("accuracy_low", 0.0), rates.get("accuracy_high", 0.0)
+            shown = [f"{rates[name]:.1%}" if name in rates else "" for name in RATES[:3]]
+            rows.append(
+                f"| {stage.name} | {rates.get('asked', 0):.0f} | {shown[0]} ({low:.1%}–{high:.1%}) | {shown[1]} | {shown[2]} |"
+            )
+    if not rows:
+        return []
+    return [
+        "## Evaluation",
+        "",
+        "Greedy answers to held-out problems; in brackets the 95 % interval.",
+        "",
+        "| stage | problems | right | right format | right, long solutions |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _prompt(options: Model) -> list[str]:
+    said = ["## Prompt", "", "The chat template renders a question as in training."]
+    if options.system:
+        said += ["It puts these words before the first question unless the conversation has a system turn:", ""]
+        said += [f"> {line}" for line in options.system.splitlines()]
+    return [*said, ""]
+
+
+def _licences(sets: Sequence[str], made_up: bool) -> Iterator[str]:
+    yield "The base model is made up, and needs no licence." if made_up else GEMMA_NOTICE
+    for name in sets:
+        known = KNOWN.get(name)
+        yield f"{known.repository}: {known.licence}" if known else f"{name}: a file of the run's owner"
