@@ -21,9 +21,17 @@ from stages.formats.export_manifest import ExportManifest
 from stages.session import packing
 from stages.training import checkpoints
 from stages.training.model import arrays_of
-from state import facts
+from state.facts.checkpoint import CheckpointPublished, PublishIntended
 from state.facts.run import RunStarted
-from state.facts.session import Judgement
+from state.facts.session import (
+    Judgement,
+    OutputCollected,
+    PushConfirmed,
+    PushIntended,
+    SeenEnded,
+    SeenRunning,
+    SessionPlanned,
+)
 from state.store import Store
 from tests.contract.local import AT_ONCE
 from tests.contract.test_commands import relay
@@ -85,7 +93,7 @@ def laptop(root: Path, source: str = "", **options: object) -> Laptop:
         )
         (folder / "manifest.json").write_bytes(manifest.to_json().encode())
         judgement = Judgement(outcome="yielded" if number == 1 else "finished", furthest=manifest.cursor)
-        planned = facts.SessionPlanned(
+        planned = SessionPlanned(
             **key,
             slug=f"{RUN}-s{number:04d}",
             token=manifest.token,
@@ -94,16 +102,16 @@ def laptop(root: Path, source: str = "", **options: object) -> Laptop:
             budget_s=100.0,
             limit_s=200.0,
         )
-        collected = facts.OutputCollected(**key, judgement=judgement, checkpoint=name, manifest=manifest)
+        collected = OutputCollected(**key, judgement=judgement, checkpoint=name, manifest=manifest)
         told = [
             planned,
-            facts.PushIntended(**key),
-            facts.PushConfirmed(**key, kernel_version=1),
-            facts.SeenRunning(**key),
-            facts.SeenEnded(**key, worker="complete", message=""),
+            PushIntended(**key),
+            PushConfirmed(**key, kernel_version=1),
+            SeenRunning(**key),
+            SeenEnded(**key, worker="complete", message=""),
             collected,
-            facts.PublishIntended(**key),
-            facts.CheckpointPublished(**key),
+            PublishIntended(**key),
+            CheckpointPublished(**key),
         ]
         later += [(AT + timedelta(seconds=10 * number + index), fact) for index, fact in enumerate(told)]
         digests.append(manifest.digest)
