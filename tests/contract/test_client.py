@@ -300,6 +300,7 @@ def test_the_accelerator_flags_agree_with_the_machine(shape: str, flags: tuple[b
     assert sent.get("machineShape", "") == shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [

@@ -85,6 +85,7 @@ def test_relay_finds_its_way_by_the_environment_alone(tmp_path: Path) -> None:
         assert account.find_kernel(SLUG) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

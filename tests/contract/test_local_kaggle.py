@@ -124,6 +124,7 @@ def test_a_refusal_has_the_nested_shape_of_kaggles_errors(
         assert refusal(client.ask(KERNELS, method, userName="rehearsal", **fields)) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["{", "[]", "3", "\xff"])
 def test_a_body_that_is_no_json_object_is_an_invalid_argument(tmp_path: Path, body: str) -> None:
     with scripted(tmp_path) as client:
@@ -227,6 +228,7 @@ def test_a_file_is_fetched_without_credentials_from_an_address_that_ends_in_its_
     assert (empty.status_code, empty.content, empty.headers["Content-Length"]) == (200, b"", "0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "status", "span"),
     [
@@ -303,6 +305,7 @@ def test_a_finished_log_is_a_json_array_in_the_output_and_in_the_stream(tmp_path
     assert kind == "application/json"
 
 
+@pytest.mark.slow
 def test_a_running_log_is_an_event_stream_from_its_first_line_to_end_of_log(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED) as client:
         client.push()
@@ -343,6 +346,7 @@ def authorization(kaggle: Any, kind: str) -> str:
     }[kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "status"),
     [

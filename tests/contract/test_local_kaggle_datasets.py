@@ -181,6 +181,7 @@ def test_a_dataset_goes_through_its_states_and_then_shows_everything(tmp_path: P
     assert [(version.version_number, version.status) for version in answer.versions] == [(1, "Ready")]
 
 
+@pytest.mark.slow
 def test_a_new_version_replaces_all_files_and_old_ones_are_still_there_by_number(tmp_path: Path) -> None:
     with scripted(tmp_path, rules=replace(AT_ONCE, dataset_processing_s=50.0)) as client:
         client.create("some-data", a=b"1", b=b"2")

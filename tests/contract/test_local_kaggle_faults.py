@@ -20,6 +20,7 @@ def plan(call: str, action: CallAction, **more: Any) -> FaultPlan:
     return FaultPlan(calls=(CallFault(call=call, action=action, **more),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "word"), [(429, "RESOURCE_EXHAUSTED"), (500, "INTERNAL"), (503, "UNAVAILABLE"), (502, "UNKNOWN")]
 )

@@ -241,6 +241,7 @@ def test_equal_orders_and_sources_give_equal_bytes_in_any_process(tmp_path: Path
     assert scripts[0].decode() == build.script(Order.from_json(asked.to_json()), stages=tmp_path / "1" / "stages")
 
 
+@pytest.mark.slow
 def test_another_order_or_other_sources_give_another_script(tmp_path: Path) -> None:
     copy = tmp_path / "stages"
     shutil.copytree(SOURCES, copy, ignore=shutil.ignore_patterns("__pycache__"))

@@ -25,6 +25,7 @@ def relay(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments, env={"COLUMNS": "80"})
 
 
+@pytest.mark.slow
 def test_the_page_of_the_pipeline_file_is_what_the_code_says() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert filled(page) == page, "run: make reference"
