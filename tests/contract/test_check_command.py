@@ -196,6 +196,7 @@ def test_a_session_that_takes_the_only_slot_is_named(place: Place) -> None:
     assert "have reserved 9 h of them" in the(found, "quota", "ok")["sentence"]
 
 
+@pytest.mark.slow
 def test_an_account_that_ran_on_a_tpu_has_a_verified_phone_number_and_for_others_that_cannot_be_known(
     place: Place,
 ) -> None:

@@ -143,6 +143,7 @@ def test_the_dashboard_lists_the_runs_and_shows_each(home: Path) -> None:
         assert ask(found, "/nothing")[0] == 404
 
 
+@pytest.mark.slow
 def test_a_home_without_a_run_is_shown_and_stays_empty(tmp_path: Path) -> None:
     with served(tmp_path / "home") as found:
         status, _, text = ask(found, "/")
@@ -180,6 +181,7 @@ def test_nothing_can_be_done_with_a_dashboard_but_look(home: Path, method: str) 
     assert (status, headers["allow"]) == (405, "GET, HEAD")
 
 
+@pytest.mark.slow
 def test_head_answers_as_get_without_the_text(home: Path) -> None:
     with served(home) as found:
         assert ask(found, "/", "HEAD")[::2] == (200, b"")
@@ -263,6 +265,7 @@ def test_a_document_is_made_again_only_where_something_was_written_or_time_passe
     store.close()
 
 
+@pytest.mark.slow
 def test_a_database_of_another_relay_is_named_and_not_touched(tmp_path: Path) -> None:
     Told().keep(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "relay.db")) as other:

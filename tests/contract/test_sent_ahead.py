@@ -92,6 +92,7 @@ def test_a_file_waits_for_no_other_one(hop: Hop, tmp_path: Path) -> None:
     assert hop.published(tmp_path / "back") == BYTES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [CLOSED, CUT])
 def test_a_storage_that_takes_nothing_holds_up_no_collection(hop: Hop, tmp_path: Path, faults: FaultPlan) -> None:
     hop.fetch()

@@ -264,6 +264,7 @@ def test_what_ships_stays_far_below_what_kaggle_takes() -> None:
     assert len(build.script(order()).encode()) < build.SIZE_BYTES_MAX / 4
 
 
+@pytest.mark.slow
 def test_a_script_that_kaggle_would_refuse_is_not_built(tmp_path: Path) -> None:
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages" / "weights.bin").write_bytes(os.urandom(900_000))

@@ -40,6 +40,7 @@ def test_the_page_has_every_key_and_every_option_of_every_kind() -> None:
         assert [field.name for field in fields(kind.options) if f"\n| `{field.name}` |" not in told[name]] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model", [Pipeline, SessionLimits, AccountOptions, Inputs, Expect, Stage], ids=lambda model: model.__name__
 )
