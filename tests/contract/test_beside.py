@@ -189,6 +189,7 @@ def test_a_kernel_of_a_session_that_was_planned_here_and_never_pushed(
     assert said[refused] in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_a_kernel_of_a_session_that_was_planned_here_is_not_passed_over_where_its_status_makes_no_sense(
     way: str, tmp_path: Path

@@ -136,6 +136,7 @@ def test_without_credentials_what_can_be_looked_at_is(place: Place) -> None:
     assert of(found, "mesh", "ok")
 
 
+@pytest.mark.slow
 def test_a_model_whose_licence_was_not_accepted_is_told_with_the_page_to_accept_it_on(tmp_path: Path) -> None:
     with place_with(tmp_path) as place:
         place.equip(accepted=False)
@@ -146,6 +147,7 @@ def test_a_model_whose_licence_was_not_accepted_is_told_with_the_page_to_accept_
     assert denied["link"] == "https://www.kaggle.com/models/google/gemma-2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [403, 404])
 def test_inputs_that_do_not_exist_are_named(tmp_path: Path, code: int) -> None:
     with place_with(tmp_path, Rules(missing_dataset_code=code)) as place:
@@ -172,6 +174,7 @@ def test_a_name_that_cannot_be_one_of_kaggles_is_told_with_how_to_write_it(
     assert said in f"{told['sentence']}: {told['remedy']}"
 
 
+@pytest.mark.slow
 def test_without_hours_left_a_run_would_wait_which_is_a_warning(tmp_path: Path) -> None:
     with place_with(tmp_path, Rules(quota_s=PerKind(600.0, 0.0, 0.0), dataset_processing_s=0.0)) as place:
         place.equip()
@@ -193,6 +196,7 @@ def test_a_session_that_takes_the_only_slot_is_named(place: Place) -> None:
     assert "have reserved 9 h of them" in the(found, "quota", "ok")["sentence"]
 
 
+@pytest.mark.slow
 def test_an_account_that_ran_on_a_tpu_has_a_verified_phone_number_and_for_others_that_cannot_be_known(
     place: Place,
 ) -> None:
@@ -242,6 +246,7 @@ def test_a_question_that_kaggle_does_not_answer_hides_no_other_answer(
     assert {"account", "phone", "quota", "slots", "names", "model", "dataset"} - FAILING[call] <= answered
 
 
+@pytest.mark.slow
 def test_a_quota_that_kaggle_does_not_tell_is_a_note(tmp_path: Path) -> None:
     fault = CallFault(call="GetAcceleratorQuotaStatistics", action=CallAction.EMPTY, times=0)
     with place_with(tmp_path, faults=FaultPlan(calls=(fault,))) as place:

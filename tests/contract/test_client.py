@@ -64,6 +64,7 @@ def faulty(call: str, action: CallAction, **fields: Any) -> FaultPlan:
 # --- reads are repeated, within bounds ----------------------------------------
 
 
+@pytest.mark.slow
 def test_a_read_waits_as_long_as_kaggle_asks_and_then_succeeds(tmp_path: Path) -> None:
     faults = faulty("GetAcceleratorQuotaStatistics", CallAction.STATUS, status=429, retry_after_s=17.0)
     with over_http(tmp_path, faults=faults) as place:
@@ -72,11 +73,13 @@ def test_a_read_waits_as_long_as_kaggle_asks_and_then_succeeds(tmp_path: Path) -
         assert (place.clock.now() - before).total_seconds() >= 17.0
 
 
+@pytest.mark.slow
 def test_a_read_survives_a_bad_minute(tmp_path: Path) -> None:
     with over_http(tmp_path, faults=faulty("GetKernel", CallAction.STATUS, status=503, times=4)) as place:
         assert place.gateway.find_kernel(SLUG) is None
 
 
+@pytest.mark.slow
 def test_a_read_survives_a_cut_and_a_page_of_html(tmp_path: Path) -> None:
     faults = FaultPlan(
         calls=(
@@ -300,6 +303,7 @@ def test_the_accelerator_flags_agree_with_the_machine(shape: str, flags: tuple[b
     assert sent.get("machineShape", "") == shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
@@ -367,6 +371,7 @@ def test_a_ref_is_understood_in_every_form(ref: str) -> None:
     assert pushed.version is None
 
 
+@pytest.mark.slow
 def test_a_lost_answer_to_a_push_is_ambiguous_and_the_kernel_is_found_by_its_token(tmp_path: Path) -> None:
     with over_http(tmp_path, faults=faulty("SaveKernel", CallAction.LOST)) as place:
         with pytest.raises(Ambiguous):
@@ -543,6 +548,7 @@ def test_every_way_in_which_a_creation_fails_has_its_remedy_and_none_is_repeated
         assert len(talk.server.calls("CreateDataset")) == 1
 
 
+@pytest.mark.slow
 def test_a_lost_answer_to_a_creation_is_ambiguous_and_the_dataset_is_found(tmp_path: Path, state: Path) -> None:
     with over_http(tmp_path / "k", faults=faulty("CreateDataset", CallAction.LOST)) as place:
         with pytest.raises(Ambiguous):

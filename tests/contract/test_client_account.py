@@ -47,12 +47,14 @@ def gateway(url: str, *credentials: Credentials) -> KaggleGateway:
 # --- against the local Kaggle -------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_token_tells_whose_it_is(tmp_path: Path) -> None:
     with local(tmp_path) as kaggle:
         token = Credentials(method=Method.TOKEN, source="t", secret=kaggle.token)
         assert gateway(kaggle.url, token).owner() == OWNER
 
 
+@pytest.mark.slow
 def test_a_stale_token_gives_way_to_a_good_key(tmp_path: Path) -> None:
     with local(tmp_path) as kaggle:
         account = gateway(kaggle.url, STALE, key_of(kaggle))
@@ -60,6 +62,7 @@ def test_a_stale_token_gives_way_to_a_good_key(tmp_path: Path) -> None:
         assert account.push(kernel(SLUG)).ref == f"{OWNER}/{SLUG}"
 
 
+@pytest.mark.slow
 def test_a_token_in_the_environment_never_beats_credentials_that_were_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,11 +76,13 @@ def test_a_key_that_kaggle_refuses_is_the_users_to_mend(tmp_path: Path) -> None:
         gateway(kaggle.url, KEY).owner()
 
 
+@pytest.mark.slow
 def test_tokens_that_kaggle_refuses_are_all_named(tmp_path: Path) -> None:
     with local(tmp_path) as kaggle, pytest.raises(BadInput, match="access_token"):
         gateway(kaggle.url, STALE).owner()
 
 
+@pytest.mark.slow
 def test_relay_finds_its_way_by_the_environment_alone(tmp_path: Path) -> None:
     with local(tmp_path) as kaggle:
         account = connect(kaggle.environment(), tmp_path / "home")
@@ -85,6 +90,7 @@ def test_relay_finds_its_way_by_the_environment_alone(tmp_path: Path) -> None:
         assert account.find_kernel(SLUG) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

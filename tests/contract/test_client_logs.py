@@ -54,6 +54,7 @@ def numbers(lines: Iterator[LogLine] | tuple[LogLine, ...]) -> list[int]:
 # --- the log as it is now -----------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_running_log_is_shown_once_it_falls_silent() -> None:
     with following(stream(events(0, 5), silent_end=True)) as (gateway, server, _):
         assert numbers(gateway.log(SLUG, 3)) == [0, 1, 2, 3, 4]
@@ -63,6 +64,7 @@ def test_a_running_log_is_shown_once_it_falls_silent() -> None:
     assert seen.headers["Authorization"] == KEY.authorization
 
 
+@pytest.mark.slow
 def test_a_line_that_is_still_being_written_is_not_shown() -> None:
     half = 'data: {"stream_name": "stdout", "time": 5.0, "data": "line"}\n\n'
     with following(stream(events(0, 2) + half, silent_end=True)) as (gateway, _, _):
@@ -80,6 +82,7 @@ def test_a_finished_log_comes_as_an_array() -> None:
         assert numbers(gateway.log(SLUG, 1)) == [0, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "broken",
     [
@@ -183,6 +186,7 @@ def test_a_follower_that_goes_away_leaves_no_connection_open() -> None:
         lines.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_cut_stream_of_the_local_kaggle_is_followed_to_the_end(tmp_path: Path) -> None:
     faults = FaultPlan(
         calls=(

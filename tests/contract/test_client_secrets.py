@@ -123,6 +123,7 @@ def test_no_call_shows_the_key_whatever_the_answer(said: str, tmp_path: Path, ca
     assert BASIC not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", ["status 400", "status 401", "status 500", "an error under 200", "a page"])
 @pytest.mark.parametrize("credentials", [TOKEN, LOGIN], ids=lambda one: one.method.name)
 def test_no_sign_in_shows_a_token(

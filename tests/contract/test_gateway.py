@@ -98,6 +98,7 @@ def test_a_session_is_queued_then_running_then_complete(place: Place) -> None:
     assert seen == [Worker.QUEUED, Worker.RUNNING, Worker.COMPLETE]
 
 
+@pytest.mark.slow
 def test_a_session_whose_program_fails_ends_as_an_error(way: str, tmp_path: Path) -> None:
     with WAYS[way](tmp_path, played=Played(ends_after_s=5.0, exit_code=1)) as place:
         place.gateway.push(kernel(SLUG))
@@ -129,6 +130,7 @@ def test_a_second_tpu_session_is_refused_for_want_of_a_slot_and_does_not_run(pla
     assert place.gateway.session("gsm-3f9a-s0002", None).worker is Worker.NEW_SCRIPT, "saved, and not run"
 
 
+@pytest.mark.slow
 def test_a_push_without_quota_is_told_apart_from_other_refusals(way: str, tmp_path: Path) -> None:
     rules = replace(RULES, quota_s=PerKind.all(0.0))
     with WAYS[way](tmp_path, rules=rules) as place, pytest.raises(OutOfQuota, match="quota"):
@@ -181,6 +183,7 @@ def test_a_session_in_the_queue_has_an_empty_log(place: Place) -> None:
     assert tuple(place.gateway.log(SLUG, 1)) == ()
 
 
+@pytest.mark.slow
 def test_a_running_sessions_log_is_shown_as_far_as_it_goes(place: Place) -> None:
     place.gateway.push(kernel(SLUG))
     place.wait(10)
@@ -213,6 +216,7 @@ def test_following_a_log_goes_on_after_the_lines_that_were_seen(place: Place) ->
 # --- output -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_file_that_a_session_left_is_listed(way: str, tmp_path: Path) -> None:
     files = tuple((1.0, f"relay/part-{number:04d}.bin", b"x") for number in range(450))
     with WAYS[way](tmp_path, played=Played(ends_after_s=2.0, files=files)) as place:

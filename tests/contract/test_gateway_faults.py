@@ -41,6 +41,7 @@ def session_fault(action: SessionAction, seconds: float = 0.0) -> FaultPlan:
     return FaultPlan(sessions=(SessionFault(session=1, action=action, seconds=seconds),))
 
 
+@pytest.mark.slow
 def test_a_missing_answer_about_the_quota_is_unknown_and_not_zero(opened: Opened) -> None:
     faults = FaultPlan(calls=(CallFault(call="GetAcceleratorQuotaStatistics", action=CallAction.EMPTY),))
     with opened(faults) as place:
@@ -48,6 +49,7 @@ def test_a_missing_answer_about_the_quota_is_unknown_and_not_zero(opened: Opened
         assert place.gateway.quota("tpu") is not None
 
 
+@pytest.mark.slow
 def test_a_push_that_is_answered_without_a_version_has_none_and_runs(opened: Opened) -> None:
     with opened(push_fault(PushAction.NO_VERSION)) as place:
         assert place.gateway.push(kernel(SLUG)).version is None
@@ -55,6 +57,7 @@ def test_a_push_that_is_answered_without_a_version_has_none_and_runs(opened: Ope
         assert place.gateway.session(SLUG, None).worker is Worker.RUNNING
 
 
+@pytest.mark.slow
 def test_a_phantom_version_never_ran_and_the_session_is_seen_without_it(opened: Opened) -> None:
     with opened(push_fault(PushAction.PHANTOM)) as place:
         assert place.gateway.push(kernel(SLUG)).version == 2
@@ -66,6 +69,7 @@ def test_a_phantom_version_never_ran_and_the_session_is_seen_without_it(opened: 
         assert len(place.gateway.output(SLUG, None)) == 2
 
 
+@pytest.mark.slow
 def test_a_push_whose_inputs_are_called_invalid_is_an_error_and_runs_without_them(opened: Opened) -> None:
     with opened(push_fault(PushAction.REFUSE_INPUTS)) as place:
         with place.world.at_now() as now:
@@ -77,6 +81,7 @@ def test_a_push_whose_inputs_are_called_invalid_is_an_error_and_runs_without_the
         assert place.gateway.session(SLUG, None).worker is Worker.RUNNING
 
 
+@pytest.mark.slow
 def test_a_stale_status_is_an_earlier_one(opened: Opened) -> None:
     with opened(session_fault(SessionAction.STALE_STATUS, 50.0)) as place:
         place.gateway.push(kernel(SLUG))
@@ -87,6 +92,7 @@ def test_a_stale_status_is_an_earlier_one(opened: Opened) -> None:
     assert seen == [Worker.QUEUED, Worker.RUNNING, Worker.RUNNING, Worker.COMPLETE]
 
 
+@pytest.mark.slow
 def test_a_slot_that_is_held_after_its_sessions_end_declines_the_next_push(opened: Opened) -> None:
     with opened(session_fault(SessionAction.HOLD_SLOT, 500.0)) as place:
         place.gateway.push(kernel(SLUG, machine_shape=TPU))

@@ -45,6 +45,7 @@ def dataset_fault(action: DatasetAction, seconds: float = 0.0) -> FaultPlan:
     return FaultPlan(datasets=(DatasetFault(version=1, action=action, seconds=seconds),))
 
 
+@pytest.mark.slow
 def test_a_push_may_be_carried_out_long_after_its_504(opened: Opened) -> None:
     with opened(push_fault(PushAction.LATE, 75.0)) as place:
         with pytest.raises(Ambiguous):
@@ -60,6 +61,7 @@ def test_a_push_may_be_carried_out_long_after_its_504(opened: Opened) -> None:
         assert place.gateway.session(SLUG, 1).worker is Worker.RUNNING
 
 
+@pytest.mark.slow
 def test_a_kernel_may_be_shown_only_after_its_session_began(opened: Opened) -> None:
     with opened(push_fault(PushAction.LAG, 300.0)) as place:
         assert place.gateway.push(kernel(SLUG)).version == 1
@@ -72,6 +74,7 @@ def test_a_kernel_may_be_shown_only_after_its_session_began(opened: Opened) -> N
         assert place.gateway.list_kernels("gsm") == (SLUG,)
 
 
+@pytest.mark.slow
 def test_a_new_version_that_is_not_shown_yet_leaves_the_one_before_it(opened: Opened) -> None:
     faults = FaultPlan(pushes=(PushFault(push=2, action=PushAction.LAG, seconds=300.0),))
     with opened(faults) as place:
@@ -84,6 +87,7 @@ def test_a_new_version_that_is_not_shown_yet_leaves_the_one_before_it(opened: Op
         assert found is not None and (found.version, found.source) == (2, "# second")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("action", "seconds"), [(DatasetAction.LAG, 900.0), (DatasetAction.VANISH, 0.0)])
 def test_a_dataset_may_be_accepted_and_not_shown(
     opened: Opened, state: Path, action: DatasetAction, seconds: float
@@ -99,6 +103,7 @@ def test_a_dataset_may_be_accepted_and_not_shown(
         assert (place.gateway.find_dataset(DATASET) is not None) == (action is DatasetAction.LAG)
 
 
+@pytest.mark.slow
 def test_a_dataset_may_be_declined_for_want_of_room(opened: Opened, state: Path) -> None:
     with opened(dataset_fault(DatasetAction.NO_ROOM)) as place:
         with pytest.raises(NoRoom):
@@ -107,6 +112,7 @@ def test_a_dataset_may_be_declined_for_want_of_room(opened: Opened, state: Path)
         assert place.gateway.find_dataset(DATASET) is not None
 
 
+@pytest.mark.slow
 def test_the_name_of_a_deleted_dataset_and_of_a_deleted_kernel_may_not_be_free_again(
     opened: Opened, state: Path
 ) -> None:
@@ -123,6 +129,7 @@ def test_the_name_of_a_deleted_dataset_and_of_a_deleted_kernel_may_not_be_free_a
             place.gateway.push(kernel(SLUG))
 
 
+@pytest.mark.slow
 def test_a_datasets_mark_is_read_back_as_it_was_written(opened: Opened, state: Path) -> None:
     mark = Mark("3f9a2c7d1b04@laptop", 1893456000)
     with opened() as place:
@@ -133,6 +140,7 @@ def test_a_datasets_mark_is_read_back_as_it_was_written(opened: Opened, state: P
         assert Mark.on_dataset(seen) == mark
 
 
+@pytest.mark.slow
 def test_bytes_that_were_sent_before_a_refusal_are_not_sent_again(tmp_path: Path, state: Path) -> None:
     with over_http(tmp_path / "kaggle", faults=dataset_fault(DatasetAction.NO_ROOM)) as place:
         with pytest.raises(NoRoom):

@@ -45,6 +45,7 @@ def refusal(answer: requests.Response) -> tuple[int, str]:
 # --- kernels ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_push_answers_what_kaggles_client_reads(tmp_path: Path) -> None:
     with scripted(tmp_path) as client:
         value = client.push(datasetDataSources=["rehearsal/nothing"], competitionDataSources=["titanic"])
@@ -56,6 +57,7 @@ def test_a_push_answers_what_kaggles_client_reads(tmp_path: Path) -> None:
     assert answer.kernel_id > 0
 
 
+@pytest.mark.slow
 def test_a_queued_session_is_an_empty_object_and_the_others_have_their_names(tmp_path: Path) -> None:
     rules = replace(AT_ONCE, queue_s=PerKind.all(10.0))
     with scripted(tmp_path, PLAYED, rules) as client:
@@ -71,6 +73,7 @@ def test_a_queued_session_is_an_empty_object_and_the_others_have_their_names(tmp
     assert read.status is KernelWorkerStatus.QUEUED
 
 
+@pytest.mark.slow
 def test_a_session_over_its_limit_is_acknowledged_with_kaggles_message(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED) as client:
         client.push(sessionTimeoutSeconds=30)
@@ -78,6 +81,7 @@ def test_a_session_over_its_limit_is_acknowledged_with_kaggles_message(tmp_path:
         assert client.status() == {"status": "CANCEL_ACKNOWLEDGED", "failureMessage": TIME_LIMIT_MESSAGE}
 
 
+@pytest.mark.slow
 def test_one_tpu_session_too_many_is_an_error_text_under_status_200(tmp_path: Path) -> None:
     with scripted(tmp_path) as client:
         client.push("first-kernel", machineShape="TpuV5E8")
@@ -87,6 +91,7 @@ def test_one_tpu_session_too_many_is_an_error_text_under_status_200(tmp_path: Pa
         assert client.status("second-kernel") == {"status": "NEW_SCRIPT"}
 
 
+@pytest.mark.slow
 def test_a_quick_save_starts_nothing(tmp_path: Path) -> None:
     with scripted(tmp_path) as client:
         assert client.push(kernelExecutionType="QUICK_SAVE")["versionNumber"] == 1
@@ -124,6 +129,7 @@ def test_a_refusal_has_the_nested_shape_of_kaggles_errors(
         assert refusal(client.ask(KERNELS, method, userName="rehearsal", **fields)) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["{", "[]", "3", "\xff"])
 def test_a_body_that_is_no_json_object_is_an_invalid_argument(tmp_path: Path, body: str) -> None:
     with scripted(tmp_path) as client:
@@ -132,6 +138,7 @@ def test_a_body_that_is_no_json_object_is_an_invalid_argument(tmp_path: Path, bo
         assert refusal(answer) == (400, "INVALID_ARGUMENT")
 
 
+@pytest.mark.slow
 def test_a_pulled_kernel_has_its_source_and_what_was_asked_for_it(tmp_path: Path) -> None:
     with scripted(tmp_path) as client:
         client.push(text="first", enableInternet=True, machineShape="TpuV5E8", categoryIds=["tpu"])
@@ -148,6 +155,7 @@ def test_a_pulled_kernel_has_its_source_and_what_was_asked_for_it(tmp_path: Path
     assert (new.blob.source, new.blob.kernel_type) == ('{"cells": []}', "notebook")
 
 
+@pytest.mark.slow
 def test_kernels_are_listed_newest_first_in_pages(tmp_path: Path) -> None:
     with scripted(tmp_path) as client:
         for number in range(5):
@@ -165,6 +173,7 @@ def test_kernels_are_listed_newest_first_in_pages(tmp_path: Path) -> None:
     assert others == {}
 
 
+@pytest.mark.slow
 def test_a_deleted_kernel_is_gone_and_its_slot_is_free(tmp_path: Path) -> None:
     with scripted(tmp_path) as client:
         client.push("first-kernel", enableTpu=True)
@@ -172,6 +181,7 @@ def test_a_deleted_kernel_is_gone_and_its_slot_is_free(tmp_path: Path) -> None:
         assert "error" not in client.push("second-kernel", enableTpu=True)
 
 
+@pytest.mark.slow
 def test_quota_is_told_as_durations_that_are_never_left_out(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED) as client:
         client.push(machineShape="TpuV5E8")
@@ -188,6 +198,7 @@ def test_quota_is_told_as_durations_that_are_never_left_out(tmp_path: Path) -> N
 # --- output -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_output_is_listed_in_pages_of_twenty_and_of_two_hundred_at_most(tmp_path: Path) -> None:
     files = [(1.0, f"part-{number:04d}.bin", b"x") for number in range(450)]
     with scripted(tmp_path, Played(ends_after_s=2.0, files=files)) as client:
@@ -215,6 +226,7 @@ def finished(client: Client) -> dict[str, str]:
     return {file.file_name: file.url for file in answer.files}
 
 
+@pytest.mark.slow
 def test_a_file_is_fetched_without_credentials_from_an_address_that_ends_in_its_name(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED) as client:
         urls = finished(client)
@@ -227,6 +239,7 @@ def test_a_file_is_fetched_without_credentials_from_an_address_that_ends_in_its_
     assert (empty.status_code, empty.content, empty.headers["Content-Length"]) == (200, b"", "0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "status", "span"),
     [
@@ -248,6 +261,7 @@ def test_a_range_brings_exactly_those_bytes(tmp_path: Path, asked: str, status: 
         assert part.headers["Content-Range"] == f"bytes {start}-{end - 1}/10240"
 
 
+@pytest.mark.slow
 def test_a_range_beyond_the_end_is_not_satisfiable(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED) as client:
         url = finished(client)["relay/state.bin"]
@@ -255,6 +269,7 @@ def test_a_range_beyond_the_end_is_not_satisfiable(tmp_path: Path) -> None:
     assert (part.status_code, part.headers["Content-Range"], part.content) == (416, "bytes */10240", b"")
 
 
+@pytest.mark.slow
 def test_a_range_of_a_file_that_is_another_one_now_brings_it_whole(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED) as client:
         url = finished(client)["relay/state.bin"]
@@ -265,6 +280,7 @@ def test_a_range_of_a_file_that_is_another_one_now_brings_it_whole(tmp_path: Pat
     assert (other.status_code, len(other.content)) == (200, 10_240)
 
 
+@pytest.mark.slow
 def test_an_address_expires_and_a_new_listing_gives_a_new_one(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED, replace(AT_ONCE, url_ttl_s=60.0)) as client:
         url = finished(client)["relay/state.bin"]
@@ -274,6 +290,7 @@ def test_an_address_expires_and_a_new_listing_gives_a_new_one(tmp_path: Path) ->
         assert requests.get(fresh, timeout=PATIENCE_S).status_code == 200
 
 
+@pytest.mark.slow
 def test_one_output_file_is_reached_by_a_redirect(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED) as client:
         finished(client)
@@ -288,6 +305,7 @@ def test_one_output_file_is_reached_by_a_redirect(tmp_path: Path) -> None:
 # --- logs -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_finished_log_is_a_json_array_in_the_output_and_in_the_stream(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED) as client:
         finished(client)
@@ -303,6 +321,7 @@ def test_a_finished_log_is_a_json_array_in_the_output_and_in_the_stream(tmp_path
     assert kind == "application/json"
 
 
+@pytest.mark.slow
 def test_a_running_log_is_an_event_stream_from_its_first_line_to_end_of_log(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED) as client:
         client.push()
@@ -318,6 +337,7 @@ def test_a_running_log_is_an_event_stream_from_its_first_line_to_end_of_log(tmp_
             assert next(lines, None) is None
 
 
+@pytest.mark.slow
 def test_there_is_no_log_of_a_session_that_is_queued_or_of_a_version_that_is_not_there(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED, replace(AT_ONCE, queue_s=PerKind.all(10.0))) as client:
         client.push()
@@ -343,6 +363,7 @@ def authorization(kaggle: Any, kind: str) -> str:
     }[kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
@@ -384,6 +405,7 @@ def test_two_servers_do_not_take_each_others_credentials(tmp_path: Path) -> None
 # --- the server -------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_request_in_the_form_for_proxies_is_answered_as_any_other(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED) as client:
         proxies = {"http": client.kaggle.url}
@@ -407,6 +429,7 @@ def test_the_environment_points_at_this_server_and_at_no_other(tmp_path: Path) -
     assert environment["KAGGLE_API_TOKEN"] == kaggle.token
 
 
+@pytest.mark.slow
 def test_it_listens_on_the_loopback_only_and_no_longer_when_it_is_closed(tmp_path: Path) -> None:
     with scripted(tmp_path) as client:
         parts = urlsplit(client.kaggle.url)
@@ -421,6 +444,7 @@ def test_it_listens_on_the_loopback_only_and_no_longer_when_it_is_closed(tmp_pat
         socket.create_connection(("127.0.0.1", parts.port), timeout=PATIENCE_S)
 
 
+@pytest.mark.slow
 def test_closing_does_not_wait_for_a_log_that_never_ends(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED) as client:
         client.push()
@@ -440,6 +464,7 @@ def test_many_callers_at_once_are_all_answered(tmp_path: Path) -> None:
     assert seen_by == [{"status": "NEW_SCRIPT"}] * 128
 
 
+@pytest.mark.slow
 def test_missing_things_may_be_hidden_behind_either_code(tmp_path: Path) -> None:
     rules = Rules(missing_kernel_code=404, missing_dataset_code=403)
     with scripted(tmp_path, rules=rules) as client:

@@ -125,6 +125,7 @@ def test_an_empty_file_arrives_chunked_or_with_a_length_of_zero(client: Client) 
     assert [(file["name"], file.get("totalBytes", 0)) for file in listed] == [("chunked.txt", 0), ("plain.txt", 0)]
 
 
+@pytest.mark.slow
 def test_an_upload_that_never_was_or_has_expired_is_not_found(tmp_path: Path) -> None:
     with scripted(tmp_path, rules=replace(AT_ONCE, upload_ttl_s=100.0)) as client:
         _, url = begin(client)
@@ -161,6 +162,7 @@ def test_a_name_cannot_lead_out_of_the_place_of_uploads(client: Client) -> None:
 # --- datasets ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_dataset_goes_through_its_states_and_then_shows_everything(tmp_path: Path) -> None:
     with scripted(tmp_path, rules=replace(AT_ONCE, dataset_processing_s=50.0)) as client:
         client.create("some-data", a=b"12345")
@@ -181,6 +183,7 @@ def test_a_dataset_goes_through_its_states_and_then_shows_everything(tmp_path: P
     assert [(version.version_number, version.status) for version in answer.versions] == [(1, "Ready")]
 
 
+@pytest.mark.slow
 def test_a_new_version_replaces_all_files_and_old_ones_are_still_there_by_number(tmp_path: Path) -> None:
     with scripted(tmp_path, rules=replace(AT_ONCE, dataset_processing_s=50.0)) as client:
         client.create("some-data", a=b"1", b=b"2")

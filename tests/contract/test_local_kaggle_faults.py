@@ -20,6 +20,7 @@ def plan(call: str, action: CallAction, **more: Any) -> FaultPlan:
     return FaultPlan(calls=(CallFault(call=call, action=action, **more),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "word"), [(429, "RESOURCE_EXHAUSTED"), (500, "INTERNAL"), (503, "UNAVAILABLE"), (502, "UNKNOWN")]
 )
@@ -32,12 +33,14 @@ def test_a_status_comes_in_kaggles_shape_and_without_any_effect(tmp_path: Path, 
         assert refusal(client.ask(KERNELS, "GetKernel", userName="rehearsal", kernelSlug="some-kernel"))[0] == 403
 
 
+@pytest.mark.slow
 def test_too_many_requests_may_not_say_how_long_to_wait(tmp_path: Path) -> None:
     with scripted(tmp_path, faults=plan("*", CallAction.STATUS, status=429)) as client:
         assert "Retry-After" not in client.ask(KERNELS, "ListKernels").headers
         assert client.ask(KERNELS, "ListKernels").status_code == 200
 
 
+@pytest.mark.slow
 def test_an_empty_object_or_a_page_of_html_comes_under_status_200(tmp_path: Path) -> None:
     faults = FaultPlan(
         calls=(
@@ -55,6 +58,7 @@ def test_an_empty_object_or_a_page_of_html_comes_under_status_200(tmp_path: Path
     assert html.text.startswith("<!DOCTYPE html>")
 
 
+@pytest.mark.slow
 def test_a_lost_answer_leaves_its_effect(tmp_path: Path) -> None:
     with scripted(tmp_path, faults=plan("SaveKernel", CallAction.LOST)) as client:
         with pytest.raises(requests.ConnectionError):
@@ -62,6 +66,7 @@ def test_a_lost_answer_leaves_its_effect(tmp_path: Path) -> None:
         assert client.status() == {"status": "RUNNING"}
 
 
+@pytest.mark.slow
 def test_an_answer_may_end_in_its_middle(tmp_path: Path) -> None:
     with scripted(tmp_path, faults=plan("SaveKernel", CallAction.CUT, after_bytes=10)) as client:
         with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
@@ -96,6 +101,7 @@ def test_an_upload_that_is_cut_after_its_last_byte_has_arrived_and_only_its_answ
         assert told.status_code == 200
 
 
+@pytest.mark.slow
 def test_a_small_upload_that_is_cut_is_answered_although_its_body_has_ended(tmp_path: Path) -> None:
     with scripted(tmp_path, faults=plan("BlobUpload", CallAction.CUT, after_bytes=10, status=503)) as client:
         started = client.json(BLOBS, "StartBlobUpload", type="DATASET", name="state.bin", contentLength=100)
@@ -104,6 +110,7 @@ def test_a_small_upload_that_is_cut_is_answered_although_its_body_has_ended(tmp_
         assert (told.status_code, told.headers["Range"]) == (308, "bytes=0-9")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [503, 0])
 def test_an_upload_that_is_cut_keeps_its_beginning(tmp_path: Path, status: int) -> None:
     faults = plan("BlobUpload", CallAction.CUT, after_bytes=100_000, status=status)
@@ -126,6 +133,7 @@ def test_an_upload_that_is_cut_keeps_its_beginning(tmp_path: Path, status: int) 
         assert requests.get(found.headers["Location"], timeout=PATIENCE_S).content == DATA
 
 
+@pytest.mark.slow
 def test_a_log_stream_that_is_cut_begins_anew_at_the_first_line(tmp_path: Path) -> None:
     faults = plan("LogStream", CallAction.CUT, after_bytes=100)
     with scripted(tmp_path, PLAYED, AT_ONCE, faults) as client:
@@ -141,6 +149,7 @@ def test_a_log_stream_that_is_cut_begins_anew_at_the_first_line(tmp_path: Path) 
             assert [entry["data"] for entry in json.loads(again.text)] == [f"line {n}\n" for n in range(10)]
 
 
+@pytest.mark.slow
 def test_an_answer_that_hangs_comes_late_and_whole(tmp_path: Path) -> None:
     with scripted(tmp_path, faults=plan("SaveKernel", CallAction.HANG, seconds=0.05)) as client:
         assert client.push()["versionNumber"] == 1
@@ -154,6 +163,7 @@ def test_a_call_that_hangs_holds_up_nobody_else_and_not_the_end(tmp_path: Path) 
         assert client.push()["versionNumber"] == 1
 
 
+@pytest.mark.slow
 def test_a_link_may_be_refused_although_it_is_fresh(tmp_path: Path) -> None:
     with scripted(tmp_path, PLAYED, faults=plan("OutputFile", CallAction.STATUS, status=403)) as client:
         client.push()

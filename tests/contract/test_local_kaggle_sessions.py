@@ -187,6 +187,7 @@ def test_a_process_is_killed_without_notice_once_it_has_reached_a_step(tmp_path:
         assert len(log(client)) >= 5
 
 
+@pytest.mark.slow
 def test_a_process_that_stalls_is_killed_only_by_the_limit(tmp_path: Path) -> None:
     clock = VirtualClock()
     fault = SessionFault(session=1, action=SessionAction.STALL, step=3)

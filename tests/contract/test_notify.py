@@ -122,6 +122,7 @@ def test_of_two_messages_only_the_one_that_was_refused_is_sent_again(desk: Desk,
     assert set(NotificationMarks(desk.home).marks(courier.service.shown)) == {""}, "one mark is enough once all is told"
 
 
+@pytest.mark.slow
 def test_what_happened_before_a_service_was_first_configured_is_not_told(desk: Desk, server: Receiver) -> None:
     desk.happen(PARKED)
     desk.courier(server).deliver()
@@ -233,6 +234,7 @@ def test_a_service_that_hangs_is_left_behind_and_its_late_answer_counts(desk: De
     assert server.titles == [f"relay: {RUN} is finished"]
 
 
+@pytest.mark.slow
 def test_couriers_end_with_the_daemon_though_a_service_hangs(desk: Desk, server: Receiver) -> None:
     addresses = Addresses((server.url,), frozenset(EVENTS), "a test")
     server.free.clear()

@@ -143,6 +143,7 @@ def test_the_dashboard_lists_the_runs_and_shows_each(home: Path) -> None:
         assert ask(found, "/nothing")[0] == 404
 
 
+@pytest.mark.slow
 def test_a_home_without_a_run_is_shown_and_stays_empty(tmp_path: Path) -> None:
     with served(tmp_path / "home") as found:
         status, _, text = ask(found, "/")
@@ -153,6 +154,7 @@ def test_a_home_without_a_run_is_shown_and_stays_empty(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "host", ["attacker.example", "127.0.0.1.attacker.example:80", "", "localhost.", "[::1", "0.0.0.0"]
 )
@@ -164,12 +166,14 @@ def test_a_name_that_only_points_here_gets_no_answer(home: Path, host: str) -> N
             assert b"tiny" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8420", "LOCALHOST", "[::1]:8420"])
 def test_this_machines_own_names_get_an_answer(home: Path, host: str) -> None:
     with served(home) as found:
         assert ask(found, "/", headers={"Host": host})[0] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "ANYTHING"])
 def test_nothing_can_be_done_with_a_dashboard_but_look(home: Path, method: str) -> None:
     with served(home) as found:
@@ -177,6 +181,7 @@ def test_nothing_can_be_done_with_a_dashboard_but_look(home: Path, method: str) 
     assert (status, headers["allow"]) == (405, "GET, HEAD")
 
 
+@pytest.mark.slow
 def test_head_answers_as_get_without_the_text(home: Path) -> None:
     with served(home) as found:
         assert ask(found, "/", "HEAD")[::2] == (200, b"")
@@ -195,6 +200,7 @@ def test_every_answer_is_sealed_against_other_pages(home: Path, path: str) -> No
     assert not [name for name in headers if name.startswith("access-control")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["../render.py", "..%2frender.py", "render.py", "templates/run.html.j2", "%2fetc%2fpasswd", ""]
 )
@@ -259,6 +265,7 @@ def test_a_document_is_made_again_only_where_something_was_written_or_time_passe
     store.close()
 
 
+@pytest.mark.slow
 def test_a_database_of_another_relay_is_named_and_not_touched(tmp_path: Path) -> None:
     Told().keep(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "relay.db")) as other:

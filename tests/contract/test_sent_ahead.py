@@ -79,6 +79,7 @@ def test_when_all_is_here_all_of_it_is_there_and_the_dataset_takes_only_the_mani
     assert hop.published(tmp_path / "back") == BYTES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [FLIPPED])
 def test_a_file_waits_for_no_other_one(hop: Hop, tmp_path: Path) -> None:
     with pytest.raises(Corrupt):
@@ -91,6 +92,7 @@ def test_a_file_waits_for_no_other_one(hop: Hop, tmp_path: Path) -> None:
     assert hop.published(tmp_path / "back") == BYTES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [CLOSED, CUT])
 def test_a_storage_that_takes_nothing_holds_up_no_collection(hop: Hop, tmp_path: Path, faults: FaultPlan) -> None:
     hop.fetch()

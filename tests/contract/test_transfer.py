@@ -343,6 +343,7 @@ def test_a_place_that_cannot_be_written_is_tried_again_and_named(tmp_path: Path)
             get()
 
 
+@pytest.mark.slow
 def test_the_ranges_of_the_local_kaggle_serve_as_well(tmp_path: Path) -> None:
     played = Played(ends_after_s=1.0, files=((0.5, "state.bin", CONTENT),))
     faults = FaultPlan(calls=(CallFault(call="OutputFile", action=CallAction.CUT, after_bytes=777_777, times=3),))

@@ -224,6 +224,7 @@ def test_a_file_that_is_not_there_asks_for_a_person(tmp_path: Path) -> None:
             send()
 
 
+@pytest.mark.slow
 def test_an_upload_may_take_longer_than_any_other_call(tmp_path: Path) -> None:
     def slow(_seen: Seen) -> Reply:
         send.server.closing.wait(0.3)

@@ -53,7 +53,7 @@ def test_the_way_from_init_to_a_report_needs_nothing_but_the_wheel(shell: Shell,
     assert shell("relay", "--version").stdout.startswith("relay, version ")
     assert "relay check gsm.yaml" in shell("relay", "init", "gsm.yaml", "--yes").stdout
     assert "✓ file" in shell("relay", *home, "check", "gsm.yaml", "--offline").stdout
-    assert "TPU hours" in shell("relay", *home, "plan", "gsm.yaml").stdout
+    assert " of TPU (" in shell("relay", *home, "plan", "gsm.yaml").stdout
     assert "every invariant held" in shell("relay", "rehearse", "gsm.yaml", "--simulate", "2").stdout
     assert "finished" in shell("relay", *home, "rehearse", str(COUNTING)).stdout
     assert "nothing to do" in shell("relay", *home, "status").stdout

@@ -245,6 +245,7 @@ def test_every_kind_of_setting_and_of_stuck_answer_is_drawn() -> None:
     assert {found.session for found in stuck if found is not None} == {1, 2, 3, 4}
 
 
+@pytest.mark.slow
 def test_a_reading_that_is_judged_by_the_clock_is_caught_by_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decide_start, "is_quota_fresh", by_the_clock)
     monkeypatch.setattr(machine, "correct_times", as_it_was)

@@ -127,6 +127,7 @@ def test_one_session_that_was_asked_for_is_followed_to_its_end_and_no_further(ch
     assert chain.state.run.status == "active"
 
 
+@pytest.mark.slow
 def test_a_run_that_nobody_carries_on_is_waited_for_and_that_is_said_once(chain: Chain) -> None:
     now = chain.kaggle.clock.now()
     chain.store.release_lease(chain.store.take_lease("somebody", now, 60), now - timedelta(minutes=4))

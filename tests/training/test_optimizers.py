@@ -35,6 +35,7 @@ def test_the_learning_rate_rises_then_falls_over_the_stages_steps(shape: str) ->
     np.testing.assert_allclose(learning_rates(options, STEPS), wanted, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_with_several_updates_a_step_the_rate_is_the_same_at_the_same_step() -> None:
     options = Grpo(learning_rate=PEAK, warmup_steps=WARMUP, num_iterations=3)
     wanted = [rate_by_hand("cosine", 3 * step, 3 * STEPS, 3 * WARMUP) for step in range(STEPS)]

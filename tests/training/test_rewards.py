@@ -184,6 +184,7 @@ def test_a_case_that_meets_its_limit_is_wrong_and_counted_and_the_next_one_is_ju
     assert judge_counts()["lost"] == before["lost"]
 
 
+@pytest.mark.slow
 def test_the_same_question_is_judged_once() -> None:
     assert same_value("7+x", "x+7")
     before = judge_counts()
@@ -197,6 +198,7 @@ def test_all_that_an_answer_needs_is_one_case_with_one_limit() -> None:
     assert judge_counts()["judged"] == before + 1
 
 
+@pytest.mark.slow
 def test_every_thread_may_ask() -> None:
     found: dict[int, bool] = {}
 

@@ -41,6 +41,7 @@ def test_the_order_of_times_stays_whatever_the_clock_did(found: list[timedelta])
     assert new == sorted(set(new)) and len(new) == len(set(times))
 
 
+@pytest.mark.slow
 @given(offsets)
 def test_a_log_put_in_order_never_goes_back_and_keeps_its_entries(found: list[timedelta]) -> None:
     log = [(AT + offset, number) for number, offset in enumerate(found)]

@@ -97,6 +97,7 @@ def commented() -> set[str]:
     return named(match[1] for match in re.finditer(r'^  "([^"]+)",[ ]*# \S', TEXT, re.MULTILINE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_what_is_declared_is_imported_or_has_its_reason_beside_it(group: str) -> None:
     places = {place for listed, groups in PLACES.items() if group in groups for place in listed}

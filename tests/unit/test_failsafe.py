@@ -83,6 +83,7 @@ def folder() -> Iterator[Path]:
         yield found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_the_shell", [False, True])
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: type(defect).__name__)
 def test_a_defect_parks_its_run_with_the_traceback_and_the_other_goes_on(

@@ -51,6 +51,7 @@ def test_a_list_of_texts_comes_back_from_each_notation(texts: list[str]) -> None
         assert read_list(written) == texts
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_no_text_makes_reading_a_list_fail(text: str) -> None:
     assert isinstance(read_list(text), list | None)

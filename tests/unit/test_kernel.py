@@ -241,6 +241,7 @@ def test_equal_orders_and_sources_give_equal_bytes_in_any_process(tmp_path: Path
     assert scripts[0].decode() == build.script(Order.from_json(asked.to_json()), stages=tmp_path / "1" / "stages")
 
 
+@pytest.mark.slow
 def test_another_order_or_other_sources_give_another_script(tmp_path: Path) -> None:
     copy = tmp_path / "stages"
     shutil.copytree(SOURCES, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -263,6 +264,7 @@ def test_what_ships_stays_far_below_what_kaggle_takes() -> None:
     assert len(build.script(order()).encode()) < build.SIZE_BYTES_MAX / 3
 
 
+@pytest.mark.slow
 def test_a_script_that_kaggle_would_refuse_is_not_built(tmp_path: Path) -> None:
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages" / "weights.bin").write_bytes(os.urandom(900_000))

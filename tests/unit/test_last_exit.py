@@ -72,6 +72,7 @@ def test_the_exit_lies_between_budget_and_limit() -> None:
     assert exit_at_s(budget_s=100.0, limit_s=100.0) == 100.0
 
 
+@pytest.mark.slow
 def test_who_has_ended_in_time_is_not_made_to_leave() -> None:
     left = threading.Event()
     began_s = time.monotonic()

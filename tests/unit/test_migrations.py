@@ -100,6 +100,7 @@ def test_a_new_database_has_the_tables_that_the_migrations_make(tmp_path: Path) 
     assert revision_in(made / "relay.db") == revision_in(migrated / "relay.db") == newest_revision()
 
 
+@pytest.mark.slow
 def test_every_run_and_every_observation_comes_through_an_upgrade(home: Path, tmp_path: Path) -> None:
     before = {table: rows(home / "relay.db", table) for table in TABLES}
     assert len(before["run"]) == 2

@@ -62,6 +62,7 @@ def test_what_is_wrong_is_named_and_no_address_is_repeated(tmp_path: Path, text:
     assert "abcdefg" not in str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["tgram://5ecret", "nonsense://5ecret", "5ecret"])
 def test_an_address_that_apprise_does_not_know_is_named_by_its_place_and_kind(tmp_path: Path, url: str) -> None:
     found = read(written(tmp_path, f"urls:\n- {TWO}\n- {url}"), {})

@@ -25,6 +25,7 @@ def relay(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments, env={"COLUMNS": "80"})
 
 
+@pytest.mark.slow
 def test_the_page_of_the_pipeline_file_is_what_the_code_says() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert filled(page) == page, "run: make reference"
@@ -39,6 +40,7 @@ def test_the_page_has_every_key_and_every_option_of_every_kind() -> None:
         assert [field.name for field in fields(kind.options) if f"\n| `{field.name}` |" not in told[name]] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model", [Pipeline, SessionLimits, AccountOptions, Inputs, Expect, Stage], ids=lambda model: model.__name__
 )

@@ -120,6 +120,7 @@ def test_a_hostile_name_of_a_stage_does_not_end_the_data(tmp_path: Path) -> None
     assert "</script><script>window" not in render.report_page(found)
 
 
+@pytest.mark.slow
 def test_a_parked_runs_page_says_why_and_what_to_type(tmp_path: Path) -> None:
     found = Page(page(parked(), tmp_path))
     assert "It broke twice. Type relay retry tiny-0001" in found.text

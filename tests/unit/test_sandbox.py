@@ -108,6 +108,7 @@ def test_a_script_sees_kaggles_own_folders_where_the_system_allows_it(tmp_path: 
     assert texts(session) == expected
 
 
+@pytest.mark.slow
 @needs_namespaces
 def test_a_script_that_names_kaggles_folders_reads_and_writes_its_own(sandbox: ProcessSandbox) -> None:
     script = """
