@@ -11,7 +11,7 @@ from state.model.statuses import CheckpointStatus, InputsStatus, Outcome, Phase,
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One execution of a pipeline."""
+    """Execution of a pipeline."""
 
     id: str
     name: str
@@ -53,7 +53,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One kernel execution, tried as `attempt` of session `number`."""
+    """Kernel execution, tried as `attempt` of session `number`."""
 
     run: str
     number: int
