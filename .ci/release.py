@@ -48,7 +48,7 @@ def run(*command: str | Path, cwd: Path = ROOT, environ: Mapping[str, str] | Non
 
 
 def changelog_problem(text: str, version: str) -> str | None:
-    """What the changelog lacks for a release of this version, or None."""
+    """Return what the changelog lacks for a release of this version, or None."""
     sections = {match[1]: match[2] for match in re.finditer(r"^## (.+)\n((?:(?!## ).*\n?)*)", text, re.MULTILINE)}
     dated = [title for title in sections if re.fullmatch(rf"\[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d", title)]
     if not dated:
@@ -124,7 +124,7 @@ def unpinned(installed: Iterable[str], constraints: str) -> list[str]:
 
 
 def pip_audit(requirements: Sequence[str], folder: Path, ignored: Sequence[str] = ()) -> dict[str, Any] | None:
-    """What pip-audit found about these packages, or None where its source did not answer."""
+    """Return what pip-audit found about these packages, or None where its source did not answer."""
     wanted, report = folder / "requirements.txt", folder / "audit.json"
     wanted.write_text("\n".join(requirements), encoding="utf-8")
     report.unlink(missing_ok=True)
@@ -136,12 +136,12 @@ def pip_audit(requirements: Sequence[str], folder: Path, ignored: Sequence[str] 
 
 
 def knows_advisories(probe: dict[str, Any] | None) -> bool:
-    """Whether the source that was asked for `PROBE` named an advisory."""
+    """Return whether the source that was asked for `PROBE` named an advisory."""
     return probe is not None and any(package.get("vulns") for package in probe["dependencies"])
 
 
 def audit_verdict(probe: dict[str, Any] | None, report: dict[str, Any] | None) -> str:
-    """One sentence on what pip-audit found. Refused where a package has a known vulnerability."""
+    """Return a sentence on what pip-audit found. Refused where a package has a known vulnerability."""
     if not knows_advisories(probe) or report is None:
         return UNASKED
     packages = report["dependencies"]

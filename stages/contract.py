@@ -71,7 +71,7 @@ class Cursor(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class StageSpec(Document):
-    """One stage of a pipeline, with the fields that a session needs."""
+    """Stage of a pipeline, with the fields that a session needs."""
 
     name: str
     kind: str
@@ -158,7 +158,7 @@ class Order(Versioned):
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry(Document):
-    """One file of a checkpoint. `path` is relative to its manifest and must stay below it;
+    """File of a checkpoint. `path` is relative to its manifest and must stay below it;
     otherwise raises ContractError."""
 
     path: str
@@ -249,7 +249,7 @@ class Report(Versioned):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Versioned):
-    """One event of a session's log. `number` counts from 0 within a session and
+    """Event of a session's log. `number` counts from 0 within a session and
     identifies events that were read before.
 
     `event` is `started`, `restored`, `step`, `saved`, `stage` (a stage is done), `account`, `stopping`, `failed` or

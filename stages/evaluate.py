@@ -31,7 +31,7 @@ COMPARED = 4
 the same in each evaluation."""
 
 Row = dict[str, Any]
-"""One answer, with the keys key, set, hard, format, right, cut, length (tokens), question, answer, wanted and disagree
+"""Answer, with the keys key, set, hard, format, right, cut, length (tokens), question, answer, wanted and disagree
 (verdicts of disagreeing judges)."""
 
 

@@ -16,7 +16,7 @@ from state.store import Store
 
 
 class Workspace:
-    """One home folder, whose database is opened on first use."""
+    """Home folder, whose database is opened on first use."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

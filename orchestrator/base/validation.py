@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Mistakes(ValueError):
-    """What is wrong with a value: `sentences` has one sentence for each mistake, the most helpful one first."""
+    """Mistakes found in a value: `sentences` has one sentence for each mistake, the most helpful one first."""
 
     def __init__(self, sentences: tuple[str, ...]) -> None:
         super().__init__(sentences[0])

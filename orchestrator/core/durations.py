@@ -49,7 +49,7 @@ INTERVALS_KEPT = 400
 
 @dataclass(frozen=True, kw_only=True)
 class RunHistory:
-    """One run's recorded sessions, steps and timings."""
+    """Recorded sessions, steps and timings of a run."""
 
     run: str
     pipeline: Pipeline

@@ -1,4 +1,4 @@
-"""One tick of one run: load, decide, record the intent, perform, record the fact."""
+"""Tick of one run: load, decide, record the intent, perform, record the fact."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta

@@ -38,7 +38,7 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """One way to sign in. `username` is None for an access token: Kaggle returns its owner."""
+    """Way to sign in. `username` is None for an access token: Kaggle returns its owner."""
 
     method: Method
     source: str

@@ -38,7 +38,7 @@ class Worker(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class KernelPush:
-    """One kernel to run. `slug` is also the title. `source` must stay below 1,000,000 bytes."""
+    """Kernel to run. `slug` is also the title. `source` must stay below 1,000,000 bytes."""
 
     slug: str
     source: str
@@ -80,7 +80,7 @@ class SessionSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class LogLine:
-    """One line of a kernel's log, without newline.
+    """Line of a kernel's log, without newline.
 
     `number` counts lines of the whole log from 0; `at_s` is session time.
     """
@@ -93,7 +93,7 @@ class LogLine:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFile:
-    """One output file of a session.
+    """Output file of a session.
 
     `name` is relative to /kaggle/working; `url` expires soon: list again if it fails.
     """
@@ -200,7 +200,7 @@ class SourceSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelListed:
-    """One of the account's kernels in Kaggle's list. `machine_shape` is empty for a CPU and if the list omits it."""
+    """Kernel of the account, as Kaggle's list shows it. `machine_shape` is empty for a CPU and if the list omits it."""
 
     slug: str
     machine_shape: str = ""

@@ -35,7 +35,7 @@ OpenLog = Callable[[float], AbstractContextManager[tuple[BoundedSession, request
 
 
 class Connection:
-    """One connection to the log stream; the stream always begins with the log's first line."""
+    """Connection to the log stream; the stream always begins with the log's first line."""
 
     def __init__(self, redact: Redact) -> None:
         self._redact = redact

@@ -1,4 +1,4 @@
-"""One HTTP session per call: bounded in time and size, no proxy for loopback, errors with the server's own message.
+"""HTTP session for a single call: bounded in time and size, no proxy for loopback, errors with the server's own message.
 
 CallFailed
 ├── HttpStatus       an HTTP error status; `status` and the reason that kagglesdk would hide

@@ -7,7 +7,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Chip:
-    """One device, in JAX's sense."""
+    """Device, in JAX's sense."""
 
     name: str
     memory_bytes: int

@@ -88,7 +88,7 @@ class Expect(BaseModel):
 
 
 class Stage(BaseModel):
-    """One training phase with a target."""
+    """Training phase with a target."""
 
     model_config = STRICT
 

@@ -1,4 +1,4 @@
-"""How fast this machine is at the moment, and the session length that a rehearsal needs on it."""
+"""Speed of this machine at the moment, and the session length that a rehearsal needs on it."""
 
 import subprocess
 import sys

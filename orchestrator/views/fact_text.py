@@ -1,4 +1,4 @@
-"""One sentence for each fact, as the daemon prints it."""
+"""Sentences for facts, as the daemon prints them."""
 
 from datetime import datetime
 

@@ -28,7 +28,7 @@ SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
 
 @dataclass(frozen=True)
 class ShownLine:
-    """One line of a session's log.
+    """Line of a session's log.
 
     `at_s`, the time since the session's start, and `stream` are known only for lines that come directly from Kaggle.
     """

@@ -31,7 +31,7 @@ TEXT_MAX = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class Narration:
-    """One log line. `event` is a fact's name, or an event of the daemon itself (see docs/daemon.md)."""
+    """Log line. `event` is a fact's name, or an event of the daemon itself (see docs/daemon.md)."""
 
     event: str
     message: str

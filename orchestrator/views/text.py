@@ -1,4 +1,4 @@
-"""One run as text: progress, health, forecast and next action. Fits one screen, in 40 columns too."""
+"""Run as text: progress, health, forecast and next action. Fits one screen, in 40 columns too."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -47,7 +47,7 @@ class Brought:
 
 @dataclass(frozen=True)
 class MountedFolder:
-    """One mounted dataset, kernel output or model, or all files of `inputs.files` together.
+    """Mounted dataset, kernel output or model, or all files of `inputs.files` together.
 
     `files` maps names to paths. A name is the mount's name followed by the path below it; for `inputs.files` it is the
     file name alone.

@@ -16,7 +16,7 @@ from stages.training.model import Arrays, arrays_of
 
 
 class Master(nnx.Variable):  # type: ignore[misc]
-    """One trained array, in float32."""
+    """Trained array, in float32."""
 
 
 class Masters(nnx.Module):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What every fact is, and a fact with its place in the log."""
+"""Base of all facts, and a fact with its place in the log."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One value reported by a session. `number` is that of its progress event and identifies replayed events."""
+    """Value reported by a session. `number` is that of its progress event and identifies replayed events."""
 
     run: str
     session: int

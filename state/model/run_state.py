@@ -14,7 +14,7 @@ RUN_CANCELLED = "run-cancelled"
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One execution of a pipeline."""
+    """Execution of a pipeline."""
 
     id: str
     name: str
@@ -56,7 +56,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One kernel execution, tried as `attempt` of session `number`."""
+    """Kernel execution, tried as `attempt` of session `number`."""
 
     run: str
     number: int

@@ -50,7 +50,7 @@ class Phase(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a session ended."""
+    """Outcome of a session."""
 
     FINISHED = "finished"  # the pipeline is done
     YIELDED = "yielded"  # stopped itself in time

@@ -17,7 +17,7 @@ from state.revisions import SchemaError
 
 @dataclass(frozen=True)
 class DoctorSubject:
-    """One home folder to examine. `run` limits the checks to one run by its id; empty for all."""
+    """Home folder to examine. `run` limits the checks to one run by its id; empty for all."""
 
     home: HomeLayout
     user_home: Path

@@ -23,7 +23,7 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One key or option."""
+    """Key or option."""
 
     key: str
     """Dotted key, such as `session.margin_s`; for an option its name."""

@@ -37,7 +37,7 @@ class Program:
 
 @dataclass(frozen=True)
 class StageProgram:
-    """One program of a stage, and the relation of its rows to the stage's batch."""
+    """Program of a stage, and the relation of its rows to the stage's batch."""
 
     name: str
     program: Program

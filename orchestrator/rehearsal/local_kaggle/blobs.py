@@ -11,7 +11,7 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Content
 
 @dataclass
 class Blob:
-    """One upload. `received` of `size_bytes` bytes are on disk."""
+    """Upload. `received` of `size_bytes` bytes are on disk."""
 
     token: str
     key: str

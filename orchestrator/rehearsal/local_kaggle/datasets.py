@@ -39,7 +39,7 @@ class Describe:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetVersion:
-    """One immutable set of files."""
+    """Immutable set of files."""
 
     number: int
     created: datetime

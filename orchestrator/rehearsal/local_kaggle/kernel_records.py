@@ -75,7 +75,7 @@ class SaveAnswer:
 
 @dataclass
 class KernelSession:
-    """One run of one version."""
+    """Run of one version."""
 
     owner: str
     slug: str
@@ -128,7 +128,7 @@ class KernelSession:
 
 @dataclass
 class Version:
-    """One saved source. `session` is None for a quick save, and if the session was declined."""
+    """Saved source. `session` is None for a quick save, and if the session was declined."""
 
     number: int
     save: Save

@@ -52,7 +52,7 @@ class VariationText:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion(DatasetVersion):
-    """One immutable set of files. `accepted` is True if this account accepted the licence and may read them."""
+    """Immutable set of files. `accepted` is True if this account accepted the licence and may read them."""
 
     id: int
     accepted: bool = True

@@ -34,7 +34,7 @@ class MachineKind(StrEnum):
 
 @dataclass(frozen=True)
 class PerKind:
-    """One number for each kind of machine."""
+    """Number for each kind of machine."""
 
     tpu: float
     gpu: float

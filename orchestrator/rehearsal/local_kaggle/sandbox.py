@@ -11,7 +11,7 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
 
 @dataclass(frozen=True)
 class SessionLine:
-    """One line of a session's log, without newline; `at_s` is seconds since the session started."""
+    """Line of a session's log, without newline; `at_s` is seconds since the session started."""
 
     at_s: float
     text: str
@@ -20,7 +20,7 @@ class SessionLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """One data source of a session. `name` is owner/slug, `place` its folder below `/kaggle/input`."""
+    """Data source of a session. `name` is owner/slug, `place` its folder below `/kaggle/input`."""
 
     name: str
     place: str
@@ -29,7 +29,7 @@ class Mount:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """One session to run; the world kills it after `limit_s` seconds."""
+    """Session to run; the world kills it after `limit_s` seconds."""
 
     owner: str
     slug: str

@@ -12,7 +12,7 @@ from typing import BinaryIO, Self
 
 @dataclass(frozen=True)
 class Content:
-    """One immutable file. `etag` changes if the bytes do."""
+    """Immutable file. `etag` changes if the bytes do."""
 
     source: bytes | Path = field(repr=False)
     size_bytes: int

@@ -23,7 +23,7 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Files
 
 
 class World:
-    """One Kaggle with one account. Use it as `with world.at_now() as now:`; nothing changes inside that block.
+    """Kaggle with one account. Use it as `with world.at_now() as now:`; nothing changes inside that block.
 
     `kernels`, `datasets`, `models` and `blobs` may be used directly inside the block. Operations that involve more than
     one of them are methods of this class.

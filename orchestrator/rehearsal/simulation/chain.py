@@ -1,4 +1,4 @@
-"""One simulated chain: a Kaggle that outlives the daemon, and a run whose daemon may be replaced at any time."""
+"""Simulated chain: a Kaggle that outlives the daemon, and a run whose daemon may be replaced at any time."""
 
 import functools
 import tempfile
@@ -113,7 +113,7 @@ class SimulatedKaggle:
 
 
 class Chain:
-    """One run in one home folder. Its `store` outlives the daemon."""
+    """Run in one home folder. Its `store` outlives the daemon."""
 
     def __init__(
         self,

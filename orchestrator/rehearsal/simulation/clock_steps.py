@@ -37,7 +37,7 @@ class OwnClock:
 
 @dataclass(frozen=True)
 class ClockStep:
-    """One change of the clock by `by`, before the `tick`-th tick.
+    """Change of the clock by `by`, before the `tick`-th tick.
 
     With `between`, it happens when the next daemon starts after that tick.
     """

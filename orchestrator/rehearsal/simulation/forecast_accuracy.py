@@ -43,7 +43,7 @@ class ForecastError:
 
 @dataclass(frozen=True)
 class ForecastedChain:
-    """One chain, with the errors of its forecasts."""
+    """Chain, with the errors of its forecasts."""
 
     seed: int
     start: ForecastError

@@ -32,7 +32,7 @@ WHERE = ("log", "report", "message", "push")
 
 @dataclass(frozen=True)
 class Oddity:
-    """One piece of odd text, in the `nth` session or at the `nth` push."""
+    """Piece of odd text, in the `nth` session or at the `nth` push."""
 
     where: str
     nth: int

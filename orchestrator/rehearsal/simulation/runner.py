@@ -134,7 +134,7 @@ def one(seed: int, pipeline: Pipeline | None = None, tell: PrintLine | None = No
 
 
 class Simulation:
-    """One chain being simulated."""
+    """Chain being simulated."""
 
     def __init__(
         self, plan: ChainPlan, folder: Path, tell: PrintLine | None = None, store: Store | MemoryStore | None = None

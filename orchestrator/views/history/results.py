@@ -8,7 +8,7 @@ from stages.safe_text import OddJson, read_json
 from stages.session.throughput import MEASURED, RATES
 
 Row = dict[str, Any]
-"""One answer in an evaluation's artifact; see `stages.evaluate`."""
+"""Answer in an evaluation's artifact; see `stages.evaluate`."""
 
 NO_RATES = ("asked", "disagreements", "done", "mean_length", "max_length", *RATES, *MEASURED)
 """Metrics of an evaluation that are not a share of its answers."""

@@ -63,7 +63,7 @@ DRAWN_OF_STAGE = ("name", "kind", "begins_at", "target")
 
 @dataclass(frozen=True)
 class LiveSource:
-    """Where a live page fetches its document, and its poll interval."""
+    """Address from which a live page fetches its document, and its poll interval."""
 
     url: str
     every_s: float

@@ -26,7 +26,7 @@ class OutOfBounds(ValueError):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One relation: `=` or `!=` between two terms, or `<` or `<=` between the smaller and the larger one."""
+    """Relation: `=` or `!=` between two terms, or `<` or `<=` between the smaller and the larger one."""
 
     sign: str
     small: Any

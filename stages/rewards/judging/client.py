@@ -32,7 +32,7 @@ MISSING = "the judge of {kind} did not start{why}: install what relay's `train` 
 
 @dataclass(frozen=True)
 class Question:
-    """One case: its frame, and for Python two more frames, each read by only one of the case's two processes."""
+    """Frames of a case: its own, and for Python two more frames, each read by only one of the case's two processes."""
 
     frame: str
     more: tuple[str, ...] = ()
