@@ -49,6 +49,7 @@ CALLS: dict[str, list[str]] = {
     "retry": ["r-0002"],
     "artifacts": ["old-0001"],
     "report": ["old-0001", "--output", "OUTPUT"],
+    "compare": ["old-0001", "r-0001"],
     "checkpoints": ["old-0001"],
     "logs": ["old-0001"],
     "adopt": [],

@@ -60,7 +60,7 @@ def test_a_gemma_like_tokenizer_gives_the_same_tokens(gemma_like: bytes) -> None
         ids = ours.encode(text)
         assert theirs.encode(text, add_special_tokens=False).ids == ids, text
         assert theirs.encode(text).ids == [ours.bos_id(), *ids]
-        assert theirs.decode(ids, skip_special_tokens=False) == text
+        assert theirs.decode(ids, skip_special_tokens=False) == text.replace("▁", " ")  # ▁ is a blank for both
 
 
 def test_the_rehearsals_tokenizer_gives_the_same_tokens(tmp_path: Path) -> None:

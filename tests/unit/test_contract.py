@@ -20,9 +20,10 @@ from stages.contract import (
     stays_below,
 )
 from stages.documents import FORMAT, ContractError, Document, NewerFormat, Versioned
+from stages.formats.export_manifest import ExportManifest
 from tests.unit.counting_runs import order
 
-VERSIONED = (Order, Manifest, Report, Progress)
+VERSIONED = (Order, Manifest, Report, Progress, ExportManifest)
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 NAMES = st.text(CHARACTERS, min_size=1, max_size=8)
 TEXTS = st.text(CHARACTERS, max_size=8)
@@ -204,6 +205,6 @@ def a_manifest() -> dict[str, Any]:
 
 
 def test_every_kind_of_document_says_which_it_is() -> None:
-    assert {cls.kind for cls in VERSIONED} == {"order", "manifest", "report", "progress"}
+    assert {cls.kind for cls in VERSIONED} == {"order", "manifest", "report", "progress", "export"}
     assert set(Versioned.__subclasses__()) == set(VERSIONED)
     assert all(issubclass(cls, Document) for cls in VERSIONED)
