@@ -5,6 +5,7 @@ import json
 import os
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
-from tests.rehearsal.laptop import PATIENCE_S, local_kaggle
+from tests.rehearsal.laptop import PATIENCE_S, local_kaggle, stretched
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -38,12 +39,16 @@ ELSEWHERE = {
     r"relay (rehearse|up)( examples/(tiny|gemma2_2b|own_jax_stage)\.yaml)?( --short)?$": "test_training_chain, test_recipes",
     r"relay rehearse \S+ --short$": "test_recipes",
     r"relay check gsm.yaml$": "tests/contract/test_check_command.py: this Kaggle has no Gemma",
+    r"relay compare": "tests/contract/test_compare_command.py: each home of the desk has one run",
     r"relay export": "tests/training/test_export_command.py: the desk's runs train nothing",
     r"make oracle": "tests/oracle is what it is for",
     r"relay verify-resume( examples/tiny.yaml| mine.yaml.*)?$": "tests/training/test_verify_resume.py",
 }
 ENDLESS = re.compile(r"relay (daemon|dashboard)(?!.*--once)|--watch|--serve|relay logs .*-f\b")
 """They go on until they are told to stop: Ctrl-C ends them, and that is no error."""
+
+ASKING = re.compile(r"relay cancel\b(?!.*--yes)")
+"""They ask on a terminal; `script` of util-linux gives them one, where somebody types y."""
 
 FEWER = {r"--simulate \d\d+": "--simulate 5", r"--cuts \d+": "--cuts 1"}
 """What says how much of the same is done is made small."""
@@ -90,8 +95,10 @@ class Desk:
         shutil.copytree(ROOT / "examples", self.folder / "examples")
         (self.folder / "scenes").mkdir()
         for place, name in (("scenes", "gsm"), (".", "my-pipeline"), (".", "mine")):
-            (self.folder / place / f"{name}.yaml").write_text(PIPELINE.format(name=name, more=50), encoding="utf-8")
-        endless = PIPELINE.format(name="gsm", more=1_000_000)
+            (self.folder / place / f"{name}.yaml").write_text(
+                stretched(PIPELINE.format(name=name, more=50)), encoding="utf-8"
+            )
+        endless = stretched(PIPELINE.format(name="gsm", more=1_000_000))
         (self.folder / "scenes" / "endless.yaml").write_text(endless, encoding="utf-8")
         program = self.folder / "bin" / "relay"
         program.parent.mkdir()
@@ -113,6 +120,8 @@ class Desk:
     def types(self, line: str, home: Path) -> tuple[int, str]:
         """What comes of a line; one that never ends is interrupted a second after it has said something."""
         environ = {**self.environ, "RELAY_HOME": str(home)}
+        if ASKING.search(line):
+            line = f"echo y | script --quiet --return --command {shlex.quote(line)} /dev/null"
         shell = subprocess.Popen(
             ["bash", "-c", f"exec {line}" if line.startswith("relay ") else line],
             env=environ,
