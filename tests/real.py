@@ -1,4 +1,4 @@
-"""Finds the public data sets that some tests are held against; none of them is part of this repository."""
+"""Finds the public data sets and the model that some tests are held against; none is part of this repository."""
 
 import os
 from pathlib import Path
@@ -20,3 +20,10 @@ def real_data(name: str) -> Path:
             f"{name} is not in {folder}: name a folder with the public GSM8K, MBPP and UltraFeedback files in RELAY_REAL_DATA"
         )
     return path
+
+
+def real_model() -> Path:
+    """The folder of a real Gemma 3 270M as at Hugging Face, named by RELAY_REAL_MODEL; else skips the test."""
+    if not (named := os.environ.get("RELAY_REAL_MODEL")):
+        pytest.skip("name the folder of a Gemma 3 270M from Hugging Face in RELAY_REAL_MODEL")
+    return Path(named)

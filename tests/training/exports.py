@@ -54,6 +54,13 @@ def trained(
 ) -> Trained:
     """Write a model and a checkpoint with random adapters, or with other weights than the model's."""
     values = written(root / "tiny-it", kind, layout, **sizes) | {"system": "Think."}
+    return trained_from(values, root, adapters=adapters, full=full, targets=targets)
+
+
+def trained_from(
+    values: dict[str, Any], root: Path, *, adapters: int = 1, full: bool = False, targets: str = ""
+) -> Trained:
+    """Write a checkpoint of the model that `values` describe, which `root` becomes the folder of."""
     foundation = loaded(values)
     made, base = made_of(foundation.model), None
     if full:
