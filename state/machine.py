@@ -12,7 +12,7 @@ from datetime import datetime
 
 from state.chronology import correct_times
 from state.facts.base import Fact, SessionFact
-from state.facts.checkpoint import CheckpointPruned, DamageFound
+from state.facts.checkpoint import CheckpointPruned, DamageFound, ModelPublished
 from state.facts.run import (
     InputsDropped,
     InputsIntended,
@@ -60,7 +60,7 @@ def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
         case CheckpointPruned():
             pruned = state.checkpoint(fact.checkpoint)
             return state.with_checkpoint(replace(pruned, status=CheckpointStatus.PRUNED))
-        case DamageFound():
+        case DamageFound() | ModelPublished():
             return state
         case _:
             return _run(state, fact, at)
