@@ -74,6 +74,9 @@ class ModelUpload:
 class ModelGateway(Protocol):
     """The account's own models on Kaggle."""
 
+    def require_framework(self, name: str) -> None:
+        """Raise BadInput for a framework that Kaggle does not have. Makes no call."""
+
     def find(self, owner: str, model: str) -> ModelSeen | None:
         """Return the model, or None if Kaggle says there is none (403 and 404 alike)."""
 

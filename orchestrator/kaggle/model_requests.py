@@ -33,7 +33,7 @@ def variation(sdk: Any, request_type: str, place: VariationPlace, **fields: Any)
         request_type,
         place.owner,
         place.model,
-        framework=_framework(sdk, place),
+        framework=framework(sdk, place.framework),
         instance_slug=place.variation,
         **fields,
     )
@@ -52,7 +52,7 @@ def new_variation(sdk: Any, place: VariationPlace, tokens: Mapping[str, str], ab
     body = fill_in(
         sdk.model_types.ApiCreateModelInstanceRequestBody(),
         instance_slug=place.variation,
-        framework=_framework(sdk, place),
+        framework=framework(sdk, place.framework),
         overview=about.overview,
         usage=about.usage,
         fine_tunable=True,
@@ -72,13 +72,12 @@ def new_version(sdk: Any, place: VariationPlace, tokens: Mapping[str, str], note
     return variation(sdk, "ApiCreateModelInstanceVersionRequest", place, body=body)
 
 
-def _framework(sdk: Any, place: VariationPlace) -> Any:
+def framework(sdk: Any, name: str) -> Any:
+    """Return kagglesdk's member for a framework as it is spelt in URLs. Raises BadInput."""
     try:
-        return framework_named(sdk, place.framework)
+        return framework_named(sdk, name)
     except KeyError as error:
-        raise BadInput(
-            f"Kaggle knows no framework {place.framework!r}: write jax, flax, transformers or other"
-        ) from error
+        raise BadInput(f"Kaggle knows no framework {name!r}: write jax, flax, transformers or other") from error
 
 
 def _tree(sdk: Any, tokens: Mapping[str, str]) -> dict[str, list[Any]]:

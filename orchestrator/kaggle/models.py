@@ -34,6 +34,9 @@ class ModelApi:
         self._uploads = uploads
         """Folder of the upload journal; None: no journal is kept."""
 
+    def require_framework(self, name: str) -> None:
+        model_requests.framework(self._calls.sdk, name)
+
     def find(self, owner: str, model: str) -> ModelSeen | None:
         request = model_requests.model(self._calls.sdk, "ApiGetModelRequest", owner, model)
         try:
