@@ -64,6 +64,7 @@ def export(
 @click.command()
 @RUN
 @click.option("--model", metavar="OWNER/NAME", help="Kaggle Model to publish to; created, privately, if need be.")
+@click.option("--hub", metavar="OWNER/NAME", help="Publish to this repository at Hugging Face instead.")
 @click.option("--framework", help="Framework of its variation; default: jax, transformers or other, by the format.")
 @click.option("--variation", help="Name of its variation; default: by the model's size or name.")
 @click.option(
@@ -76,7 +77,7 @@ def export(
     "--format",
     "layout",
     type=click.Choice(["safetensors", "peft", "tunix"]),
-    help="Format of the export; default: tunix.",
+    help="Format of the export; default: tunix, with --hub safetensors.",
 )
 @click.option(
     "--from-export",
@@ -97,7 +98,7 @@ def publish(
     yes: bool,
     **where: Any,
 ) -> None:
-    """Publish the model of RUN to Kaggle Models.
+    """Publish the model of RUN to Kaggle Models or to Hugging Face.
 
     An interrupted upload continues when the same command is typed again.
 
@@ -117,14 +118,28 @@ def publish(
 
 
 def _destination(
-    app: "App", run: str, model: str | None, framework: str | None, variation: str | None, public: bool
+    app: "App",
+    run: str,
+    *,
+    model: str | None,
+    hub: str | None,
+    framework: str | None,
+    variation: str | None,
+    public: bool,
 ) -> "tuple[Destination, str]":
     """Return where to publish, and the usual format there."""
-    from orchestrator.app.publish.kaggle_destination import KaggleChoice, KaggleDestination
+    state = app.run(run)
+    if (model is None) == (hub is None):
+        raise BadInput("name one place to publish to: --model OWNER/NAME for a Kaggle Model, or --hub OWNER/NAME")
+    if model is not None:
+        from orchestrator.app.publish.kaggle_destination import KaggleChoice, KaggleDestination
 
-    if model is None:
-        raise BadInput("name the place to publish to: --model OWNER/NAME for a Kaggle Model")
-    return KaggleDestination(app, app.run(run), KaggleChoice(model, framework, variation, public)), "tunix"
+        return KaggleDestination(app, state, KaggleChoice(model, framework, variation, public)), "tunix"
+    if framework or variation:
+        raise BadInput("--framework and --variation are for a Kaggle Model: leave them out with --hub")
+    from orchestrator.app.publish.hub_destination import HubDestination
+
+    return HubDestination(str(hub), public=public), "safetensors"
 
 
 def _agreed(question: list[str], run: str) -> bool:

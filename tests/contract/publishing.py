@@ -71,6 +71,23 @@ def made_up(folder: Path, layout: str = "tunix", licences: Mapping[str, str] = L
     return folder
 
 
+_PIPELINE = check(
+    {"name": "gsm", "model": {"source": BASE}, "stages": [{"name": "grpo", "kind": "grpo", "steps": 400}]}, "gsm.yaml"
+)
+STARTED = RunStarted(
+    run=RUN,
+    pipeline_name="gsm",
+    owner="rehearsal",
+    accelerator="tpu",
+    pipeline=_PIPELINE.canonical(),
+    pipeline_path="gsm.yaml",
+    pipeline_digest=_PIPELINE.digest,
+)
+
+
+IDLE = Played(ends_after_s=0.0)
+
+
 @dataclass
 class Desk:
     """A home folder with one run, an export of it, and the account."""
@@ -109,22 +126,17 @@ class Desk:
 
 @contextmanager
 def desk(
-    root: Path, *, faults: FaultPlan = NO_FAULTS, rules: Rules = AT_ONCE, accepted: bool = True, layout: str = "tunix"
+    root: Path,
+    *,
+    faults: FaultPlan = NO_FAULTS,
+    rules: Rules = AT_ONCE,
+    accepted: bool = True,
+    layout: str = "tunix",
+    played: Played = IDLE,
 ) -> Iterator[Desk]:
     clock = SystemClock()
-    stages = [{"name": "grpo", "kind": "grpo", "steps": 400}]
-    pipeline = check({"name": "gsm", "model": {"source": BASE}, "stages": stages}, "gsm.yaml")
-    started = RunStarted(
-        run=RUN,
-        pipeline_name="gsm",
-        owner="rehearsal",
-        accelerator="tpu",
-        pipeline=pipeline.canonical(),
-        pipeline_path="gsm.yaml",
-        pipeline_digest=pipeline.digest,
-    )
-    Store.at(root / "home").begin_run(started, clock.now())
-    sandbox = ScriptedSandbox(lambda *_: Played(ends_after_s=0.0))
+    Store.at(root / "home").begin_run(STARTED, clock.now())
+    sandbox = ScriptedSandbox(lambda *_: played)
     with LocalKaggle(root / "kaggle", clock, rules, faults, sandbox) as kaggle:
         content = {"gemma2-2b-it/_METADATA": Content.of_bytes(b"{}", clock.now())}
         kaggle.world.offer_model(BASE, content, accepted=accepted)
