@@ -1,5 +1,6 @@
 """Parses Kaggle's responses about the account's own models."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,8 +74,8 @@ def failure_of(instance: Any, number: int) -> str:
     return next((text for text in said if text), "it gave no reason")[:MESSAGE_CHARS_MAX]
 
 
-def require_saved(answer: Any, what: str) -> None:
-    """Check the answer to a change.
+def number_saved(answer: Any, what: str) -> int | None:
+    """Return the version's number in the answer to a change: the end of its address; None if that names none.
 
     Raises NameTaken, NoRoom or Refused if Kaggle declined, which it does with HTTP 200, and Ambiguous if the answer does
     not say.
@@ -87,3 +88,5 @@ def require_saved(answer: Any, what: str) -> None:
         raise NoRoom(text) if ROOM.search(reason) else Refused(text)
     if not (answer.id or answer.ref or answer.url):
         raise Ambiguous(f"Kaggle answered the {what} without saying what it made, so it may have happened")
+    found = re.search(r"/(\d{1,9})/?$", answer.url or "")
+    return int(found[1]) if found else None

@@ -100,16 +100,19 @@ class ModelGateway(Protocol):
 
     def create_variation(
         self, place: VariationPlace, upload: ModelUpload, about: VariationAbout, reached: Reached = ignore_progress
-    ) -> None:
-        """Upload files, resuming interrupted uploads, and create a variation with them as its version 1.
+    ) -> int | None:
+        """Upload files, resuming interrupted uploads, and create a variation with them as its first version.
 
-        Raises NameTaken if it exists, Refused, Ambiguous if the answer was lost.
+        Returns the version's number, or None if the answer does not name it. Raises NameTaken if it exists, Refused, Ambiguous if the answer was lost.
         """
 
     def create_version(
         self, place: VariationPlace, upload: ModelUpload, notes: str, reached: Reached = ignore_progress
-    ) -> None:
-        """Upload files and add a version with them to a variation. Not safe to repeat: each call adds one."""
+    ) -> int | None:
+        """Upload files and add a version with them to a variation. Not safe to repeat: each call adds one.
+
+        Returns and raises what `create_variation` does.
+        """
 
     def forget_uploads(self, place: VariationPlace) -> None:
         """Delete the journal of a variation's uploads, once its version is there."""

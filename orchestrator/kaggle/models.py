@@ -93,17 +93,17 @@ class ModelApi:
 
     def create_variation(
         self, place: VariationPlace, upload: ModelUpload, about: VariationAbout, reached: Reached = ignore_progress
-    ) -> None:
+    ) -> int | None:
         tokens = self._sent(place, upload, reached)
         request = model_requests.new_variation(self._calls.sdk, place, tokens, about)
-        self._publish(place, f"creation of {place}", "create_model_instance", request)
+        return self._publish(place, f"creation of {place}", "create_model_instance", request)
 
     def create_version(
         self, place: VariationPlace, upload: ModelUpload, notes: str, reached: Reached = ignore_progress
-    ) -> None:
+    ) -> int | None:
         tokens = self._sent(place, upload, reached)
         request = model_requests.new_version(self._calls.sdk, place, tokens, notes)
-        self._publish(place, f"new version of {place}", "create_model_instance_version", request)
+        return self._publish(place, f"new version of {place}", "create_model_instance_version", request)
 
     def forget_uploads(self, place: VariationPlace) -> None:
         UploadJournal(self._folder(place)).forget()
@@ -124,8 +124,8 @@ class ModelApi:
         except NotFound:
             return None
 
-    def _change(self, what: str, method: str, request: Any) -> None:
-        """Make a change. It is repeated only if nothing of it can have happened."""
+    def _change(self, what: str, method: str, request: Any) -> int | None:
+        """Make a change, repeated only if nothing of it can have happened; returns the number that the answer names."""
 
         def once() -> Any:
             try:
@@ -133,11 +133,11 @@ class ModelApi:
             except CallFailed as error:
                 raise as_change(error, what) from error
 
-        model_answers.require_saved(self._calls.patience(once), what)
+        return model_answers.number_saved(self._calls.patience(once), what)
 
-    def _publish(self, place: VariationPlace, what: str, method: str, request: Any) -> None:
+    def _publish(self, place: VariationPlace, what: str, method: str, request: Any) -> int | None:
         try:
-            self._change(what, method, request)
+            return self._change(what, method, request)
         except Refused as error:
             if invalidates_uploads(error):
                 self.forget_uploads(place)

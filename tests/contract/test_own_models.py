@@ -45,7 +45,7 @@ def test_a_version_has_its_files_in_their_folders_and_is_current_once_it_was_pro
         assert models.find(OWNER, "gsm") == ModelSeen(private=True)
         assert models.versions(PLACE) == ()
         upload = upload_of(tmp_path / "files", tokenizer=b"t", x__a=b"1", x__y__a=b"22", x__y__empty=b"")
-        models.create_variation(PLACE, upload, ABOUT)
+        assert models.create_variation(PLACE, upload, ABOUT) == 1
         assert (models.versions(PLACE), models.current_version(PLACE), models.version_files(PLACE, 1)) == (
             (1,),
             None,
@@ -53,7 +53,7 @@ def test_a_version_has_its_files_in_their_folders_and_is_current_once_it_was_pro
         )
         with pytest.raises(NameTaken):
             models.create_variation(PLACE, upload, ABOUT)
-        models.create_version(PLACE, upload, "notes")
+        assert models.create_version(PLACE, upload, "notes") == 2
         place.wait(60)
         assert (models.versions(PLACE), models.current_version(PLACE)) == ((1, 2), 2)
         files = {file.name: file.size_bytes for file in models.version_files(PLACE, 2)}

@@ -20,6 +20,7 @@ from stages.session import packing
 from tests.contract.local import AT_ONCE, Client
 from tests.contract.program import Program
 from tests.contract.publishing import CARD, PLACES, RUN, WEIGHTS, Desk, desk, made_up
+from tests.contract.test_cancel_command import on_a_terminal
 
 TUNIX = PLACES["tunix"]
 LOST = CallAction.LOST
@@ -121,6 +122,28 @@ def test_nothing_becomes_public_without_a_yes(here: Desk) -> None:
     assert here.made() == []
     assert here.publish("--public", "--yes").exit_code == 0
     assert not the_model(here).about.is_private
+
+
+@pytest.mark.slow
+def test_on_a_terminal_it_says_what_becomes_public_and_under_which_terms_and_asks(here: Desk) -> None:
+    here.publish("--variation", "older")
+    sent = len(here.made())
+    words = ("publish", RUN, "--model", "rehearsal/gsm", "--public", "--from-export", str(here.export))
+    environ = {**here.kaggle.environment(), "TERM": "xterm"}
+    status, shown = on_a_terminal(here.home, "n\n", *words, environ=environ)
+    assert (status, len(here.made()), the_model(here).about.is_private) == (1, sent, True), shown
+    for text in (
+        "the Kaggle Model rehearsal/gsm, with all versions of its variations jax/older",
+        f"a version of {TUNIX}: 6 files",
+        GEMMA_NOTICE,
+        "Llama-70B: llama3.3",
+        "asks that the model's name begin with Llama",
+        "Make it public? [y/N]",
+        "relay: nothing was published",
+    ):
+        assert text in shown
+    status, shown = on_a_terminal(here.home, "y\n", *words, environ=environ)
+    assert (status, the_model(here).about.is_private) == (0, False), shown
 
 
 def test_a_private_model_can_be_made_public_later_without_sending_it_again(here: Desk) -> None:

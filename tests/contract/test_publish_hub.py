@@ -28,7 +28,7 @@ class HubDesk:
 
     def publish(self, *arguments: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
         environ = {"HF_ENDPOINT": self.hub.url, "HF_TOKEN": token, "HF_HOME": str(self.root / "hf")}
-        environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}
+        environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}
         folder = ("--from-export", str(self.export))
         return relay("publish", RUN, "--hub", NAME, *folder, *arguments, home=self.root / "home", environ=environ)
 

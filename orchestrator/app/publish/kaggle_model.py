@@ -127,25 +127,24 @@ class VersionPublisher:
             return before
         self._note(PublishIntent(before=before, content=version.content))
         try:
-            self._add(version, before, tried=tried)
+            number = self._add(version, before, tried=tried)
         except Ambiguous as error:
             self._report.say(f"{error}: looking for it")
             return self._found(place, before, str(error))
-        return self._found(place, before, f"Kaggle accepted a version of {place} and does not list it")
+        return number or self._found(place, before, f"Kaggle accepted a version of {place} and does not list it")
 
-    def _add(self, version: NewVersion, before: int, *, tried: bool) -> None:
+    def _add(self, version: NewVersion, before: int, *, tried: bool) -> int | None:
         place = version.place
         with self._report.sending(version.upload.sizes) as reached:
             if before:
-                self._models.create_version(place, version.upload, version.notes, reached)
-                return
+                return self._models.create_version(place, version.upload, version.notes, reached)
             try:
-                self._models.create_variation(place, version.upload, version.about, reached)
+                return self._models.create_variation(place, version.upload, version.about, reached)
             except NameTaken as error:
                 if tried:  # the earlier try made it, and its version is not listed yet
                     raise Ambiguous(str(error)) from error
                 # it exists, and all its versions were deleted
-                self._models.create_version(place, version.upload, version.notes, reached)
+                return self._models.create_version(place, version.upload, version.notes, reached)
 
     def _found(self, place: VariationPlace, before: int, unclear: str) -> int:
         for _ in self._pauses(SEARCH_S_MAX):
