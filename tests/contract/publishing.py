@@ -1,5 +1,6 @@
 """A run with a made-up export, and a local Kaggle to publish it to."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,7 +51,8 @@ PLACES = {
 
 
 def made_up(folder: Path, layout: str = "tunix", licences: Mapping[str, str] = LICENCES, **changes: object) -> Path:
-    """Write a folder that looks like an export."""
+    """Write a folder that looks like an export, in place of an earlier one."""
+    shutil.rmtree(folder, ignore_errors=True)
     for name, content in {"README.md": CARD.encode(), **FILES[layout]}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)

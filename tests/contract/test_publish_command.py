@@ -271,7 +271,7 @@ def test_a_version_that_appears_after_a_504_is_found_and_not_made_again(tmp_path
 @pytest.mark.parametrize("call", ["CreateModelInstance", "CreateModelInstanceVersion"])
 def test_the_next_process_finds_the_version_that_an_interrupted_one_made(tmp_path: Path, call: str) -> None:
     first = call == "CreateModelInstance"
-    looks_before = 1 if first else 3
+    looks_before = 1 if first else 2
     dies = CallFault(call="ListModelInstanceVersions", action=CallAction.STATUS, status=400, nth=looks_before + 1)
     faults = FaultPlan(calls=(CallFault(call=call, action=LOST), dies))
     with desk(tmp_path / "desk", faults=faults) as here:

@@ -164,10 +164,11 @@ class VersionPublisher:
                 now_s = self._clock.monotonic()
                 ready_s = now_s if ready_s is None else ready_s
                 if now_s - ready_s > LISTING_S_MAX:
+                    difference = self._difference(version, number)
                     self.forget(place)
                     raise Refused(
-                        f"{place}/{number} on Kaggle does not have the files that were exported ({self._difference(version, number)}): "
-                        "delete that version on Kaggle, and type the same command again"
+                        f"{place}/{number} on Kaggle does not have the files that were exported ({difference}): delete that "
+                        "version on Kaggle, and type the same command again"
                     )
             elif failure := self._models.processing_failure(place, number):
                 self.forget(place)
