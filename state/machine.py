@@ -51,6 +51,8 @@ def begin(fact: RunStarted, at: datetime) -> RunState:
 
 def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
     """Return the state after the fact. Raises IllegalTransition if the fact is not allowed."""
+    if isinstance(fact, ModelPublished):
+        return state  # also after the run's end, whose time is that of its last change
     if at < state.run.updated_at:
         state = correct_times(state, at)
     state = replace(state, run=replace(state.run, updated_at=at))
@@ -60,7 +62,7 @@ def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
         case CheckpointPruned():
             pruned = state.checkpoint(fact.checkpoint)
             return state.with_checkpoint(replace(pruned, status=CheckpointStatus.PRUNED))
-        case DamageFound() | ModelPublished():
+        case DamageFound():
             return state
         case _:
             return _run(state, fact, at)

@@ -258,16 +258,6 @@ def test_a_lost_answer_makes_no_second_version(tmp_path: Path, call: str) -> Non
         assert not the_model(here).about.is_private
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_a_version_that_appears_after_a_504_is_found_and_not_made_again(tmp_path: Path, version: int) -> None:
-    faults = FaultPlan(models=(ModelFault(version=version, action=ModelAction.LATE, seconds=1.5),))
-    with desk(tmp_path / "desk", faults=faults) as here:
-        assert here.publish().exit_code == 0
-        other = made_up(tmp_path / "other", weights_sha256="f" * 64)
-        done = here.publish(folder=other)
-        assert (done.exit_code, here.versions()) == (0, [1, 2]), done.stderr
-
-
 @pytest.mark.parametrize("call", ["CreateModelInstance", "CreateModelInstanceVersion"])
 def test_the_next_process_finds_the_version_that_an_interrupted_one_made(tmp_path: Path, call: str) -> None:
     first = call == "CreateModelInstance"

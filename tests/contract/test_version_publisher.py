@@ -72,6 +72,15 @@ def test_a_version_that_never_appears_is_looked_for_and_then_left_to_the_next_tr
         assert here.versions() == [1]
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_version_that_appears_after_a_504_is_found_and_not_made_again(tmp_path: Path, version: int) -> None:
+    with publishing(tmp_path, ModelFault(version=version, action=ModelAction.LATE, seconds=40.0)) as here:
+        assert here.publish() == 1
+        assert here.publish(content="other", a=b"22") == 2
+        here.place.wait(1000)
+        assert here.versions() == [1, 2]
+
+
 def test_a_version_that_appears_between_two_tries_is_taken(tmp_path: Path) -> None:
     with publishing(tmp_path, ModelFault(version=1, action=ModelAction.LATE, seconds=1000.0)) as here:
         with pytest.raises(Transient):

@@ -235,10 +235,12 @@ MODEL = ModelPublished(
 
 
 @pytest.mark.parametrize("last", [RunFinished(), RunCancelled(), RunParked(reason="why", remedy="r"), RunWoken()])
-def test_a_model_can_be_published_in_every_state_of_a_run_and_changes_nothing(last: Fact) -> None:
+def test_a_model_can_be_published_in_every_state_of_a_run_and_changes_nothing_not_even_when_it_ended(
+    last: Fact,
+) -> None:
     first = [SAMPLES[RunWaiting]] if isinstance(last, RunWoken) else []
     state = machine.fold([(AT, fact) for fact in [STARTED, *first, last]])
-    assert machine.apply(state, MODEL, AT) == state
+    assert machine.apply(state, MODEL, AT + timedelta(days=1)) == state
 
 
 @pytest.mark.parametrize("fact", FACTS.values())

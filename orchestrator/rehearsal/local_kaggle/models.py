@@ -175,8 +175,9 @@ class Models:
         variation = Variation(self._id(), known, slug, about)
 
         def make(at: datetime, fault: ModelFault | None) -> Variation:
-            self._append_version(model, variation, files, "", at, fault)
-            model.variations.append(variation)
+            if model.find(known, slug) is None:  # a late one may find that another was made meanwhile
+                self._append_version(model, variation, files, "", at, fault)
+                model.variations.append(variation)
             return variation
 
         return self._made(make, now)
