@@ -12,7 +12,7 @@ from datetime import datetime
 
 from state.chronology import correct_times
 from state.facts.base import Fact, SessionFact
-from state.facts.checkpoint import CheckpointPruned, DamageFound
+from state.facts.checkpoint import CheckpointPruned, DamageFound, ModelPublished
 from state.facts.run import (
     InputsDropped,
     InputsIntended,
@@ -51,6 +51,8 @@ def begin(fact: RunStarted, at: datetime) -> RunState:
 
 def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
     """Return the state after the fact. Raises IllegalTransition if the fact is not allowed."""
+    if isinstance(fact, ModelPublished):
+        return state  # also after the run's end, whose time is that of its last change
     if at < state.run.updated_at:
         state = correct_times(state, at)
     state = replace(state, run=replace(state.run, updated_at=at))

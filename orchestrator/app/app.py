@@ -27,6 +27,7 @@ from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home_identity import identity_of
 from orchestrator.engine.tick import TickResult
 from orchestrator.kaggle.gateway import Gateway
+from orchestrator.kaggle.model_gateway import ModelGateway
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.difference import first_difference
 from orchestrator.pipeline.model import Pipeline
@@ -43,6 +44,7 @@ from state.read_only import ReadOnlyStore
 
 if TYPE_CHECKING:  # apprise is slow to import: only when messages are sent
     from orchestrator.app.notify.sender import Senders
+    from orchestrator.kaggle.client import KaggleGateway
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
@@ -63,6 +65,15 @@ class App(Workspace):
     @cached_property
     def gateway(self) -> Gateway:
         """Client for Kaggle. Raises BadInput if credentials are missing."""
+        return self._client
+
+    @property
+    def own_models(self) -> ModelGateway:
+        """The account's own models on Kaggle. Raises BadInput if credentials are missing."""
+        return self._client.own_models
+
+    @cached_property
+    def _client(self) -> "KaggleGateway":
         from orchestrator.kaggle.client import connect
 
         gateway = connect(

@@ -51,7 +51,7 @@ def export(app: App, name: str, choice: ExportChoice) -> str:
     Raises BadInput, with nothing created, for a wrong choice and for what cannot be exported.
     """
     state = app.run(name)
-    checkpoint = _chosen(state, choice.checkpoint)
+    checkpoint = chosen_checkpoint(state, choice.checkpoint)
     pipeline = Pipeline.from_canonical(state.run.pipeline)
     model = pipeline.loaded_model
     if model is None:
@@ -91,7 +91,7 @@ def models_folder(home: HomeLayout) -> Path:
     return stand_ins if stand_ins.is_dir() else home.path / "models"
 
 
-def _chosen(state: RunState, wanted: str | None) -> Checkpoint:
+def chosen_checkpoint(state: RunState, wanted: str | None) -> Checkpoint:
     """Return the checkpoint of that name, with or without the run's prefix, or STAGE:STEP; by default the newest."""
     usable = [checkpoint for checkpoint in state.checkpoints if checkpoint.usable]
     if wanted is None and usable:

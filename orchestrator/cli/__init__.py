@@ -92,6 +92,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
     },
     "Take the model out": {
         exports.export: "Write the model for transformers, PEFT or Tunix.",
+        exports.publish: "Publish it as a Kaggle Model or at Hugging Face.",
     },
     "Ask for something": {
         requests.pause: "Let the current session finish and start no other.",

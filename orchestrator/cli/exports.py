@@ -1,11 +1,18 @@
 """Commands that take the trained model out of relay."""
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.base.errors import BadInput
 from orchestrator.cli import completing
 from orchestrator.cli.common import RUN, app_of
+
+if TYPE_CHECKING:
+    from orchestrator.app.app import App
+    from orchestrator.app.publish.command import Destination
 
 
 @click.command()
@@ -52,3 +59,96 @@ def export(
     from orchestrator.app.export import ExportChoice, export
 
     click.echo(export(app_of(context), run, ExportChoice(checkpoint, to, layout, dtype, base)))
+
+
+@click.command()
+@RUN
+@click.option("--model", metavar="OWNER/NAME", help="Kaggle Model to publish to; created, privately, if need be.")
+@click.option("--hub", metavar="OWNER/NAME", help="Publish to this repository at Hugging Face instead.")
+@click.option("--framework", help="Framework of its variation; default: jax, transformers or other, by the format.")
+@click.option("--variation", help="Name of its variation; default: by the model's size or name.")
+@click.option(
+    "--checkpoint",
+    metavar="NAME",
+    help="Checkpoint to export, by its name or STAGE:STEP; default: the newest verified one.",
+    shell_complete=completing.checkpoints,
+)
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["safetensors", "peft", "tunix"]),
+    help="Format of the export; default: tunix, with --hub safetensors.",
+)
+@click.option(
+    "--from-export",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Publish this export of the run as it is.",
+)
+@click.option("--public", is_flag=True, help="Make it public, after asking; default: private.")
+@click.option("--yes", "-y", is_flag=True, help="Make it public without asking.")
+@click.pass_context
+def publish(
+    context: click.Context,
+    /,
+    run: str,
+    folder: Path | None,
+    checkpoint: str | None,
+    layout: str | None,
+    yes: bool,
+    **where: Any,
+) -> None:
+    """Publish the model of RUN to Kaggle Models or to Hugging Face.
+
+    An interrupted upload continues when the same command is typed again.
+
+    Example: relay publish gsm-3f9a --model you/gsm-reasoner
+    """
+    from orchestrator.app.publish.command import SourceChoice, prepare
+    from orchestrator.views.upload_progress import UploadProgress
+
+    app, report = app_of(context), UploadProgress()
+    destination, usual = _destination(app, run, **where)
+    publication = prepare(app, run, SourceChoice(checkpoint, layout, folder), destination, usual, report)
+    if (question := publication.question()) and not yes and not _agreed(question, publication.run):
+        click.echo("relay: nothing was published", err=True)
+        context.exit(1)
+    for line in publication.publish(report):
+        click.echo(line)
+
+
+def _destination(
+    app: "App",
+    run: str,
+    *,
+    model: str | None,
+    hub: str | None,
+    framework: str | None,
+    variation: str | None,
+    public: bool,
+) -> "tuple[Destination, str]":
+    """Return where to publish, and the usual format there."""
+    state = app.run(run)
+    if (model is None) == (hub is None):
+        raise BadInput("name one place to publish to: --model OWNER/NAME for a Kaggle Model, or --hub OWNER/NAME")
+    if model is not None:
+        from orchestrator.app.publish.kaggle_destination import KaggleChoice, KaggleDestination
+
+        return KaggleDestination(app, state, KaggleChoice(model, framework, variation, public)), "tunix"
+    if framework or variation:
+        raise BadInput("--framework and --variation are for a Kaggle Model: leave them out with --hub")
+    from orchestrator.app.publish.hub_destination import HubDestination
+
+    return HubDestination(str(hub), public=public), "safetensors"
+
+
+def _agreed(question: list[str], run: str) -> bool:
+    """Ask on the terminal whether to publish. Raises BadInput if nobody can be asked."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise BadInput(
+            f"relay publish {run} --public asks first, and there is no terminal to ask on: add --yes to publish without a "
+            "question"
+        )
+    for line in question:
+        click.echo(line)
+    return click.confirm("Make it public?")

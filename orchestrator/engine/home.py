@@ -87,6 +87,11 @@ class HomeLayout:
         return self.path / "uploads"
 
     @property
+    def publishing(self) -> Path:
+        """Folder with notes of models that are being published, one folder per variation."""
+        return self.path / "publishing"
+
+    @property
     def daemon_log(self) -> Path:
         """Log file of the daemon, if it is asked to write one."""
         return self.path / "logs" / "daemon.log"
@@ -98,6 +103,10 @@ class HomeLayout:
     def artifacts(self, run: str) -> Path:
         """Folder of the artifacts of the run's newest collected checkpoint: transcripts, the hard problems."""
         return self.run(run) / "artifacts"
+
+    def exports(self, run: str) -> Path:
+        """Folder of exports that were made to be published, until they are."""
+        return self.run(run) / "exports"
 
     def curves(self, run: str) -> Path:
         """TensorBoard folder with the files of every session of the run, one folder per stage."""

@@ -38,6 +38,8 @@ from orchestrator.kaggle.gateway import (
     Worker,
 )
 from orchestrator.kaggle.logs import lines_of_log
+from orchestrator.kaggle.model_gateway import ModelGateway
+from orchestrator.kaggle.models import ModelApi
 from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.rpc import KaggleSignIn, RpcClient
 from orchestrator.kaggle.session import AuthenticatedRpc, all_pages, with_prefix
@@ -71,7 +73,7 @@ def _sdk() -> SimpleNamespace:
         from kagglesdk.kernels.types import kernels_enums as kernel_enums
         from kagglesdk.models.services import model_api_service as models
         from kagglesdk.models.types import model_api_service as model_types
-        from kagglesdk.models.types.model_enums import ModelFramework
+        from kagglesdk.models.types.model_enums import ModelFramework, ModelInstanceType
         from kagglesdk.security.services import oauth_service as oauth
         from kagglesdk.security.types import oauth_service as oauth_types
         from kagglesdk.users.services import account_service as users
@@ -90,6 +92,7 @@ def _sdk() -> SimpleNamespace:
         models=models,
         model_types=model_types,
         ModelFramework=ModelFramework,
+        ModelInstanceType=ModelInstanceType,
         oauth=oauth,
         oauth_types=oauth_types,
         users=users,
@@ -124,6 +127,8 @@ class KaggleGateway:
         self._calls = AuthenticatedRpc(_sdk, self._rpc, self._account, self._retry)
         self._sources = InputSources(self._calls)
         self._datasets = DatasetApi(self._calls, self._limits, uploads)
+        self.own_models: ModelGateway = ModelApi(self._calls, self._limits, uploads)
+        """The account's own models."""
 
     @property
     def abreast_max(self) -> int:

@@ -14,15 +14,14 @@ from orchestrator.base.concurrency import run_concurrently
 from orchestrator.base.disk import disk_errors
 from orchestrator.base.errors import Refused
 from orchestrator.kaggle import request_bodies, responses
+from orchestrator.kaggle.blobs import BlobUploads
 from orchestrator.kaggle.gateway import DatasetFile, DatasetSeen, Downloaded, FileWanted
 from orchestrator.kaggle.refusals import dataset_refused, invalidates_uploads
-from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.rpc import Ask
 from orchestrator.kaggle.session import AuthenticatedRpc, all_pages, with_prefix
 from orchestrator.kaggle.transfer import fetch
 from orchestrator.kaggle.transport import CallFailed, NotFound, TransportLimits, as_change
-from orchestrator.kaggle.upload import upload
-from orchestrator.kaggle.upload_journal import Slot, UploadJournal
+from orchestrator.kaggle.upload_journal import UploadJournal
 
 UPLOADS_AT_ONCE_MAX = 4
 """Maximum number of concurrent file transfers, each with its own connection and hashing thread. Concurrency hides the
@@ -35,7 +34,7 @@ class DatasetApi:
 
     def __init__(self, calls: AuthenticatedRpc, limits: TransportLimits, uploads: Path | None) -> None:
         self._calls = calls
-        self._limits = limits
+        self._blobs = BlobUploads(calls, limits, "DATASET")
         self._uploads = uploads
         """Folder of the upload journal; None: no journal is kept."""
 
@@ -70,7 +69,7 @@ class DatasetApi:
         """Upload one file and journal its blob, where `create` finds it; does nothing without a journal."""
         if self._uploads is not None:
             once = replace(self._calls.patience, attempts_max=1)
-            self._upload(file, self._journal(slug, {file.name: sha256}), once)
+            self._blobs.send(file, self._journal(slug, {file.name: sha256}), once)
 
     def create(
         self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
@@ -82,7 +81,7 @@ class DatasetApi:
         owner = self._calls.account.username
         journal = self._journal(slug, sha256 or {})
         tokens = run_concurrently(
-            [partial(self._upload, path, journal, self._calls.patience) for path in files], UPLOADS_AT_ONCE_MAX
+            [partial(self._blobs.send, path, journal, self._calls.patience) for path in files], UPLOADS_AT_ONCE_MAX
         )
         try:
             self._make(slug, request_bodies.new_dataset(self._calls.sdk, owner, slug, tokens, description), owner)
@@ -136,18 +135,6 @@ class DatasetApi:
             return all_pages(page)
         except NotFound:
             return ()  # Kaggle has not unpacked it yet
-
-    def _upload(self, path: Path, journal: UploadJournal, retry: RetryPolicy) -> str:
-        def start() -> Slot:
-            about = path.stat()
-            request = request_bodies.blob(self._calls.sdk, path.name, about.st_size, int(about.st_mtime))
-            return self._calls.read_once(
-                f"start of the upload of {path.name}",
-                lambda http: self._calls.sdk.blobs.BlobApiClient(http).start_blob_upload(request),
-                responses.upload_slot,
-            )
-
-        return upload(path, start, self._limits, retry, self._calls.redact, journal)
 
     def _journal(self, slug: str, sha256: Mapping[str, str] = MappingProxyType({})) -> UploadJournal:
         return UploadJournal(None if self._uploads is None else self._uploads / slug, sha256)

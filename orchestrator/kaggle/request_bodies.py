@@ -138,7 +138,7 @@ def model(sdk: Any, request_type: str, ref: str, **fields: Any) -> Any:
     """
     try:
         owner, slug, framework, instance, version = ref.split("/")
-        fields = {**fields, "framework": _framework(sdk, framework)}
+        fields = {**fields, "framework": framework_named(sdk, framework)}
         if request_type != "ApiGetModelInstanceRequest":
             fields["version_number"] = int(version)
     except (ValueError, KeyError) as error:
@@ -150,8 +150,11 @@ def model(sdk: Any, request_type: str, ref: str, **fields: Any) -> Any:
     return fill_in(request, owner_slug=owner, model_slug=slug, instance_slug=instance, **fields)
 
 
-def _framework(sdk: Any, name: str) -> Any:
-    """Map a framework's name in URLs to its enum: `tensorFlow2` to MODEL_FRAMEWORK_TENSOR_FLOW_2, `flax` to …_FLAX."""
+def framework_named(sdk: Any, name: str) -> Any:
+    """Map a framework's name in URLs to its enum: `tensorFlow2` to MODEL_FRAMEWORK_TENSOR_FLOW_2, `flax` to …_FLAX.
+
+    Raises KeyError.
+    """
     known = {each.name.removeprefix("MODEL_FRAMEWORK_").replace("_", "").lower(): each for each in sdk.ModelFramework}
     return known[name.replace("-", "").lower()]
 
@@ -182,11 +185,11 @@ def output(sdk: Any, owner: str, slug: str, version: int | None, page: str | Non
     )
 
 
-def blob(sdk: Any, name: str, size_bytes: int, modified_s: int) -> Any:
-    """Build StartBlobUpload."""
+def blob(sdk: Any, blob_type: str, name: str, size_bytes: int, modified_s: int) -> Any:
+    """Build StartBlobUpload; `blob_type` is DATASET or MODEL."""
     return fill_in(
         sdk.blob_types.ApiStartBlobUploadRequest(),
-        type=sdk.blob_types.ApiBlobType.DATASET,
+        type=sdk.blob_types.ApiBlobType[blob_type],
         name=name,
         content_type="application/octet-stream",
         content_length=size_bytes,

@@ -31,6 +31,13 @@ from orchestrator.kaggle.upload_journal import Slot, UploadJournal
 
 NOWHERE = UploadJournal()
 
+At = Callable[[int], None]
+"""Receives the number of a file's bytes that have been read for sending, from the thread that sends it."""
+
+
+def ignore_position(_bytes: int) -> None:
+    """Do nothing."""
+
 
 def upload(
     path: Path,
@@ -39,6 +46,7 @@ def upload(
     retries: RetryPolicy,
     redact: Redact,
     journal: UploadJournal = NOWHERE,
+    at: At = ignore_position,
 ) -> str:
     """Upload one file and return its blob token. `start` opens a new upload and raises Transient if that fails.
 
@@ -49,7 +57,7 @@ def upload(
     starting again is safe), Corrupt if the file changed meanwhile, Permanent if it no longer exists, DiskRefused if it
     cannot be read.
     """
-    sending = _Sending(path, start, limits, redact, journal)
+    sending = _Sending(path, start, limits, redact, journal, at)
     try:
         while not retries(sending.step):
             pass  # the server has more bytes than before, so the retry count starts over
@@ -58,6 +66,7 @@ def upload(
             journal.begin_anew(path)
         raise
     assert sending.slot is not None
+    at(sending.size)
     return sending.slot.token
 
 
@@ -66,9 +75,15 @@ class _TrackedFile(io.FileIO):
 
     failed: OSError | None = None
 
+    def __init__(self, path: Path, at: At) -> None:
+        super().__init__(path)
+        self._at = at
+
     def read(self, size: int | None = -1, /) -> bytes:
         try:
-            return super().read(size) or b""
+            block = super().read(size) or b""
+            self._at(self.tell())
+            return block
         except OSError as error:
             self.failed = error
             raise
@@ -76,13 +91,20 @@ class _TrackedFile(io.FileIO):
 
 class _Sending:
     def __init__(
-        self, path: Path, start: Callable[[], Slot], limits: TransportLimits, redact: Redact, journal: UploadJournal
+        self,
+        path: Path,
+        start: Callable[[], Slot],
+        limits: TransportLimits,
+        redact: Redact,
+        journal: UploadJournal,
+        at: At,
     ) -> None:
         self.path = path
         self.start = start
         self.limits = limits
         self.redact = redact
         self.journal = journal
+        self.at = at
         self.size = self._size()
         self.slot = journal.slot(path)
         self.stored = 0
@@ -122,7 +144,7 @@ class _Sending:
             return self._put(b"", None)
         whole = None if self.stored == 0 else f"bytes {self.stored}-{self.size - 1}/{self.size}"
         with disk_errors(self.path):
-            file = _TrackedFile(self.path)
+            file = _TrackedFile(self.path, self.at)
         with file:
             file.seek(self.stored)
             try:

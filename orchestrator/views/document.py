@@ -17,7 +17,7 @@ from orchestrator.views.lost import damaged_document, lost_documents
 from orchestrator.views.next_action import next_action
 from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts.base import Fact
-from state.facts.checkpoint import DamageFound
+from state.facts.checkpoint import DamageFound, ModelPublished
 from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
 from state.model.metrics import Metric
@@ -158,7 +158,7 @@ def run_document(
 ) -> dict[str, Any]:
     """Describe one run: its position, its history and what the user has to do.
 
-    `facts` supply the damage that was found. `live_seconds` is the live session's time accounting so far. `forecast`
+    `facts` supply the damage that was found and the models that were published. `live_seconds` is the live session's time accounting so far. `forecast`
     stays empty here, since it needs more than the run's own rows; `status_document` adds it.
     """
     milestones = StagePlan.from_canonical(state.run.pipeline)
@@ -187,6 +187,7 @@ def run_document(
         "quota_spent": goodput(sessions),
         "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
         "damage": [_damage(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
+        "models": [_model(at, fact) for at, fact in facts if isinstance(fact, ModelPublished)],
         "forecast": None,
         "forecast_problem": "",
     }
@@ -201,6 +202,12 @@ def _damage(at: datetime, fact: DamageFound) -> dict[str, Any]:
         "problem": fact.problem,
         "kept": fact.kept or None,
     }
+
+
+def _model(at: datetime, fact: ModelPublished) -> dict[str, Any]:
+    kept = ("place", "model", "url", "public", "layout", "dtype", "checkpoint", "weights_sha256", "files", "size_bytes")
+    stated = {"stage": fact.cursor.stage, "step": fact.cursor.step}
+    return {"at": _time(at), **stated, **{name: getattr(fact, name) for name in kept}}
 
 
 def _stages(milestones: StagePlan, cursor: Cursor, state: RunState, metrics: Sequence[Metric]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from state.facts.checkpoint import (
     CheckpointWithdrawn,
     DamageFound,
     DatasetDropped,
+    ModelPublished,
 )
 from state.facts.run import (
     InputsDropped,
@@ -77,6 +78,9 @@ def describe_fact(fact: Fact) -> str:
         case DamageFound():
             kept = f"; kept as {fact.kept}" if fact.kept else ""
             return f"{fact.checkpoint}: damaged ({fact.place}): {fact.problem}{kept}"
+        case ModelPublished():
+            seen = "public" if fact.public else "private"
+            return f"{fact.cursor.stage} step {fact.cursor.step} published as {fact.model} ({fact.layout}, {seen})"
         case _:
             return _run(fact)
 

@@ -190,6 +190,9 @@ def _checkpoint(run: dict[str, Any], now: datetime) -> list[tuple[str, Renderabl
         lines.append(("checkpoint", Text(said)))
     if run.get("damage"):
         lines.append(("damage", Text(damage_line(run["damage"]), style="yellow")))
+    if run.get("models"):
+        last = run["models"][-1]
+        lines.append(("published", Text(f"{last['model']} ({'public' if last['public'] else 'private'})")))
     return lines
 
 

@@ -79,7 +79,7 @@ def card(
         *_prompt(options),
         "## Data and licences",
         "",
-        *(f"* {line}" for line in _licences(sets, made_up)),
+        *(f"* {line}" for line in licence_lines(licences(options, origin, made_up=made_up), base_model(options))),
         "",
         "## Where it comes from",
         "",
@@ -159,8 +159,17 @@ def _prompt(options: Model) -> list[str]:
     return [*said, ""]
 
 
-def _licences(sets: Sequence[str], made_up: bool) -> Iterator[str]:
-    yield "The base model is made up, and needs no licence." if made_up else GEMMA_NOTICE
-    for name in sets:
+def licences(options: Model, origin: Origin, *, made_up: bool) -> dict[str, str]:
+    """Return the terms of the base model, by its name, and those of every data set that the run used."""
+    found = {base_model(options): "The base model is made up, and needs no licence." if made_up else GEMMA_NOTICE}
+    for name in _sets(stages_done(origin)):
         known = KNOWN.get(name)
-        yield f"{known.repository}: {known.licence}" if known else f"{name}: a file of the run's owner"
+        found |= {known.repository: known.licence} if known else {name: "a file of the run's owner"}
+    return found
+
+
+def licence_lines(terms: Mapping[str, str], base: str) -> Iterator[str]:
+    """Yield a line for each of the terms, those of the base model first."""
+    if base in terms:
+        yield terms[base]
+    yield from (f"{name}: {text}" for name, text in terms.items() if name != base)

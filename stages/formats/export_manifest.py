@@ -36,6 +36,8 @@ class ExportManifest(Versioned):
     """Digest of the base weights (`checkpoints.tree_digest`)."""
     weights_sha256: str
     """`checkpoints.tree_digest` of the exported arrays in `dtype`, by Tunix's names, or PEFT's for an adapter."""
+    licences: dict[str, str] = field(default_factory=dict)
+    """Terms of the base model and of the data, by their names."""
     files: tuple[FileEntry, ...]
 
 

@@ -142,6 +142,7 @@ class Exporter:
             base_model=card.base_model(self.options),
             base_sha256=made,
             weights_sha256=digest,
+            licences=card.licences(self.options, origin, made_up=made_up),
             files=file_entries(folder),
         )
         packing.write_new(folder / EXPORT_NAME, manifest.to_json().encode())

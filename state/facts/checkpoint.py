@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from stages.contract import Cursor
 from state.facts.base import Fact, SessionFact
 
 
@@ -79,3 +80,25 @@ class DamageFound(Fact):
     problem: str
     kept: str = ""
     """Name of the file in the run's quarantine; empty if there was nothing to keep or no disk space for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPublished(Fact):
+    """An export of a checkpoint was published as a model, and the list of its files was compared with the export."""
+
+    name: ClassVar[str] = "model_published"
+    place: str
+    """`kaggle` or `huggingface`."""
+    model: str
+    """owner/model/framework/variation/version on Kaggle, owner/model@commit at Hugging Face."""
+    url: str
+    public: bool
+    layout: str
+    dtype: str
+    cursor: Cursor
+    checkpoint: str
+    """Digest of the exported checkpoint's manifest."""
+    weights_sha256: str
+    """Digest of the exported weights, as in the export's manifest."""
+    files: int
+    size_bytes: int

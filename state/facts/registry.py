@@ -10,6 +10,7 @@ from state.facts.checkpoint import (
     DamageFound,
     DatasetDropped,
     DatasetOffered,
+    ModelPublished,
     PublishIntended,
 )
 from state.facts.run import (
@@ -89,5 +90,6 @@ FACTS: dict[str, type[Fact]] = {
         CheckpointDamaged,
         CheckpointPruned,
         DamageFound,
+        ModelPublished,
     )
 }

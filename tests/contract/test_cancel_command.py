@@ -6,9 +6,11 @@ import pty
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from click.testing import CliRunner, Result
@@ -40,10 +42,13 @@ def relay(home: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["--home", str(home), *arguments])
 
 
-def on_a_terminal(home: Path, typed: str, *arguments: str) -> tuple[int, str]:
+def on_a_terminal(
+    home: Path, typed: str, *arguments: str, environ: Mapping[str, str] = MappingProxyType({})
+) -> tuple[int, str]:
     """The command's exit status and all that its terminal showed, after this was typed."""
     ours, theirs = pty.openpty()
-    environ = {"PATH": os.environ["PATH"], "HOME": str(home.parent), "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    environ = {**environ, "PATH": os.environ["PATH"], "HOME": str(home.parent)}
+    environ |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
     program = [sys.executable, "-m", "orchestrator", "--home", str(home), *arguments]
     with subprocess.Popen(program, cwd=home.parent, env=environ, stdin=theirs, stdout=theirs, stderr=theirs) as running:
         os.close(theirs)

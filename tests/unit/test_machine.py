@@ -18,6 +18,7 @@ from state.facts.checkpoint import (
     DamageFound,
     DatasetDropped,
     DatasetOffered,
+    ModelPublished,
     PublishIntended,
 )
 from state.facts.registry import FACTS
@@ -218,6 +219,30 @@ def test_damage_that_was_found_is_written_down_and_changes_nothing() -> None:
     assert machine.apply(state, found, AT + timedelta(hours=1)).checkpoints == state.checkpoints
 
 
+MODEL = ModelPublished(
+    place="kaggle",
+    model="me/r/jax/2b/1",
+    url="https://www.kaggle.com/models/me/r/jax/2b/1",
+    public=True,
+    layout="tunix",
+    dtype="bfloat16",
+    cursor=CURSOR,
+    checkpoint="c" * 64,
+    weights_sha256="w" * 64,
+    files=3,
+    size_bytes=7,
+)
+
+
+@pytest.mark.parametrize("last", [RunFinished(), RunCancelled(), RunParked(reason="why", remedy="r"), RunWoken()])
+def test_a_model_can_be_published_in_every_state_of_a_run_and_changes_nothing_not_even_when_it_ended(
+    last: Fact,
+) -> None:
+    first = [SAMPLES[RunWaiting]] if isinstance(last, RunWoken) else []
+    state = machine.fold([(AT, fact) for fact in [STARTED, *first, last]])
+    assert machine.apply(state, MODEL, AT + timedelta(days=1)) == state
+
+
 @pytest.mark.parametrize("fact", FACTS.values())
 def test_every_fact_survives_being_stored(fact: type[Fact]) -> None:
     others = (
@@ -227,6 +252,7 @@ def test_every_fact_survives_being_stored(fact: type[Fact]) -> None:
         TwinSeen(**KEY, version=2, worker="running"),
         TwinEnded(**KEY, version=2),
         DamageFound(checkpoint="c", file="state.bin", place="output", problem="differs", kept="c.state.bin.1"),
+        MODEL,
     )
     sample = {**SAMPLES, **{type(other): other for other in others}}[fact]
     assert FACTS[sample.name].from_dict(sample.to_dict()) == sample

@@ -18,6 +18,7 @@ from orchestrator.views.pages.words import duration_or_dash, percent, points
 from state.facts.run import RunCancelled, RunParked, RunWaiting, RunWoken
 from tests.unit.histories import EVIL, Told, trained
 from tests.unit.test_history import history
+from tests.unit.test_machine import MODEL
 
 VENDOR = render.HERE / "vendor"
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -63,6 +64,18 @@ def parked() -> Told:
     told.failure(f"Traceback (most recent call last):\n{EVIL}")
     told.happen(RunParked(reason="it broke twice", remedy="relay retry tiny-0001", excerpt=f"ValueError: {EVIL}"))
     return told
+
+
+def test_what_was_published_is_in_the_chain_of_checkpoints(tmp_path: Path) -> None:
+    told = trained()
+    before = history(told, tmp_path / "before")["headline"]
+    told.happen(MODEL, after_s=3600.0)
+    found = history(told, tmp_path / "after")
+    (model,) = found["checkpoints"]["models"]
+    assert (model["model"], model["weights_sha256"], model["public"]) == (MODEL.model, MODEL.weights_sha256, True)
+    text = Page(render.report_page(found)).text
+    assert f"{MODEL.model} count 40 tunix, bfloat16 everybody {MODEL.weights_sha256} 7 B" in text
+    assert found["headline"]["ended_at"] == before["ended_at"], "publishing is no part of the run"
 
 
 def cancelled() -> Told:

@@ -4,6 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orchestrator.rehearsal.local_kaggle.delayed_effects import DelayedEffects
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import FaultPlan, ModelAction, ModelFault
 from orchestrator.rehearsal.local_kaggle.model_records import (
     FRAMEWORKS,
     Declined,
@@ -167,3 +170,28 @@ def test_what_others_offer_is_ready_at_once_under_its_own_number(models: Models)
         models.files("google/gemma/pyTorch/2b/1", NOW)
     with pytest.raises(KaggleRefusal):
         models.files("google/gemma/pyTorch/2b/2", NOW)
+
+
+def with_fault(action: ModelAction, seconds: float = 0.0) -> Models:
+    return Models(Rules(), FaultInjector(FaultPlan(models=(ModelFault(version=1, action=action, seconds=seconds),))))
+
+
+def test_a_slow_version_is_ready_so_much_later_and_one_that_fails_never() -> None:
+    _, variation = made(with_fault(ModelAction.SLOW, 30.0))
+    assert variation.ready(LATER) is None
+    assert variation.ready(LATER + timedelta(seconds=30)) is not None
+    _, variation = made(with_fault(ModelAction.FAIL))
+    assert variation.version(1).status(LATER) == "FAILED"
+    assert variation.ready(LATER + timedelta(days=1)) is None
+
+
+def test_a_late_version_is_made_after_its_504() -> None:
+    delayed = DelayedEffects()
+    plan = FaultPlan(models=(ModelFault(version=1, action=ModelAction.LATE, seconds=10.0),))
+    models = Models(Rules(), FaultInjector(plan), delayed)
+    model = models.create("alice", "some-model", ModelText(title="Some model"), NOW)
+    with pytest.raises(KaggleRefusal) as refused:
+        models.create_variation(model, "jax", "2b", VariationText(), FILES, NOW)
+    assert (refused.value.code, model.variations) == (504, [])
+    delayed.carry_out(NOW + timedelta(seconds=10))
+    assert [version.number for version in model.variations[0].versions] == [1]

@@ -10,6 +10,7 @@ from orchestrator.rehearsal.local_kaggle.faults import (
     CallFault,
     DatasetFault,
     FaultPlan,
+    ModelFault,
     PushFault,
     SessionAction,
     SessionFault,
@@ -51,6 +52,7 @@ class FaultInjector:
         self._hit = [0] * len(plan.calls)
         self._versions = 0
         self._pushes = 0
+        self._model_versions = 0
         self._done: set[int] = set()
         self.struck: list[str] = []
         """Faults that have struck so far, oldest first: `session kill`, `SaveKernel lost`, …"""
@@ -100,6 +102,15 @@ class FaultInjector:
         hits = tuple(fault for fault in self._plan.datasets if fault.version == self._versions)
         self.struck.extend(f"dataset {fault.action}" for fault in hits)
         return hits
+
+    def model(self) -> ModelFault | None:
+        """Count a new version of a model, and return the fault that hits it, or None."""
+        self._model_versions += 1
+        for fault in self._plan.models:
+            if fault.version == self._model_versions:
+                self.struck.append(f"model {fault.action}")
+                return fault
+        return None
 
     def _strike(self, index: int) -> None:
         if index not in self._done:

@@ -87,6 +87,17 @@ class DatasetAction(StrEnum):
     """The dataset is declined after its files were uploaded, because the account's storage is full."""
 
 
+class ModelAction(StrEnum):
+    """Fault of a new version of a model."""
+
+    FAIL = "fail"
+    """The version is never ready: its status is FAILED."""
+    SLOW = "slow"
+    """The version becomes ready `seconds` late."""
+    LATE = "late"
+    """The response is a 504, and the version is made `seconds` later."""
+
+
 class CallAction(StrEnum):
     """Fault of a call."""
 
@@ -161,6 +172,17 @@ class DatasetFault:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelFault:
+    """Fault of the `version`-th version of a model that is created, of any model (1 is the first)."""
+
+    __pydantic_config__ = STRICT
+
+    version: Count
+    action: ModelAction
+    seconds: Seconds = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class PushFault:
     """Fault of the `push`-th push that arrives (1 is the first), whether it is then accepted or declined."""
 
@@ -210,6 +232,7 @@ class FaultPlan:
     calls: tuple[CallFault, ...] = ()
     datasets: tuple[DatasetFault, ...] = ()
     pushes: tuple[PushFault, ...] = ()
+    models: tuple[ModelFault, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from orchestrator.rehearsal.local_kaggle.datasets import FAILED
 from orchestrator.rehearsal.local_kaggle.json_codec import Json, moment, sparse, total_bytes
 from orchestrator.rehearsal.local_kaggle.model_records import KaggleModel, ModelVersion, Variation, framework_named
 
@@ -61,6 +62,7 @@ def instance_listed(model: KaggleModel, variation: Variation, now: datetime) -> 
         "creationPercentComplete": newest.done(now),
         "creationStart": moment(newest.created),
         "versionNumber": newest.number,
+        "userMessage": "The files could not be processed" if _status(newest, now) == FAILED else "",
     }
     license_name = variation.about.license_name
     return sparse(

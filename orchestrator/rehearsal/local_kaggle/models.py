@@ -1,10 +1,14 @@
 """Models of the local Kaggle: variations per framework, with numbered versions that take time to become ready."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.rehearsal.local_kaggle.datasets import extracted, refuse_names
+from orchestrator.rehearsal.local_kaggle.delayed_effects import DelayedEffects
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, DatasetAction, ModelAction, ModelFault
 from orchestrator.rehearsal.local_kaggle.model_records import (
     Declined,
     KaggleModel,
@@ -19,6 +23,8 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+T = TypeVar("T")
 
 LICENSES = (
     "Apache 2.0",
@@ -56,8 +62,12 @@ OFFERED = datetime(2025, 1, 1, tzinfo=UTC)
 class Models:
     """All models of the local Kaggle. The caller holds the world's lock."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(
+        self, rules: Rules, injector: FaultInjector | None = None, delayed: DelayedEffects | None = None
+    ) -> None:
         self._rules = rules
+        self._injector = injector or FaultInjector(NO_FAULTS)
+        self._delayed = delayed or DelayedEffects()
         self._models: dict[tuple[str, str], KaggleModel] = {}
         self._ids = 300_000
 
@@ -161,10 +171,16 @@ class Models:
             raise Declined(409, f"{model.ref} has a model instance {slug} of this framework already")
         _require_license(about, public=not model.about.is_private)
         _refuse_odd_base(about)
+        _refuse_files(files)
         variation = Variation(self._id(), known, slug, about)
-        self.add_version(model, variation, files, "", now)
-        model.variations.append(variation)
-        return variation
+
+        def make(at: datetime, fault: ModelFault | None) -> Variation:
+            if model.find(known, slug) is None:  # a late one may find that another was made meanwhile
+                self._append_version(model, variation, files, "", at, fault)
+                model.variations.append(variation)
+            return variation
+
+        return self._made(make, now)
 
     def describe_variation(self, model: KaggleModel, variation: Variation, about: VariationText, now: datetime) -> None:
         """Replace the metadata of a variation. Raises Declined."""
@@ -176,13 +192,35 @@ class Models:
         self, model: KaggleModel, variation: Variation, files: Files, notes: str, now: datetime
     ) -> ModelVersion:
         """Add a version with exactly these files, even while an older one is being processed. Raises Declined."""
-        try:
-            refuse_names(files)
-        except ValueError as error:
-            raise Declined(400, str(error)) from error
+        _refuse_files(files)
+
+        def make(at: datetime, fault: ModelFault | None) -> ModelVersion:
+            return self._append_version(model, variation, files, notes, at, fault)
+
+        return self._made(make, now)
+
+    def _made(self, make: Callable[[datetime, ModelFault | None], T], now: datetime) -> T:
+        """Make a version, or let a fault make it later: then the answer is a 504."""
+        fault = self._injector.model()
+        if fault is not None and fault.action is ModelAction.LATE:
+            self._delayed.after(now, fault.seconds, lambda at: make(at, None))
+            raise KaggleRefusal(504, "Gateway Timeout")
+        return make(now, fault)
+
+    def _append_version(
+        self,
+        model: KaggleModel,
+        variation: Variation,
+        files: Files,
+        notes: str,
+        now: datetime,
+        fault: ModelFault | None,
+    ) -> ModelVersion:
         number = variation.numbered + 1
         ref = f"{model.ref}/{variation.framework}/{variation.slug}/{number}"
         processing_s = self._rules.wait_s(self._rules.dataset_processing_s, ref)
+        if fault is not None and fault.action is ModelAction.SLOW:
+            processing_s += fault.seconds
         version = ModelVersion(
             id=self._id(),
             number=number,
@@ -190,6 +228,7 @@ class Models:
             ready_at=now + timedelta(seconds=processing_s),
             notes=notes,
             files=dict(extracted(files.items(), now)) if self._rules.extracts_archives else dict(files),
+            fault=DatasetAction.FAIL if fault is not None and fault.action is ModelAction.FAIL else None,
         )
         variation.versions.append(version)
         variation.numbered, model.updated = number, now
@@ -220,6 +259,14 @@ def _parts(ref: str) -> tuple[str, str, str, str, int]:
     if len(parts) != 5 or not parts[4].isdecimal():
         raise KaggleRefusal(404, "Model instance version not found")
     return parts[0], parts[1], parts[2], parts[3], int(parts[4])
+
+
+def _refuse_files(files: Files) -> None:
+    """Raise Declined for no files, or for names that Kaggle does not take."""
+    try:
+        refuse_names(files)
+    except ValueError as error:
+        raise Declined(400, str(error)) from error
 
 
 def _require_license(about: VariationText, public: bool) -> None:

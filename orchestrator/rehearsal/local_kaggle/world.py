@@ -45,7 +45,7 @@ class World:
         self._delayed = DelayedEffects()
         self.kernels = Kernels(self.rules)
         self.datasets = DatasetStore(self.rules, self.fault_injector, self._delayed)
-        self.models = Models(self.rules)
+        self.models = Models(self.rules, self.fault_injector, self._delayed)
         self.directory = directory
         """Folder of uploads and archives; created when first needed."""
         self.blobs = Blobs(directory / "blobs", self.rules)

@@ -573,6 +573,7 @@ def test_times_never_run_backwards(now_s: float, ended_s: float) -> None:
 
 def test_the_tables_here_know_every_fact_and_phase() -> None:
     others = {"run_started", "session_planned", "twin_seen", "twin_ended", "checkpoint_pruned", "damage_found"}
+    others.add("model_published")
     assert set(FACTS) == set(HAPPENS) | others
     assert set(SESSIONS) == {str(phase) for phase in Phase}
     assert set(RUNS) == {str(status) for status in RunStatus}

@@ -1,0 +1,1 @@
+"""`relay publish`: puts an export on Kaggle as a model, or at Hugging Face."""
