@@ -90,7 +90,9 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
         run = replace(run, home=fact.home, generation=fact.generation, foreign_push_possible=True)
         return _search_restarted(replace(state, run=run))
     if isinstance(fact, PipelineChanged):
-        run = replace(run, pipeline=fact.pipeline, pipeline_digest=fact.pipeline_digest, pipeline_path=fact.pipeline_path)
+        run = replace(
+            run, pipeline=fact.pipeline, pipeline_digest=fact.pipeline_digest, pipeline_path=fact.pipeline_path
+        )
     if isinstance(fact, PipelineChanged | PipelineKept):
         return replace(state, run=run)
     run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="", awaits="")

@@ -126,9 +126,13 @@ def _ask(
 ) -> RequestReceipt:
     state = app.run(name)
     _require_status(app, state, verb, allowed)
-    run = state.run
-    number = app.store.request(run.id, verb, arguments or {}, app.clock.now())
-    return RequestReceipt(run=run.id, verb=verb, number=number, arguments=arguments or {})
+    return store_request(app, state.run.id, verb, arguments or {})
+
+
+def store_request(app: App, run: str, verb: str, arguments: dict[str, str]) -> RequestReceipt:
+    """Store a request that was checked."""
+    number = app.store.request(run, verb, arguments, app.clock.now())
+    return RequestReceipt(run=run, verb=verb, number=number, arguments=arguments)
 
 
 def _require_status(app: App, state: RunState, verb: str, allowed: tuple[str, ...]) -> None:
