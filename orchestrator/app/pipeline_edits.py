@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from orchestrator.app.app import App
-from orchestrator.app.requests import RequestReceipt, store_request
+from orchestrator.app.requests import RequestReceipt, parked_over_sources, republishing, store_request
 from orchestrator.base.errors import BadInput
 from orchestrator.core.decide_request import answer
 from orchestrator.core.pipeline_change import change, session_to_await
@@ -99,6 +99,9 @@ def planned_retry(
         if not abandon_session:
             require_session_ended(state)
         arguments["checkpoint"] = checkpoint_at(state, from_step).name
+    if parked_over_sources(state):
+        wanted = state.checkpoint(arguments["checkpoint"]) if "checkpoint" in arguments else state.head
+        arguments |= republishing(app, wanted)
     request = Request(id=0, run=run, verb="retry", arguments=arguments, made_at=app.clock.now())
     facts = answer(request, state).facts
     if kept := next((fact for fact in facts if isinstance(fact, PipelineKept)), None):

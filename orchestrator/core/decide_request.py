@@ -44,7 +44,9 @@ def answer(request: Request, state: RunState) -> Append:
         case "retry" if status in (RunStatus.PARKED, RunStatus.WAITING) and "pipeline" in request.arguments:
             return Append(_retried_with(request, state), request.id)
         case "resume" | "retry" if status in (RunStatus.PARKED, RunStatus.WAITING):
-            return Append((*_taken_over(request, state.run), *_resumed(request, state)), request.id)
+            resumed = _resumed(request, state)
+            published = _republished(request, state) if resumed else ()
+            return Append((*_taken_over(request, state.run), *resumed, *published), request.id)
         case "resume" | "retry" if status is RunStatus.ACTIVE and "abandon_session" in request.arguments:
             return Append((*_taken_over(request, state.run), *_abandoned(request, state)), request.id)
         case "resume" if status is RunStatus.ACTIVE:
@@ -61,7 +63,9 @@ def _retried_with(request: Request, state: RunState) -> tuple[Fact, ...]:
     """Resume the run with a changed pipeline. If it cannot change like that, the run stays as it is."""
     resumed = _resumed(request, state)
     changed = change_facts(request, _after(state, resumed, state.run.updated_at))
-    return changed if any(isinstance(fact, PipelineKept) for fact in changed) else (*resumed, *changed)
+    if not resumed or any(isinstance(fact, PipelineKept) for fact in changed):
+        return changed
+    return (*resumed, *changed, *_republished(request, state))
 
 
 def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:

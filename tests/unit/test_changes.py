@@ -113,7 +113,11 @@ def test_what_no_finished_step_depends_on_is_taken_over_while_a_stage_is_under_w
         ("environment", ["a==1"], "environment cannot change"),
         ("sft.steps", 120, "steps of stage sft cannot change from 100 to 120, since it is finished"),
         ("sft.options.learning_rate", 0.1, "learning_rate of stage sft cannot change"),
-        ("sft.options.guard_spike", 1.0, "guard_spike of stage sft cannot change from 5.0 to 1.0, since it is finished"),
+        (
+            "sft.options.guard_spike",
+            1.0,
+            "guard_spike of stage sft cannot change from 5.0 to 1.0, since it is finished",
+        ),
         ("grpo.steps", 40, "steps of stage grpo cannot change from 200 to 40, since 40 steps are done"),
         ("grpo.kind", "continued", "kind of stage grpo cannot change"),
         ("grpo.options.batch", 16, "batch of stage grpo cannot change from 8 to 16, since it decides which examples"),
@@ -126,7 +130,9 @@ def test_what_no_finished_step_depends_on_is_taken_over_while_a_stage_is_under_w
         ("stages", [BEGUN["stages"][1], BEGUN["stages"][0]], "the stages sft, grpo have begun in this order"),
     ],
 )
-def test_what_finished_steps_depend_on_is_refused_with_the_reason_and_the_remedy(key: str, value: Any, why: str) -> None:
+def test_what_finished_steps_depend_on_is_refused_with_the_reason_and_the_remedy(
+    key: str, value: Any, why: str
+) -> None:
     with pytest.raises(BadInput) as refused:
         taken(key, value)
     assert why in str(refused.value)

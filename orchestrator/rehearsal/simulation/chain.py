@@ -210,6 +210,8 @@ class Chain:
         match state.run.remedy.split():
             case ["relay", ("resume" | "retry") as verb, run] if run == self.run:
                 self.store.request(run, verb, {}, self.clock.now())
+            case ["relay", "retry", run, "--pipeline", _, *rest] if run == self.run:
+                self._retry_with_another_pipeline(state, rest)
             case ["relay", "resume", run, "--take-over"] if run == self.run:
                 self.store.request(run, "resume", {"take_over": self.identity}, self.clock.now())
             case ["relay", "resume", run, "--from-step", wanted] if run == self.run:
@@ -217,6 +219,16 @@ class Chain:
                 self.store.request(run, "resume", {"checkpoint": chosen}, self.clock.now())
             case _:
                 raise BadInput(f"{self.run} is parked without a command to type: {state.run.remedy!r}")
+
+    def _retry_with_another_pipeline(self, state: RunState, rest: list[str]) -> None:
+        """Act as the user who changes the pipeline, here by one more attempt, and goes on from a checkpoint, if named."""
+        known = Pipeline.from_canonical(state.run.pipeline)
+        session = known.session.model_copy(update={"attempts": known.session.attempts + 1})
+        changed = known.model_copy(update={"session": session}).canonical()
+        arguments = {"pipeline": changed, "path": state.run.pipeline_path}
+        if rest:
+            arguments["checkpoint"] = checkpoint_at(state, rest[-1]).name
+        self.store.request(self.run, "retry", arguments, self.clock.now())
 
     def shell(self, gateway: Gateway) -> EffectContext:
         """Return the context of this run's effects."""
