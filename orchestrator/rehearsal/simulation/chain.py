@@ -21,7 +21,7 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import TickResult, tick
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.model import Pipeline, canonical_in
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
@@ -79,7 +79,7 @@ class SimulatedKaggle:
         self.started: Counter[str] = Counter()
         self.mounted: list[set[str]] = []
         self.trained: list[TrainedOn] = []
-        self.uncut = uncut(self.pipeline)
+        self.uncut, self._digest = uncut(self.pipeline), self.pipeline.digest
         self.world = World(self.clock, ScriptedSandbox(self._behave), self.rules, self.faults, owner="me")
         self._counting = CountingSessions(self.pipeline, self.step_s, self.variation)
         self._offer_inputs()
@@ -89,11 +89,19 @@ class SimulatedKaggle:
         order = build.order_in(source)
         assert order is not None, "a kernel that no order was baked into"
         self.started[order.slug] += 1
-        played, trained = self._counting.play(order, mounts)
+        played, trained = self._sessions_of(order).play(order, mounts)
         if trained is not None:
             self.trained.append(trained)
         careless = [(0.0, f"the environment is KAGGLE_API_TOKEN={self.secret}"), *played.lines]
         return self.play(order, replace(played, lines=careless), sum(self.started.values()))
+
+    def _sessions_of(self, order: Order) -> CountingSessions:
+        """Return what plays an order, which may be of a pipeline that was changed since the run began."""
+        if order.pipeline_digest == self._digest:
+            return self._counting
+        text = canonical_in(order)
+        assert text is not None, "an order without its pipeline"
+        return replace(self._counting, pipeline=Pipeline.from_canonical(text))
 
     def gateway(self) -> DirectGateway:
         """Return the account's gateway, as a new daemon would open it."""
