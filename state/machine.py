@@ -18,6 +18,8 @@ from state.facts.run import (
     InputsIntended,
     InputsOffered,
     InputsPublished,
+    PipelineChanged,
+    PipelineKept,
     RunParked,
     RunResumed,
     RunStarted,
@@ -89,6 +91,12 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
     if isinstance(fact, RunTakenOver):
         run = replace(run, home=fact.home, generation=fact.generation, foreign_push_possible=True)
         return _search_restarted(replace(state, run=run))
+    if isinstance(fact, PipelineChanged):
+        run = replace(
+            run, pipeline=fact.pipeline, pipeline_digest=fact.pipeline_digest, pipeline_path=fact.pipeline_path
+        )
+    if isinstance(fact, PipelineChanged | PipelineKept):
+        return replace(state, run=run)
     run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="", awaits="")
     match fact:
         case InputsIntended() | InputsOffered() | InputsDropped() | InputsPublished():

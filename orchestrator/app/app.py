@@ -19,6 +19,7 @@ from orchestrator.base.disk import disk_errors, ignore_full_disk
 from orchestrator.base.errors import BadInput, Permanent
 from orchestrator.base.process_id import is_alive
 from orchestrator.core.decide_request import answered
+from orchestrator.core.pipeline_change import goes_on_as
 from orchestrator.core.plan import limits_for
 from orchestrator.engine.adopt.command import Adoption
 from orchestrator.engine.backups import Backups
@@ -132,7 +133,7 @@ class App(Workspace):
         """Return the open run of the same pipeline, or create a run."""
         pipeline = loader.load(path)
         for run in self.open_runs(pipeline.name):
-            if Pipeline.from_canonical(run.pipeline).same_work(pipeline):
+            if goes_on_as(self.expected(self.store.load(run.id)), pipeline):
                 return run
         return self.start(path)
 
@@ -184,13 +185,13 @@ class App(Workspace):
 
     def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
         for run in self.open_runs(pipeline.name):
-            known = Pipeline.from_canonical(run.pipeline)  # stored text may lack keys with a default
-            if not known.same_work(pipeline):
+            if not goes_on_as(self.expected(self.store.load(run.id)), pipeline):
+                known = Pipeline.from_canonical(run.pipeline)  # stored text may lack keys with a default
                 work = [one.model_copy(update={"expect": Expect()}).canonical() for one in (known, pipeline)]
                 change = first_difference(*map(json.loads, work))
                 raise BadInput(
-                    f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "
-                    "the file makes a second one beside it"
+                    f"{path}: {change} while run {run.id} is {run.status}: relay edit {run.id} --pipeline {path} changes that "
+                    f"run, relay cancel {run.id} ends it, and another name in the file makes a second one beside it"
                 )
             if not new:
                 raise BadInput(

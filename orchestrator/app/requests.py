@@ -6,6 +6,7 @@ from orchestrator.app.app import App
 from orchestrator.base.errors import BadInput, Transient
 from orchestrator.core.selectors import abandon_arguments, checkpoint_at, require_session_ended
 from orchestrator.engine.checkpoint_checks import is_dataset, is_here, is_output
+from orchestrator.kaggle.refusals import SOURCES_NOT_ACCEPTED
 from state.model.run_state import Checkpoint, RunState
 from state.model.statuses import CheckpointStatus, RunStatus
 
@@ -51,6 +52,8 @@ def resume(
         _require_alone(app, state)
         if abandon_session or state.last is None or not state.last.pending:
             arguments |= _require_checkpoint(app, state, chosen or state.head)
+    elif parked_over_sources(state):
+        arguments |= republishing(app, chosen or state.head)
     goes_on = ("active",) if take_over or (abandon_session and from_step is None) else ()
     return _ask(app, name, "resume", ("parked", "waiting", "cancelled", *goes_on), arguments)
 
@@ -81,7 +84,7 @@ def _require_checkpoint(app: App, state: RunState, chosen: Checkpoint | None) ->
     if not state.checkpoints:
         return {}
     if chosen is not None and exists(chosen):
-        return {"republish": chosen.name} if _dataset_gone(app, chosen) else {}
+        return republishing(app, chosen)
     older = next((c for c in reversed(state.checkpoints) if c.usable and c != chosen and exists(c)), None)
     if chosen is None or older is None:
         raise BadInput(
@@ -92,6 +95,17 @@ def _require_checkpoint(app: App, state: RunState, chosen: Checkpoint | None) ->
         f"{run.id}: its checkpoint {chosen.name} is gone from this disk and from Kaggle: add --from-step "
         f"{older.cursor.stage}:{older.cursor.step}, the newest that is left"
     )
+
+
+def parked_over_sources(state: RunState) -> bool:
+    """Return True if the run is parked because Kaggle did not mount what a session needs: its checkpoint, or an input."""
+    return state.run.status is RunStatus.PARKED and SOURCES_NOT_ACCEPTED in state.run.reason
+
+
+def republishing(app: App, checkpoint: Checkpoint | None) -> dict[str, str]:
+    """Return the request arguments that publish a checkpoint again whose dataset was deleted on Kaggle."""
+    gone = checkpoint is not None and _dataset_gone(app, checkpoint)
+    return {"republish": checkpoint.name} if checkpoint is not None and gone else {}
 
 
 def _dataset_gone(app: App, checkpoint: Checkpoint) -> bool:
@@ -106,7 +120,11 @@ def _dataset_gone(app: App, checkpoint: Checkpoint) -> bool:
 
 def retry(app: App, name: str, *, abandon_session: bool = False) -> RequestReceipt:
     """Retry a parked run after its cause was fixed."""
-    return _ask(app, name, "retry", ("parked", "waiting"), abandon_arguments(app.run(name)) if abandon_session else {})
+    state = app.run(name)
+    arguments = abandon_arguments(state) if abandon_session else {}
+    if parked_over_sources(state):
+        arguments |= republishing(app, state.head)
+    return _ask(app, name, "retry", ("parked", "waiting"), arguments)
 
 
 def cancellable(app: App, name: str) -> RunState:
@@ -126,9 +144,13 @@ def _ask(
 ) -> RequestReceipt:
     state = app.run(name)
     _require_status(app, state, verb, allowed)
-    run = state.run
-    number = app.store.request(run.id, verb, arguments or {}, app.clock.now())
-    return RequestReceipt(run=run.id, verb=verb, number=number, arguments=arguments or {})
+    return store_request(app, state.run.id, verb, arguments or {})
+
+
+def store_request(app: App, run: str, verb: str, arguments: dict[str, str]) -> RequestReceipt:
+    """Store a request that was checked."""
+    number = app.store.request(run, verb, arguments, app.clock.now())
+    return RequestReceipt(run=run, verb=verb, number=number, arguments=arguments)
 
 
 def _require_status(app: App, state: RunState, verb: str, allowed: tuple[str, ...]) -> None:

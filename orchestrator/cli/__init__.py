@@ -12,6 +12,7 @@ from orchestrator.base.terminal import escape_output
 from orchestrator.cli import (
     comparing,
     daemons,
+    editing,
     environment,
     exports,
     first,
@@ -98,6 +99,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
         requests.pause: "Let the current session finish and start no other.",
         requests.resume: "Resume a parked, waiting or cancelled run.",
         requests.retry: "Retry a parked run after its cause was fixed.",
+        editing.edit: "Change the pipeline of a run that has begun.",
         requests.cancel: "Cancel a run.",
     },
     "Repair": {

@@ -11,6 +11,7 @@ from orchestrator.cli import completing
 
 if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic or rich
     from orchestrator.app.app import App
+    from orchestrator.app.requests import RequestReceipt
     from orchestrator.app.workspace import Workspace
     from orchestrator.base.clock import Stop
 
@@ -62,3 +63,23 @@ def stop_on_signals(stop: "Stop") -> None:
     signal.signal(signal.SIGINT, ask)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, ask)
+
+
+def report_request(
+    context: click.Context, asked: "RequestReceipt", as_json: bool, when: str = "at its next tick"
+) -> None:
+    """Report the stored request, when it is acted on, and whether a daemon is running to do so."""
+    from orchestrator.views import json_output
+    from orchestrator.views.document import daemon_document
+
+    app = app_of(context)
+    daemon = daemon_document(app.store.lease(), app.clock.now())
+    unattended = daemon is None or not daemon["runs"]
+    if as_json:
+        told = json_output.request_document(
+            asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not unattended
+        )
+        json_output.print_json(told)
+        return
+    type_ = "; no daemon runs here, so type: relay daemon" if unattended else ""
+    click.echo(f"{asked.run}: {asked.verb} noted; the daemon obeys {when}{type_}")

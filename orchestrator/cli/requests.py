@@ -1,18 +1,19 @@
 """Commands that store requests for the daemon, which acts on them at its next tick."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.base.errors import BadInput
 from orchestrator.cli import completing
-from orchestrator.cli.common import ABANDON_SESSION, JSON, RUN, app_of
+from orchestrator.cli.common import ABANDON_SESSION, JSON, RUN, app_of, report_request
+from orchestrator.cli.editing import CHANGED_FILE, YES, ask_and_store
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from orchestrator.app.requests import RequestReceipt
     from state.model.run_state import RunState
 
 
@@ -27,7 +28,7 @@ def pause(context: click.Context, run: str, as_json: bool) -> None:
     """
     from orchestrator.app import requests
 
-    _report_request(context, requests.pause(app_of(context), run), as_json)
+    report_request(context, requests.pause(app_of(context), run), as_json)
 
 
 @click.command()
@@ -48,7 +49,7 @@ def resume(
     """
     from orchestrator.app import requests
 
-    _report_request(
+    report_request(
         context,
         requests.resume(app_of(context), run, from_step, abandon_session=abandon_session, take_over=take_over),
         as_json,
@@ -57,17 +58,42 @@ def resume(
 
 @click.command()
 @RUN
+@CHANGED_FILE
+@click.option(
+    "--from-step",
+    help="With --pipeline: go on from an older checkpoint, STEP or STAGE:STEP.",
+    shell_complete=completing.steps,
+)
 @ABANDON_SESSION
+@YES
 @JSON
 @click.pass_context
-def retry(context: click.Context, run: str, abandon_session: bool, as_json: bool) -> None:
-    """Retry a parked run after its cause was fixed.
+def retry(
+    context: click.Context,
+    run: str,
+    pipeline: Path | None,
+    from_step: str | None,
+    abandon_session: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Retry a parked run after its cause was fixed, also by a change of its pipeline.
 
-    Example: relay retry gsm-3f9a
+    Example: relay retry gsm-3f9a --pipeline gsm.yaml
     """
-    from orchestrator.app import requests
+    from orchestrator.app import pipeline_edits, requests
 
-    _report_request(context, requests.retry(app_of(context), run, abandon_session=abandon_session), as_json)
+    app = app_of(context)
+    if pipeline is not None:
+        edited = pipeline_edits.read_file(pipeline)
+        planned = pipeline_edits.planned_retry(app, run, edited, from_step, abandon_session=abandon_session)
+        ask_and_store(context, planned, yes=yes, as_json=as_json)
+        return
+    if from_step is not None:
+        raise BadInput(
+            f"--from-step belongs to --pipeline here: relay resume {run} --from-step {from_step} changes nothing"
+        )
+    report_request(context, requests.retry(app, run, abandon_session=abandon_session), as_json)
 
 
 @click.command()
@@ -90,7 +116,7 @@ def cancel(context: click.Context, run: str, yes: bool, as_json: bool) -> None:
     if not yes and not _confirmed(state, app.clock.now(), as_json):
         click.echo("relay: nothing was changed", err=True)
         context.exit(1)
-    _report_request(context, requests.cancel(app, run), as_json)
+    report_request(context, requests.cancel(app, run), as_json)
 
 
 def _confirmed(state: "RunState", now: "datetime", as_json: bool) -> bool:
@@ -107,21 +133,3 @@ def _confirmed(state: "RunState", now: "datetime", as_json: bool) -> bool:
     for line in cancel_lines(state, now):
         click.echo(line)
     return click.confirm(f"Cancel {state.run.id}?")
-
-
-def _report_request(context: click.Context, asked: "RequestReceipt", as_json: bool) -> None:
-    """Report the stored request, and whether a daemon is running to act on it."""
-    from orchestrator.views import json_output
-    from orchestrator.views.document import daemon_document
-
-    app = app_of(context)
-    daemon = daemon_document(app.store.lease(), app.clock.now())
-    unattended = daemon is None or not daemon["runs"]
-    if as_json:
-        told = json_output.request_document(
-            asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not unattended
-        )
-        json_output.print_json(told)
-        return
-    type_ = "; no daemon runs here, so type: relay daemon" if unattended else ""
-    click.echo(f"{asked.run}: {asked.verb} noted; the daemon obeys at its next tick{type_}")

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from orchestrator.core.commands import Append
+from orchestrator.core.pipeline_change import OPEN, answerable, change_facts
 from state import machine
 from state.facts.base import Fact
 from state.facts.checkpoint import CheckpointWithdrawn
-from state.facts.run import RunCancelled, RunParked, RunResumed, RunTakenOver
+from state.facts.run import PipelineKept, RunCancelled, RunParked, RunResumed, RunTakenOver
 from state.facts.session import SessionLost, SessionSought
 from state.model.dataset_names import copy_in, place_of
 from state.model.run_state import Run, RunState
@@ -21,8 +22,14 @@ ABANDONED = "you abandoned it"
 def answered(state: RunState, requests: Iterable[Request], now: datetime) -> RunState:
     """Return the run's state once the daemon has answered these requests, if nothing else happens meanwhile."""
     for request in requests:
-        for fact in answer(request, state).facts:
-            state = machine.apply(state, fact, now)
+        if answerable(request, state):
+            state = _after(state, answer(request, state).facts, now)
+    return state
+
+
+def _after(state: RunState, facts: Iterable[Fact], now: datetime) -> RunState:
+    for fact in facts:
+        state = machine.apply(state, fact, now)
     return state
 
 
@@ -32,8 +39,14 @@ def answer(request: Request, state: RunState) -> Append:
     match request.verb:
         case "pause" if status in (RunStatus.ACTIVE, RunStatus.WAITING):
             return Append((RunParked(reason="paused by you", remedy=f"relay resume {state.run.id}"),), request.id)
+        case "edit" if status in OPEN:
+            return Append(change_facts(request, state), request.id)
+        case "retry" if status in (RunStatus.PARKED, RunStatus.WAITING) and "pipeline" in request.arguments:
+            return Append(_retried_with(request, state), request.id)
         case "resume" | "retry" if status in (RunStatus.PARKED, RunStatus.WAITING):
-            return Append((*_taken_over(request, state.run), *_resumed(request, state)), request.id)
+            resumed = _resumed(request, state)
+            published = _republished(request, state) if resumed else ()
+            return Append((*_taken_over(request, state.run), *resumed, *published), request.id)
         case "resume" | "retry" if status is RunStatus.ACTIVE and "abandon_session" in request.arguments:
             return Append((*_taken_over(request, state.run), *_abandoned(request, state)), request.id)
         case "resume" if status is RunStatus.ACTIVE:
@@ -44,6 +57,15 @@ def answer(request: Request, state: RunState) -> Append:
             return Append((RunCancelled(),), request.id)
         case _:
             return Append((), request.id)
+
+
+def _retried_with(request: Request, state: RunState) -> tuple[Fact, ...]:
+    """Resume the run with a changed pipeline. If it cannot change like that, the run stays as it is."""
+    resumed = _resumed(request, state)
+    changed = change_facts(request, _after(state, resumed, state.run.updated_at))
+    if not resumed or any(isinstance(fact, PipelineKept) for fact in changed):
+        return changed
+    return (*resumed, *changed, *_republished(request, state))
 
 
 def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:

@@ -186,7 +186,8 @@ def _alike(
 
 CHANGES_NO_TIME = frozenset(
     (
-        "learning_rate", "schedule", "warmup_steps", "min_lr_ratio", "b1", "b2", "weight_decay", "clip_norm", "check",
+        "learning_rate", "learning_rate_after", "decay_steps", "schedule", "warmup_steps", "min_lr_ratio", "b1", "b2",
+        "weight_decay", "clip_norm", "check",
         "beta", "epsilon", "temperature", "rewards", "guard_steps", "guard_spike", "guard_collapse", "guard_idle",
         "lora_alpha", "replay", "solved_max", "hard_min", "transcripts", "show_every",
     )

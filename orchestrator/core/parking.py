@@ -1,9 +1,12 @@
 """Decides from past sessions whether the user must act before another session is started. Pure."""
 
+import shlex
+
 from orchestrator.core.retention import NOT_FINITE, caused_by_parent, last_good_checkpoint
 from orchestrator.pipeline.model import Pipeline
+from stages.catalog import KINDS
 from state.facts.run import RunParked
-from state.model.run_state import Checkpoint, RunState, Session
+from state.model.run_state import Checkpoint, Run, RunState, Session
 from state.model.statuses import Outcome
 
 BROKEN_TRAINING = (
@@ -28,7 +31,7 @@ def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
             reason = f"session {last.number} failed{' twice at the same step' if repeated else ''}: {last.reason}"
             if last.cause in BROKEN_TRAINING:
                 return _parked_before(state, reason, last, last_good_checkpoint(state, last, pipeline))
-            return _parked(state, reason, last)
+            return _parked(state, reason, last, changes=_runs_own_code(last, pipeline))
     fruitless = 0
     for session in reversed(sessions):
         if session.checkpoint:
@@ -36,23 +39,41 @@ def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
         fruitless += 1
     out_of_time = [s.outcome in (Outcome.YIELDED, Outcome.TIMED_OUT) for s in sessions[-2:]]
     if fruitless >= 2 and all(out_of_time):
-        return _parked(state, "two sessions gained no step: a step and a save do not fit into a session", last)
+        why = "a step and a save do not fit into a session: raise session.limit_s, or make a step smaller"
+        return _parked(state, f"two sessions gained no step: {why}", last, changes=True)
     if fruitless >= pipeline.session.attempts:
         return _parked(state, f"{fruitless} attempts gained nothing; the last: {last.reason}", last)
     return None
 
 
-def _parked(state: RunState, reason: str, session: Session) -> RunParked:
+def change_command(run: Run) -> str:
+    """Return the command that goes on with a changed pipeline. A run that was adopted may know no file."""
+    path = run.pipeline_path if run.pipeline_path.endswith((".yaml", ".yml")) else "FILE"
+    return f"relay retry {run.id} --pipeline {shlex.quote(path)}"
+
+
+def _runs_own_code(session: Session, pipeline: Pipeline) -> bool:
+    """Return True if the user's own code ran where the session ended: then the cause may lie in it."""
+    place = (session.furthest or session.start).stage
+    kind, options = next(((s.kind, s.options) for s in pipeline.stages if s.name == place), ("", {}))
+    return kind not in KINDS or any(":" in name for name in options.get("rewards") or ())
+
+
+def _parked(state: RunState, reason: str, session: Session, *, changes: bool = False) -> RunParked:
+    """Park the run. `changes`: the remedy is a change of the pipeline, or of the user's own code."""
     verb = "resume" if session.outcome is Outcome.TIMED_OUT else "retry"
-    return RunParked(reason=reason, remedy=f"relay {verb} {state.run.id}", excerpt=session.excerpt)
+    remedy = change_command(state.run) if changes else f"relay {verb} {state.run.id}"
+    return RunParked(reason=reason, remedy=remedy, excerpt=session.excerpt)
 
 
 def _parked_before(state: RunState, reason: str, session: Session, good: Checkpoint | None) -> RunParked:
-    """Park the run and offer the newest checkpoint from before the trouble, which a retry would only repeat."""
+    """Park the run and offer to change the pipeline from before the trouble on, which a retry would only repeat."""
     if good is None:
-        return _parked(state, f"{reason}; there is no checkpoint from before", session)
+        return _parked(state, f"{reason}; there is no checkpoint from before", session, changes=True)
     place = f"{good.cursor.stage} step {good.cursor.step}"
-    remedy = f"relay resume {state.run.id} --from-step {good.cursor.stage}:{good.cursor.step}"
+    repeats = session.cause == "checkpoint-not-finite"  # the checkpoint itself is broken, and the pipeline is not
+    command = f"relay resume {state.run.id}" if repeats else change_command(state.run)
+    remedy = f"{command} --from-step {good.cursor.stage}:{good.cursor.step}"
     return RunParked(
         reason=f"{reason}; the last good checkpoint is {good.name}, {place}", remedy=remedy, excerpt=session.excerpt
     )

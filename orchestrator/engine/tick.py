@@ -18,6 +18,7 @@ from orchestrator.base.errors import (
 from orchestrator.core import search_time, waits
 from orchestrator.core.commands import Append, Command, Publish, PublishInputs, Push, Wait
 from orchestrator.core.decide import decide
+from orchestrator.core.pipeline_change import answerable
 from orchestrator.core.plan import assumed_quota, week_of
 from orchestrator.core.rate_limit import wait_before, with_command_counted
 from orchestrator.engine import effects
@@ -103,7 +104,7 @@ def _fenced_command(snapshot: Snapshot, shell: EffectContext) -> Command | None:
     run = snapshot.state.run
     parked = fenced(run, shell.identity)
     halted = parked is not None or (run.status is RunStatus.PARKED and run.remedy == take_over(run))
-    if not halted or any(request.verb != "prune" for request in snapshot.requests):
+    if not halted or any(answerable(request, snapshot.state) for request in snapshot.requests):
         return None
     if parked is not None and open_to_parking(run):
         return Append((parked,))

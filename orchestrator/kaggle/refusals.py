@@ -2,7 +2,7 @@
 
 import re
 
-from orchestrator.base.errors import NameTaken, NoRoom, Refused
+from orchestrator.base.errors import NameTaken, NoRoom, Permanent, Refused
 
 TAKEN = re.compile(
     r"\balready (in use|exists?|taken)\b|\bis (taken|in use)\b|\b(title|slug|name)\b[^.]*\b(not available|unavailable|invalid)\b"
@@ -25,6 +25,18 @@ BLOBS = re.compile(
     r"\b(tokens?|blobs?|uploads?|uploaded)\b|\bfiles?\b.*\b(not found|missing|expired|invalid)\b", re.IGNORECASE
 )
 """Wording for rejected uploads, which have to be sent again."""
+
+SOURCES_NOT_ACCEPTED = "does not accept these sources"
+"""Words of the error for a push whose datasets, models or kernels Kaggle does not mount."""
+
+
+def sources_refused(ref: str, rejected: str) -> Permanent:
+    """Return the error for a kernel that was pushed and has not all of its sources."""
+    return Permanent(
+        f"Kaggle {SOURCES_NOT_ACCEPTED} of {ref}: {rejected}; the kernel runs now without its input and spends quota: stop "
+        "it on its page. Mend the source on Kaggle, or correct a misspelt one with relay retry --pipeline FILE; a "
+        "checkpoint that was deleted is published again"
+    )
 
 
 def dataset_refused(slug: str, reason: str) -> Refused:

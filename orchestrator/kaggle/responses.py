@@ -23,7 +23,7 @@ from orchestrator.kaggle.gateway import (
     SessionSeen,
     Worker,
 )
-from orchestrator.kaggle.refusals import dataset_refused, name_refused
+from orchestrator.kaggle.refusals import dataset_refused, name_refused, sources_refused
 from orchestrator.kaggle.transfer import output_file
 from orchestrator.kaggle.transport import InvalidResponse
 from orchestrator.kaggle.upload_journal import Slot
@@ -107,10 +107,7 @@ def kernel_pushed(answer: Any, kernel: KernelPush, owner: str) -> KernelPushed:
             f"Kaggle renamed the kernel {owner}/{kernel.slug} to {ref}, which is running now: stop it there"
         )
     if rejected := _rejected_sources(answer):
-        raise Permanent(
-            f"Kaggle does not accept these sources of {ref}: {', '.join(rejected)[:MESSAGE_CHARS_MAX]}; "
-            "the kernel runs now without its input and spends quota: stop it on its page"
-        )
+        raise sources_refused(ref, ", ".join(rejected)[:MESSAGE_CHARS_MAX])
     return KernelPushed(ref=ref, version=answer.version_number or None)
 
 

@@ -1,7 +1,7 @@
 """The status as one stable JSON document (see docs/status.md), from which all other views of a run are drawn."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,8 @@ from orchestrator.views.next_action import next_action
 from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts.base import Fact
 from state.facts.checkpoint import DamageFound, ModelPublished
+from state.facts.run import PipelineChanged
+from state.facts.session import PushIntended
 from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
 from state.model.metrics import Metric
@@ -138,7 +140,7 @@ def daemon_document(
 
 
 def _request(request: Request) -> dict[str, Any]:
-    return {"verb": request.verb, "arguments": request.arguments, "made_at": _time(request.made_at)}
+    return {"verb": request.verb, "arguments": request.shown_arguments, "made_at": _time(request.made_at)}
 
 
 def _failure(watch: PollState) -> dict[str, Any]:
@@ -158,7 +160,8 @@ def run_document(
 ) -> dict[str, Any]:
     """Describe one run: its position, its history and what the user has to do.
 
-    `facts` supply the damage that was found and the models that were published. `live_seconds` is the live session's time accounting so far. `forecast`
+    `facts` supply the damage that was found, the changes of the pipeline and the published models. `live_seconds` is the
+    live session's time accounting so far. `forecast`
     stays empty here, since it needs more than the run's own rows; `status_document` adds it.
     """
     milestones = StagePlan.from_canonical(state.run.pipeline)
@@ -187,10 +190,27 @@ def run_document(
         "quota_spent": goodput(sessions),
         "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
         "damage": [_damage(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
+        "changes": [*_changes(facts)],
         "models": [_model(at, fact) for at, fact in facts if isinstance(fact, ModelPublished)],
         "forecast": None,
         "forecast_problem": "",
     }
+
+
+def _changes(facts: Sequence[tuple[datetime, Fact]]) -> Iterator[dict[str, Any]]:
+    """Describe each change of the pipeline, with the number of the last session that followed the pipeline before it."""
+    session: int | None = None
+    for at, fact in facts:
+        if isinstance(fact, PushIntended):
+            session = fact.number
+        elif isinstance(fact, PipelineChanged):
+            yield {
+                "at": _time(at),
+                "after_session": session,
+                "by": fact.by,
+                "difference": fact.difference.splitlines(),
+                "pipeline_digest": fact.pipeline_digest,
+            }
 
 
 def _damage(at: datetime, fact: DamageFound) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from state.facts.checkpoint import (
 from state.facts.run import (
     InputsDropped,
     InputsPublished,
+    PipelineChanged,
+    PipelineKept,
     RunCancelled,
     RunFinished,
     RunParked,
@@ -78,6 +80,8 @@ def describe_fact(fact: Fact) -> str:
         case DamageFound():
             kept = f"; kept as {fact.kept}" if fact.kept else ""
             return f"{fact.checkpoint}: damaged ({fact.place}): {fact.problem}{kept}"
+        case PipelineChanged() | PipelineKept() | InputsDropped() | InputsPublished():
+            return _pipeline(fact)
         case ModelPublished():
             seen = "public" if fact.public else "private"
             return f"{fact.cursor.stage} step {fact.cursor.step} published as {fact.model} ({fact.layout}, {seen})"
@@ -97,7 +101,7 @@ def _before(
         case PushRefused():
             return f"not accepted: {fact.reason}"
         case SessionResized():
-            return f"will have {duration(fact.budget_s)} of {duration(fact.limit_s)}: the remaining quota has changed"
+            return f"will have {duration(fact.budget_s)} of {duration(fact.limit_s)}: the quota or the pipeline has changed"
 
 
 def _conflict(
@@ -144,14 +148,22 @@ def _after(fact: SessionFact) -> str:
             return ""
 
 
-def _run(fact: Fact) -> str:
+def _pipeline(fact: PipelineChanged | PipelineKept | InputsDropped | InputsPublished) -> str:
     match fact:
-        case RunTakenOver():
-            return f"this home folder has taken over the run ({fact.home})"
+        case PipelineChanged():
+            return f"the pipeline was changed, from the next session on: {'; '.join(fact.difference.splitlines())}"
+        case PipelineKept():
+            return f"the pipeline stays as it is: {fact.reason}"
         case InputsDropped():
             return f"{fact.reason}; the next one is called {fact.dataset}"
         case InputsPublished():
             return "the pipeline's files are published"
+
+
+def _run(fact: Fact) -> str:
+    match fact:
+        case RunTakenOver():
+            return f"this home folder has taken over the run ({fact.home})"
         case RunWaiting():
             return f"waiting until {utc_time(datetime.fromisoformat(fact.until))}: {fact.reason}"
         case RunWoken():

@@ -12,14 +12,14 @@ from orchestrator.engine.tick import TickResult
 from orchestrator.views.fact_text import describe_fact, will_be_retried
 from state.facts.base import Fact, SessionFact
 from state.facts.checkpoint import CheckpointDamaged, CheckpointWithdrawn, DamageFound, DatasetDropped
-from state.facts.run import InputsDropped, RunCancelled, RunParked, RunResumed
+from state.facts.run import InputsDropped, PipelineKept, RunCancelled, RunParked, RunResumed
 from state.facts.session import NothingCollected, OutputCollected, PushUnclear, SessionLost, TwinSeen
 from state.model.snapshot import QuotaRow, Request
 
 LEVELS = ("debug", "info", "warning", "error")
 """Log levels. A `warning` may need attention, an `error` does."""
 
-LEFT_OUT = ("manifest", "pipeline", "token", "excerpt")
+LEFT_OUT = ("manifest", "pipeline", "pipeline_text", "token", "excerpt")
 """Fields of facts that are left out: long or private. `relay status --json` and the database have them."""
 
 SHORT_S = 60.0
@@ -156,7 +156,7 @@ def level_of(fact: Fact) -> str:
             return "error"
         case SessionLost() | DamageFound() | CheckpointDamaged() | CheckpointWithdrawn():
             return "warning"
-        case PushUnclear() | TwinSeen() | DatasetDropped() | InputsDropped():
+        case PushUnclear() | TwinSeen() | DatasetDropped() | InputsDropped() | PipelineKept():
             return "warning"
         case OutputCollected() | NothingCollected():
             return "warning" if fact.judgement.outcome in ("failed", "timed_out") else "info"
@@ -171,7 +171,7 @@ def truncate_line(text: str) -> str:
 
 def _request_line(run: str, request: Request, tick: TickResult) -> Narration:
     nothing = "" if tick.facts or request.verb == "prune" else ": there is nothing to do for that now"
-    data = {"verb": request.verb, "arguments": request.arguments, "made_at": _iso(request.made_at)}
+    data = {"verb": request.verb, "arguments": request.shown_arguments, "made_at": _iso(request.made_at)}
     return Narration(event="request_obeyed", message=f"you asked to {request.verb}{nothing}", run=run, data=data)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 from orchestrator.base.humanize import relative
 
 OVER = ("finished", "cancelled")
+PENDING = ("pushing", "pushed", "queued", "running", "ended")
+"""Phases of a session that keeps its order: a change of the pipeline waits for its end."""
 DAEMON = "relay daemon"
 
 
@@ -14,8 +16,9 @@ def next_action(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetim
 
     `run` and `daemon` are parts of the status document.
     """
-    if run["state"] in ("parked", "cancelled") and run["requests"]:
-        verbs = " and ".join(request["verb"] for request in run["requests"])
+    asked = _obeyed_at_once(run)
+    if run["state"] in ("parked", "cancelled") and asked:
+        verbs = " and ".join(request["verb"] for request in asked)
         return _unless_alone(f"{verbs} is noted and the daemon obeys at its next tick", daemon, now)
     if run["state"] == "parked":
         return {"message": run["reason"], "command": run["remedy"] or None}
@@ -34,10 +37,20 @@ def next_action(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetim
     return told
 
 
+def _obeyed_at_once(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the open requests without a change of the pipeline that waits for the end of a session."""
+    waits = bool(run["sessions"]) and run["sessions"][-1]["phase"] in PENDING
+    return [request for request in run["requests"] if not (waits and request["verb"] == "edit")]
+
+
 def _goes_on(run: dict[str, Any]) -> str:
-    if run["requests"]:
-        verbs = " and ".join(request["verb"] for request in run["requests"])
+    if asked := _obeyed_at_once(run):
+        verbs = " and ".join(request["verb"] for request in asked)
         return f"{verbs} is noted and obeyed at the daemon's next tick"
+    if run["requests"]:
+        return (
+            f"relay goes on by itself, and the pipeline changes once session {run['sessions'][-1]['number']} has ended"
+        )
     if run["state"] == "waiting":
         return "relay waits and goes on by itself"
     if run["failure"]:

@@ -39,6 +39,7 @@ def run_view(
         *_quota(run, quotas, now),
         *_spent(run),
         *_checkpoint(run, now),
+        *_changed(run, now),
     ]
     parts += [labelled(details)] if details else []
     parts.append(stages_table(run))
@@ -194,6 +195,15 @@ def _checkpoint(run: dict[str, Any], now: datetime) -> list[tuple[str, Renderabl
         last = run["models"][-1]
         lines.append(("published", Text(f"{last['model']} ({'public' if last['public'] else 'private'})")))
     return lines
+
+
+def _changed(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
+    """Show the newest change of the pipeline, and how many there were before it."""
+    if not (changes := run.get("changes")):
+        return []
+    last, earlier = changes[-1], len(changes) - 1
+    more = f" ({earlier} earlier change{'' if earlier == 1 else 's'})" if earlier else ""
+    return [("pipeline", Text(f"changed {when(_at(last['at']), now)}: {'; '.join(last['difference'])}{more}"))]
 
 
 def damage_line(damage: list[dict[str, Any]]) -> str:

@@ -10,7 +10,7 @@ class Rule:
     """Bounds of a number, or choices and a pattern for a string. Used in a field's type: `Annotated[int, POSITIVE]`.
 
     A string must be one of the choices or match the pattern. In a list each string is checked, in a mapping each key;
-    neither may be empty.
+    neither may be empty unless the rule says so.
     """
 
     remedy: str
@@ -22,11 +22,13 @@ class Rule:
     choices: tuple[str, ...] = ()
     form: str = "(?!)"
     """Regular expression for the whole string; the default matches nothing."""
+    empty: bool = False
+    """True if a list or mapping may be empty."""
 
     def fits(self, value: Any) -> bool:
         """Return True if a value of the field's type satisfies the rule. NaN satisfies no bounds."""
         if isinstance(value, (tuple, dict)):
-            return bool(value) and all(self.fits(text) for text in value)
+            return (bool(value) or self.empty) and all(self.fits(text) for text in value)
         if isinstance(value, str):
             return value in self.choices or re.fullmatch(self.form, value) is not None
         return (

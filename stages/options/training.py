@@ -32,6 +32,8 @@ WEIGHTS = Rule(
     form=r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*",
 )
 
+STEPS_DONE = Rule(remedy="a number of steps above 0 for each learning rate", form="[1-9][0-9]{0,9}", empty=True)
+
 MOMENT = Rule(remedy="a share between 0 and 1, and not 1", least=0, below=1)
 
 
@@ -84,8 +86,14 @@ class TrainingOptions(Guards):
     """Regular expression for the paths of modules that get an adapter."""
     learning_rate: Annotated[float, POSITIVE] = 3e-3
     """AdamW learning rate at the end of the warm-up."""
+    learning_rate_after: Annotated[dict[str, float], STEPS_DONE] = field(default_factory=dict)
+    """Values that replace `learning_rate` after so many steps, such as `{200: 0.001}`; warm-up and decay still apply.
+    relay fills it in when the learning rate of a stage under way is changed."""
     schedule: Annotated[str, one_of("constant", "linear", "cosine")] = "cosine"
     """Learning rate after the warm-up: `constant`, or `linear` or `cosine` decay over the stage's steps."""
+    decay_steps: Annotated[int, not_negative("stands for the stage's steps")] = 0
+    """Number of steps by whose end the learning rate has decayed; it stays at its lowest after them. relay fills it in
+    when the number of steps of a stage under way is changed."""
     warmup_steps: Annotated[int, NOT_NEGATIVE] = 10
     """Number of steps in which the learning rate rises to its full value."""
     min_lr_ratio: Annotated[float, NOT_NEGATIVE] = 0.1
@@ -105,6 +113,7 @@ class TrainingOptions(Guards):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.batch % self.gradient_accumulation_steps == 0, "gradient_accumulation_steps", "a divisor of batch")
+        require(all(rate > 0 for rate in self.learning_rate_after.values()), "learning_rate_after", "of positive rates")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,8 +35,27 @@ def optimizer(options: TrainingOptions, steps: int) -> optax.GradientTransformat
 
 
 def schedule(options: TrainingOptions, steps: int) -> optax.Schedule:
-    """Return the learning rate by number of updates done: linear warm-up, then the decay that the options name."""
-    updates = steps * updates_a_step(options)
+    """Return the learning rate by number of updates done: linear warm-up, then the decay that the options name.
+
+    From each step of `learning_rate_after` on it is scaled to that peak; the steps before keep their bits.
+    """
+    planned = _planned(options, steps)
+    changes = sorted((int(step), rate / options.learning_rate) for step, rate in options.learning_rate_after.items())
+    if not changes:
+        return planned
+
+    def changed(count: Any) -> Any:
+        factor = jnp.ones_like(count, jnp.float32)
+        for step, share in changes:
+            factor = jnp.where(count >= step * updates_a_step(options), share, factor)
+        return planned(count) * factor
+
+    return changed
+
+
+def _planned(options: TrainingOptions, steps: int) -> optax.Schedule:
+    """Return the schedule without later changes of its peak."""
+    updates = (options.decay_steps or steps) * updates_a_step(options)
     peak, warmup = options.learning_rate, min(options.warmup_steps * updates_a_step(options), updates - 1)
     left = max(1, updates - warmup)
     match options.schedule:

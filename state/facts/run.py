@@ -90,6 +90,32 @@ class RunResumed(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PipelineChanged(Fact):
+    """The user changed the run's pipeline; sessions that are pushed from now on follow the new one."""
+
+    name: ClassVar[str] = "pipeline_changed"
+    pipeline: str
+    """The new pipeline as canonical JSON."""
+    pipeline_digest: str
+    pipeline_path: str
+    """Path of the file that the user changed."""
+    difference: str
+    """The difference in words, one line for each value that changed."""
+    by: str = ""
+    """User and machine that asked for it; empty if unknown."""
+    pipeline_text: str = ""
+    """The file as the user wrote it, with its comments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineKept(Fact):
+    """A change of the pipeline was not possible any more when the daemon came to it; nothing changed."""
+
+    name: ClassVar[str] = "pipeline_kept"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFinished(Fact):
     name: ClassVar[str] = "run_finished"
 

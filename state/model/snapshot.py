@@ -6,16 +6,24 @@ from datetime import datetime
 from state.model.poll_state import PollState
 from state.model.run_state import RunState
 
+LONG_ARGUMENTS = ("pipeline", "text")
+"""Arguments of a request that hold a whole pipeline file."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A user's request, carried out by the next tick: `pause`, `resume`, `cancel`, `retry` or `prune`."""
+    """A user's request, carried out by the next tick: `pause`, `resume`, `cancel`, `retry`, `edit` or `prune`."""
 
     id: int
     run: str
     verb: str
     arguments: dict[str, str] = field(default_factory=dict)
     made_at: datetime
+
+    @property
+    def shown_arguments(self) -> dict[str, str]:
+        """The arguments without the text of a pipeline, which is long."""
+        return {name: value for name, value in self.arguments.items() if name not in LONG_ARGUMENTS}
 
 
 @dataclass(frozen=True, kw_only=True)

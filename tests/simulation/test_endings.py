@@ -152,7 +152,7 @@ def test_training_that_broke_is_not_tried_again_and_the_last_good_checkpoint_is_
     assert len(state.sessions) == 1
     (good,) = state.checkpoints
     assert state.run.reason == f"session 1 failed: it broke; the last good checkpoint is {good.name}, one step 20"
-    assert state.run.remedy == f"relay resume {state.run.id} --from-step one:20"
+    assert state.run.remedy == f"relay retry {state.run.id} --pipeline sim.yaml --from-step one:20"
 
 
 def test_training_that_breaks_at_its_first_step_offers_the_checkpoint_before_the_one_that_it_began_with(
@@ -162,7 +162,7 @@ def test_training_that_breaks_at_its_first_step_offers_the_checkpoint_before_the
     state = Chain(kaggle, folder).drive()
     assert len(state.sessions) == 2
     assert state.run.reason == "session 2 failed: it broke; there is no checkpoint from before"
-    assert state.run.remedy == f"relay retry {state.run.id}"
+    assert state.run.remedy == f"relay retry {state.run.id} --pipeline sim.yaml"
 
 
 def test_two_sessions_without_a_step_ask_a_person(folder: Path) -> None:

@@ -81,3 +81,33 @@ def test_the_gradients_norm_is_found_wherever_it_lies_in_the_state() -> None:
     for gradient in ([3.0, 0.0], [3.0, 8.0]):  # their mean is (3, 4)
         _, state = transformation.update(jnp.asarray(gradient), state, jnp.zeros(2))
     assert measurements(state)["grad_norm"] == pytest.approx(5.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
+def test_a_changed_learning_rate_holds_after_its_step_and_no_earlier_step_differs_by_a_bit(shape: str) -> None:
+    before = Grpo(schedule=shape, learning_rate=PEAK, warmup_steps=WARMUP, num_iterations=2)
+    after = Grpo(
+        schedule=shape,
+        learning_rate=PEAK,
+        warmup_steps=WARMUP,
+        num_iterations=2,
+        learning_rate_after={"12": PEAK / 4, "8": PEAK * 3},
+    )
+    wanted = [
+        rate_by_hand(shape, 2 * step, 2 * STEPS, 2 * WARMUP) * (1 if step < 8 else 3 if step < 12 else 0.25)
+        for step in range(STEPS)
+    ]
+    found = learning_rates(after, STEPS)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert found[:8] == learning_rates(before, STEPS)[:8]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
+def test_more_steps_leave_the_decay_of_the_first_ones_as_it_was(shape: str) -> None:
+    short = learning_rates(Sft(schedule=shape, learning_rate=PEAK, warmup_steps=WARMUP), STEPS)
+    longer = learning_rates(Sft(schedule=shape, learning_rate=PEAK, warmup_steps=WARMUP, decay_steps=STEPS), STEPS + 9)
+    assert longer[:STEPS] == short
+    lowest = PEAK if shape == "constant" else PEAK * 0.1
+    np.testing.assert_allclose(longer[STEPS:], [lowest] * 9, rtol=1e-5)

@@ -103,6 +103,7 @@ class Adoption:
 
     def _history(self, evidence: Evidence, pipeline: Pipeline, canonical: str, path: Path | None) -> History:
         first = evidence.orders[0]
+        began_with = canonical if first.pipeline_digest == evidence.orders[-1].pipeline_digest else canonical_in(first)
         now = self.clock.now()
         began = next((order.created_at for order in evidence.orders if order.created_at), "")
         started = RunStarted(
@@ -110,7 +111,7 @@ class Adoption:
             pipeline_name=pipeline.name,
             owner=self.gateway.owner(),
             accelerator=pipeline.slot,
-            pipeline=canonical,
+            pipeline=began_with or canonical,
             pipeline_path=str(path) if path else f"{self.gateway.owner()}/{first.slug}",
             pipeline_digest=first.pipeline_digest,
             home=self.identity(),
@@ -134,15 +135,15 @@ class Adoption:
 
 
 def _canonical(evidence: Evidence, given: Pipeline | None, path: Path | None) -> str:
-    """Return the run's pipeline: from an order, or from the file if the orders are an older relay's."""
-    digest = evidence.orders[0].pipeline_digest
+    """Return the run's newest pipeline: from an order, or from the file if the orders are an older relay's."""
+    digest = evidence.orders[-1].pipeline_digest
     if given is not None:
         if given.digest != digest:
-            raise BadInput(f"{path} is not the pipeline that {evidence.run} was started with: name that one, unchanged")
+            raise BadInput(f"{path} is not the pipeline that {evidence.run} follows: name that one, unchanged")
         return given.canonical()
     try:
-        for order in evidence.orders:
-            text = canonical_in(order)
+        for order in reversed(evidence.orders):
+            text = canonical_in(order) if order.pipeline_digest == digest else None
             if text is not None:
                 return text
     except ContractError as error:

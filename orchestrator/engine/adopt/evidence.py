@@ -179,9 +179,11 @@ def _order(run: str, key: Key, kernel: KernelFound) -> Order:
 
 def _of_one_run(orders: Sequence[Order]) -> None:
     for order in orders[1:]:
-        first = (orders[0].pipeline_digest, orders[0].created_at)
-        # An order of an older relay lacks the run's start time; it may appear beside orders of a newer one.
-        if order.pipeline_digest != first[0] or (order.created_at and first[1] and order.created_at != first[1]):
+        first = orders[0]
+        # An order of an older relay lacks the run's start time; it may appear beside orders of a newer one. A run's
+        # pipeline may have been changed, so the time alone tells runs apart where it is known.
+        known = bool(order.created_at and first.created_at)
+        if order.created_at != first.created_at if known else order.pipeline_digest != first.pipeline_digest:
             raise BadInput(
                 f"the kernels {orders[0].slug} and {order.slug} belong to two different runs of the same name: delete "
                 "those of the one that is not wanted on Kaggle, then adopt again"

@@ -12,6 +12,7 @@ from orchestrator.base.disk import private_folder, write_whole
 from orchestrator.base.errors import Corrupt
 from orchestrator.core import parking
 from orchestrator.core.plan import checkpoint_of, finished, inputs_of, slug_of, token_of
+from orchestrator.engine.adopt.changed_orders import change_before
 from orchestrator.engine.adopt.evidence import Evidence, StartedSession, published_manifest
 from orchestrator.engine.collecting.download import fetch_checkpoint
 from orchestrator.engine.collecting.extras import fetch_curves, keep_artifacts
@@ -121,6 +122,7 @@ class _Replay:
                     self._record_started(ran, following)
                 case manifest:
                     self._record_orphan(manifest)
+        self.history.happened(*change_before(self.state.run, self.evidence.orders[-1]))
         self._bring_home()
         for name in self.pruned:
             if self.state.checkpoint(name).usable:
@@ -137,6 +139,7 @@ class _Replay:
 
     def _record_started(self, ran: StartedSession, following: Key | None) -> None:
         order = ran.order
+        self.history.happened(*change_before(self.state.run, order))
         self._planned(
             SessionPlanned(
                 number=order.session,

@@ -143,7 +143,7 @@ def _typed(wanted: Any, rule: Rule | None = None) -> dict[str, Any]:
         case kind if kind is tuple:
             return {"type": "array", "items": _text(rule)} | ({"minItems": 1} if rule else {})
         case kind if kind is dict:
-            named = {"propertyNames": _text(rule), "minProperties": 1} if rule else {}
+            named = {"propertyNames": _text(rule), "minProperties": int(not rule.empty)} if rule else {}
             return {"type": "object", "additionalProperties": _typed(float)} | named
         case kind if kind is float:
             return {"type": ["number", "string"], "pattern": NUMBER, **_bounds(rule)}

@@ -94,5 +94,5 @@ def _open(run: Run, pipeline: Pipeline) -> Finding:
     return problem(
         "runs",
         f"run {run.id} has this name but a different pipeline, and is {run.status}",
-        f"write another name into the file, or relay cancel {run.id}",
+        f"relay edit {run.id} --pipeline FILE changes that run; or write another name into the file, or relay cancel {run.id}",
     )

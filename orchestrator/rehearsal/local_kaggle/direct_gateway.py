@@ -23,7 +23,7 @@ from orchestrator.kaggle.gateway import (
     SourceSeen,
     Worker,
 )
-from orchestrator.kaggle.refusals import dataset_refused, name_refused
+from orchestrator.kaggle.refusals import dataset_refused, name_refused, sources_refused
 from orchestrator.kaggle.request_bodies import RECENT
 from orchestrator.kaggle.transfer import output_file
 from orchestrator.rehearsal.local_kaggle.datasets import Dataset, Describe
@@ -292,7 +292,7 @@ class DirectGateway:
             raise Permanent(f"Kaggle renamed the kernel {save.slug} to {saved.ref}, which is running now")
         rejected = [*saved.invalid_datasets, *saved.invalid_kernels, *saved.invalid_models]
         if rejected:
-            raise Permanent(f"Kaggle does not accept these sources of {saved.ref}: {', '.join(rejected)}")
+            raise sources_refused(saved.ref, ", ".join(rejected))
         return KernelPushed(ref=saved.ref, version=saved.version)
 
 

@@ -21,7 +21,7 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import TickResult, tick
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.model import Pipeline, canonical_in
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
@@ -79,7 +79,7 @@ class SimulatedKaggle:
         self.started: Counter[str] = Counter()
         self.mounted: list[set[str]] = []
         self.trained: list[TrainedOn] = []
-        self.uncut = uncut(self.pipeline)
+        self.uncut, self._digest = uncut(self.pipeline), self.pipeline.digest
         self.world = World(self.clock, ScriptedSandbox(self._behave), self.rules, self.faults, owner="me")
         self._counting = CountingSessions(self.pipeline, self.step_s, self.variation)
         self._offer_inputs()
@@ -89,11 +89,19 @@ class SimulatedKaggle:
         order = build.order_in(source)
         assert order is not None, "a kernel that no order was baked into"
         self.started[order.slug] += 1
-        played, trained = self._counting.play(order, mounts)
+        played, trained = self._sessions_of(order).play(order, mounts)
         if trained is not None:
             self.trained.append(trained)
         careless = [(0.0, f"the environment is KAGGLE_API_TOKEN={self.secret}"), *played.lines]
         return self.play(order, replace(played, lines=careless), sum(self.started.values()))
+
+    def _sessions_of(self, order: Order) -> CountingSessions:
+        """Return what plays an order, which may be of a pipeline that was changed since the run began."""
+        if order.pipeline_digest == self._digest:
+            return self._counting
+        text = canonical_in(order)
+        assert text is not None, "an order without its pipeline"
+        return replace(self._counting, pipeline=Pipeline.from_canonical(text))
 
     def gateway(self) -> DirectGateway:
         """Return the account's gateway, as a new daemon would open it."""
@@ -210,6 +218,8 @@ class Chain:
         match state.run.remedy.split():
             case ["relay", ("resume" | "retry") as verb, run] if run == self.run:
                 self.store.request(run, verb, {}, self.clock.now())
+            case ["relay", "retry", run, "--pipeline", _, *rest] if run == self.run:
+                self._retry_with_another_pipeline(state, rest)
             case ["relay", "resume", run, "--take-over"] if run == self.run:
                 self.store.request(run, "resume", {"take_over": self.identity}, self.clock.now())
             case ["relay", "resume", run, "--from-step", wanted] if run == self.run:
@@ -217,6 +227,16 @@ class Chain:
                 self.store.request(run, "resume", {"checkpoint": chosen}, self.clock.now())
             case _:
                 raise BadInput(f"{self.run} is parked without a command to type: {state.run.remedy!r}")
+
+    def _retry_with_another_pipeline(self, state: RunState, rest: list[str]) -> None:
+        """Act as the user who changes the pipeline, here by one more attempt, and goes on from a checkpoint, if named."""
+        known = Pipeline.from_canonical(state.run.pipeline)
+        session = known.session.model_copy(update={"attempts": known.session.attempts + 1})
+        changed = known.model_copy(update={"session": session}).canonical()
+        arguments = {"pipeline": changed, "path": state.run.pipeline_path}
+        if rest:
+            arguments["checkpoint"] = checkpoint_at(state, rest[-1]).name
+        self.store.request(self.run, "retry", arguments, self.clock.now())
 
     def shell(self, gateway: Gateway) -> EffectContext:
         """Return the context of this run's effects."""

@@ -9,7 +9,8 @@ def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
     """Describe each checkpoint with its parent's name and its locations.
 
     `whole`: the ancestors of the newest checkpoint are known back to the first one. `damage` lists files whose bytes
-    differed; none of them was used for training. `models` lists what was published of the run.
+    differed; none of them was used for training. `changes` are those of the pipeline, each with its session,
+    and `models` what was published of the run.
     """
     checkpoints = run["checkpoints"]
     names = {checkpoint["digest"]: checkpoint["name"] for checkpoint in checkpoints}
@@ -30,6 +31,7 @@ def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
         "length": length,
         "whole": whole,
         "damage": list(run["damage"]),
+        "changes": list(run["changes"]),
         "models": list(run["models"]),
     }
 

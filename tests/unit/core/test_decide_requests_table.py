@@ -4,15 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.commands import (
-    Command,
-)
+from orchestrator.core.commands import Append, Command
 from orchestrator.core.decide import decide
+from orchestrator.pipeline.model import Pipeline, SessionLimits
 from state.facts.checkpoint import CheckpointWithdrawn
-from state.facts.run import RunCancelled, RunParked, RunResumed, RunTakenOver
-from state.facts.session import SessionSought
+from state.facts.run import PipelineChanged, PipelineKept, RunCancelled, RunParked, RunResumed, RunTakenOver
+from state.facts.session import SessionResized, SessionSought
 from state.model.poll_state import PollState
-from state.model.snapshot import Snapshot
+from state.model.snapshot import Request, Snapshot
 from state.model.statuses import Phase
 from tests.unit.core.decisions import (
     CANCELLED,
@@ -33,6 +32,7 @@ from tests.unit.core.situations import (
     checkpoint,
     gained,
     given,
+    pipeline,
     request,
     row,
     run,
@@ -51,6 +51,28 @@ WITHDRAWN = CheckpointWithdrawn(
 )
 TIMESTAMP = int(at(-10).timestamp())
 LATER = 2_000_000_000_000
+
+
+CHANGED = pipeline(session=SessionLimits(limit_s=2000.0, margin_s=100.0, min_session_s=250.0))
+SEEDED = pipeline(seed=1)
+BEGUN = run(pipeline=PIPELINE.canonical())
+PARKED_RUN = run(PARKED, pipeline=PIPELINE.canonical())
+
+
+def edited(to: Pipeline = CHANGED, verb: str = "edit", **more: str) -> Request:
+    """A request to change the pipeline."""
+    return request(verb, pipeline=to.canonical(), path="new.yaml", by="ann@laptop", text="name: r", **more)
+
+
+def changed() -> PipelineChanged:
+    return PipelineChanged(
+        pipeline=CHANGED.canonical(),
+        pipeline_digest=CHANGED.digest,
+        pipeline_path="new.yaml",
+        difference="session.limit_s: 1000.0 → 2000.0",
+        by="ann@laptop",
+        pipeline_text="name: r",
+    )
 
 
 REQUESTS = [
@@ -139,6 +161,92 @@ REQUESTS = [
         "a cancel is taken back by another home",
         given(state(of=run(CANCELLED)), request("resume", take_over="h2")),
         fulfilled(RunTakenOver(home="h2", generation=TIMESTAMP), RunResumed()),
+    ),
+    row(
+        "a published checkpoint of a parked run is published again too",
+        given(replace(PUBLISHED_ONCE, run=run(PARKED)), request("retry", republish=f"{RUN}-c0001")),
+        fulfilled(RunResumed(), WITHDRAWN),
+    ),
+    # --- changes of the pipeline
+    row("an active run's pipeline changes", given(state(of=BEGUN), edited()), fulfilled(changed())),
+    row("a parked run's too, and it stays parked", given(state(of=PARKED_RUN), edited()), fulfilled(changed())),
+    row("a change that changes nothing", given(state(of=BEGUN), edited(PIPELINE)), fulfilled()),
+    row(
+        "a cancelled run's pipeline stays",
+        given(state(of=run(CANCELLED, pipeline=PIPELINE.canonical())), edited()),
+        fulfilled(),
+    ),
+    *(
+        row(
+            f"a change does not wait for a session that is {phase}",
+            given(state(gained(1, phase), checkpoints=(checkpoint(1, step(50)),), of=BEGUN), edited()),
+            fulfilled(changed()),
+        )
+        for phase in (Phase.COLLECTED, Phase.PUBLISHING, Phase.PUBLISHED)
+    ),
+    *(
+        row(
+            f"a change waits for the end of a session that is {phase}, and holds no other request up",
+            given(state(session(phase), of=BEGUN), edited(), replace(request("cancel"), id=8)),
+            Append((RunCancelled(),), 8),
+        )
+        for phase in (Phase.PUSHING, Phase.PUSHED, Phase.QUEUED, Phase.RUNNING, Phase.ENDED)
+    ),
+    row(
+        "a planned session gets the new limit",
+        given(state(session(Phase.PLANNED), of=BEGUN), edited()),
+        fulfilled(changed(), SessionResized(number=1, attempt=1, budget_s=1900.0, limit_s=2000.0)),
+    ),
+    row(
+        "a planned session whose push was unclear may have the old order, and is given up",
+        given(state(session(Phase.PLANNED, unclear=1), of=BEGUN), edited()),
+        fulfilled(changed(), lost("the pipeline was changed")),
+    ),
+    row(
+        "a change that has become impossible is refused, and the run goes on",
+        given(state(gained(1), checkpoints=(checkpoint(1, step(50)),), of=BEGUN), edited(SEEDED)),
+        fulfilled(
+            PipelineKept(
+                reason="seed cannot change from 0 to 1, since it orders the examples and draws the samples: take that back, or "
+                f"let relay fork {RUN} make another run, with the same history until there"
+            )
+        ),
+    ),
+    row(
+        "a retry with a changed pipeline resumes the run",
+        given(state(of=PARKED_RUN), edited(verb="retry")),
+        fulfilled(RunResumed(), changed()),
+    ),
+    row(
+        "a retry with a pipeline that cannot be resumes nothing",
+        given(
+            state(gained(1), checkpoints=(checkpoint(1, step(50)),), of=PARKED_RUN),
+            edited(SEEDED, verb="retry"),
+        ),
+        fulfilled(
+            PipelineKept(
+                reason="seed cannot change from 0 to 1, since it orders the examples and draws the samples: take that back, or "
+                f"let relay fork {RUN} make another run, with the same history until there"
+            )
+        ),
+    ),
+    row(
+        "a retry with a changed pipeline leaves a session alone that follows the old one",
+        given(state(session(Phase.QUEUED), of=PARKED_RUN), edited(verb="retry")),
+        fulfilled(PipelineKept(reason="session 1 follows the pipeline as it is and has not ended")),
+    ),
+    row(
+        "unless that session is abandoned",
+        given(state(session(Phase.QUEUED), of=PARKED_RUN), edited(verb="retry", abandon_session=SLUG)),
+        fulfilled(ABANDONED, RunResumed(), changed()),
+    ),
+    row(
+        "from an older checkpoint the seed may not change, and the limit may",
+        given(
+            state(gained(1), gained(2), checkpoints=(checkpoint(1, step(50)), checkpoint(2, step(80))), of=PARKED_RUN),
+            edited(verb="retry", checkpoint=f"{RUN}-c0001"),
+        ),
+        fulfilled(RunResumed(checkpoint=f"{RUN}-c0001"), changed()),
     ),
     row(
         "the first request comes first",

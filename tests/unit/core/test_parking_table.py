@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.core.parking import park_reason
 from orchestrator.pipeline.model import Pipeline, SessionLimits
+from orchestrator.pipeline.sections import Stage
 from state.facts.run import RunParked
 from state.model.run_state import RunState, Session
 from state.model.statuses import CheckpointStatus, Outcome, Phase
@@ -43,8 +44,16 @@ def parked(reason: str, verb: str = "retry", excerpt: str = "log") -> RunParked:
     return RunParked(reason=reason, remedy=f"relay {verb} {RUN}", excerpt=excerpt)
 
 
+def parked_to_change(reason: str, excerpt: str = "log") -> RunParked:
+    """Parked for a change of the pipeline."""
+    return RunParked(reason=reason, remedy=f"relay retry {RUN} --pipeline r.yaml", excerpt=excerpt)
+
+
 TWICE = parked("session 1 failed twice at the same step: it broke", excerpt="the traceback")
-NO_STEP = "two sessions gained no step: a step and a save do not fit into a session"
+NO_STEP = (
+    "two sessions gained no step: a step and a save do not fit into a session: raise session.limit_s, or make a step "
+    "smaller"
+)
 THREE = parked("3 attempts gained nothing; the last: it failed")
 CORRUPT = {"cause": "parent-corrupt", "parent": f"{RUN}-c0001", "ended_at": at(-9)}
 DAMAGED = checkpoint(1, step(50), CheckpointStatus.DAMAGED)
@@ -104,7 +113,9 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
                 f"{cause} parks at once",
                 state(failed(1, cause=cause)),
                 PIPELINE,
-                parked("session 1 failed: it broke; there is no checkpoint from before", excerpt="the traceback"),
+                parked_to_change(
+                    "session 1 failed: it broke; there is no checkpoint from before", excerpt="the traceback"
+                ),
             )
             for cause in (
                 "not-a-number",
@@ -127,7 +138,7 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
             PIPELINE,
             RunParked(
                 reason="session 2 failed: it broke; the last good checkpoint is r-0001-c0001, a step 50",
-                remedy="relay resume r-0001 --from-step a:50",
+                remedy="relay retry r-0001 --pipeline r.yaml --from-step a:50",
                 excerpt="the traceback",
             ),
         ),
@@ -135,10 +146,37 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
             "it failed so twice",
             state(failed(1, cause="not-a-number"), failed(1, 2, cause="not-a-number")),
             PIPELINE,
-            parked(
+            parked_to_change(
                 "session 1 failed twice at the same step: it broke; there is no checkpoint from before",
                 excerpt="the traceback",
             ),
+        ),
+        row(
+            "a checkpoint that is broken itself is passed over, and the pipeline stays",
+            state(
+                gained(1),
+                gained(2),
+                failed(3, cause="checkpoint-not-finite", furthest=None, start=step(60), parent="r-0001-c0002"),
+                checkpoints=(checkpoint(1, step(50)), checkpoint(2, step(60))),
+            ),
+            PIPELINE,
+            RunParked(
+                reason="session 3 failed: it broke; the last good checkpoint is r-0001-c0001, a step 50",
+                remedy="relay resume r-0001 --from-step a:50",
+                excerpt="the traceback",
+            ),
+        ),
+        row(
+            "the user's own stage is mended",
+            state(failed(1), LATER),
+            pipeline(stages=(Stage(name="a", kind="own:train", steps=9),)),
+            parked_to_change("session 1 failed twice at the same step: it broke", excerpt="the traceback"),
+        ),
+        row(
+            "and so is the user's own reward",
+            state(failed(1), LATER),
+            pipeline(stages=(Stage(name="a", kind="grpo", steps=9, options={"rewards": {"own:judge": 1.0}}),)),
+            parked_to_change("session 1 failed twice at the same step: it broke", excerpt="the traceback"),
         ),
         row("a transient one is tried again", state(failed(1, cause="not-a-number", transient=True)), PIPELINE, None),
         # --- nothing gained
@@ -146,15 +184,15 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
             "two that ended in time without a step",
             state(ended(YIELDED), ended(YIELDED, 1, 2)),
             PIPELINE,
-            parked(NO_STEP),
+            parked_to_change(NO_STEP),
         ),
         row(
             "two that were stopped without a step",
             state(ended(TIMED_OUT), ended(TIMED_OUT, 1, 2)),
             PIPELINE,
-            parked(NO_STEP, "resume"),
+            parked_to_change(NO_STEP),
         ),
-        row("one of each", state(ended(TIMED_OUT), ended(YIELDED, 1, 2)), PIPELINE, parked(NO_STEP)),
+        row("one of each", state(ended(TIMED_OUT), ended(YIELDED, 1, 2)), PIPELINE, parked_to_change(NO_STEP)),
         row("one alone", state(ended(YIELDED)), PIPELINE, None),
         row("one after a session that gained", state(gained(1, outcome=YIELDED), ended(YIELDED, 2)), PIPELINE, None),
         row("one of them failed", state(ended(FAILED), ended(YIELDED, 1, 2)), PIPELINE, None),
@@ -162,7 +200,7 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
             "only the last two count",
             state(ended(FAILED), ended(YIELDED, 1, 2), ended(YIELDED, 1, 3)),
             FIVE_ATTEMPTS,
-            parked(NO_STEP),
+            parked_to_change(NO_STEP),
         ),
         row("three attempts", state(ended(FAILED), ended(FAILED, 1, 2), ended(FAILED, 1, 3)), PIPELINE, THREE),
         row(

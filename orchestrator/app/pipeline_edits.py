@@ -1,0 +1,184 @@
+"""Changes of a run's pipeline: the text to edit, what a changed file would do, and the request to the daemon."""
+
+import getpass
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from orchestrator.app.app import App
+from orchestrator.app.requests import RequestReceipt, parked_over_sources, republishing, store_request
+from orchestrator.base.errors import BadInput
+from orchestrator.core.decide_request import answer
+from orchestrator.core.pipeline_change import change, session_to_await
+from orchestrator.core.selectors import abandon_arguments, checkpoint_at, require_session_ended
+from orchestrator.pipeline import loader
+from orchestrator.pipeline.model import Pipeline
+from state.facts.run import PipelineChanged, PipelineKept
+from state.model.run_state import RunState, Session
+from state.model.snapshot import LONG_ARGUMENTS, Request
+from state.model.statuses import RunStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditedPipeline:
+    """A pipeline file as the user changed it."""
+
+    pipeline: Pipeline
+    path: Path
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedChange:
+    """What a changed pipeline would do to a run, and the request that asks for it."""
+
+    run: str
+    verb: str
+    arguments: dict[str, str]
+    lines: tuple[str, ...]
+    """The difference, a line for each value."""
+    awaited: Session | None = None
+    """The session that keeps its order, and after whose end the pipeline changes; None to change it at once."""
+
+
+def read_file(path: Path) -> EditedPipeline:
+    """Read and check a changed pipeline file. Raises BadInput."""
+    return EditedPipeline(pipeline=loader.load(path), path=path, text=path.read_text(encoding="utf-8"))
+
+
+def read_text(text: str, app: App, state: RunState) -> EditedPipeline:
+    """Check a changed text of the run's pipeline, whose files lie beside the file that the run knows. Raises BadInput."""
+    path = Path(state.run.pipeline_path)
+    with _folder(app, state) as folder:
+        return EditedPipeline(pipeline=loader.parse(text, "the pipeline", folder), path=path, text=text)
+
+
+def text_to_edit(app: App, state: RunState) -> str:
+    """Return the run's pipeline as text: with the user's comments if relay or the file still has them, else as YAML."""
+    _, facts = app.reader.load_with_facts(state.run.id)
+    texts = [fact.pipeline_text for _, fact in facts if isinstance(fact, PipelineChanged)]
+    for text in (*texts[-1:], _text_of(Path(state.run.pipeline_path))):
+        if text and _means_the_same(text, app, state):
+            return text
+    plain = Pipeline.from_canonical(state.run.pipeline).model_dump(mode="json", exclude_defaults=True)
+    plain.pop("sources", None)
+    plain.get("inputs", {}).pop("sha256", None)
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+
+
+def planned_edit(app: App, name: str, edited: EditedPipeline) -> PlannedChange:
+    """Return what `relay edit` would do. Raises BadInput if nothing changes, or if it may not."""
+    state = _expected(app, name, "edit", (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED))
+    _, lines = change(state, edited.pipeline)
+    if not lines:
+        raise BadInput(f"{edited.path} says what {state.run.id} does already: change it first")
+    awaited = session_to_await(state)
+    return PlannedChange(run=state.run.id, verb="edit", arguments=_arguments(edited), lines=lines, awaited=awaited)
+
+
+def planned_retry(
+    app: App, name: str, edited: EditedPipeline, from_step: str | None, *, abandon_session: bool
+) -> PlannedChange:
+    """Return what `relay retry --pipeline` would do. Raises BadInput if nothing changes, or if it may not."""
+    state = _expected(app, name, "retry", (RunStatus.WAITING, RunStatus.PARKED))
+    run = state.run.id
+    arguments = _arguments(edited) | (abandon_arguments(state) if abandon_session else {})
+    awaited = session_to_await(state)
+    if awaited is not None and not abandon_session:
+        raise BadInput(
+            f"{awaited.slug} follows the pipeline as it is and has not ended: relay edit {run} --pipeline {edited.path} has "
+            "the change taken over once it has, or add --abandon-session"
+        )
+    if from_step is not None:
+        if not abandon_session:
+            require_session_ended(state)
+        arguments["checkpoint"] = checkpoint_at(state, from_step).name
+    if parked_over_sources(state):
+        wanted = state.checkpoint(arguments["checkpoint"]) if "checkpoint" in arguments else state.head
+        arguments |= republishing(app, wanted)
+    request = Request(id=0, run=run, verb="retry", arguments=arguments, made_at=app.clock.now())
+    facts = answer(request, state).facts
+    if kept := next((fact for fact in facts if isinstance(fact, PipelineKept)), None):
+        raise BadInput(kept.reason)
+    changed = next((fact for fact in facts if isinstance(fact, PipelineChanged)), None)
+    if changed is None:
+        raise BadInput(
+            f"{edited.path} says what {run} does already: change it first, or type relay retry {run} to try it unchanged"
+        )
+    return PlannedChange(run=run, verb="retry", arguments=arguments, lines=tuple(changed.difference.splitlines()))
+
+
+def ask(app: App, planned: PlannedChange) -> RequestReceipt:
+    """Store the request for the daemon. The receipt tells the difference instead of the whole pipeline."""
+    stored = store_request(app, planned.run, planned.verb, planned.arguments)
+    short = {name: value for name, value in planned.arguments.items() if name not in LONG_ARGUMENTS}
+    return replace(stored, arguments=short | {"difference": "\n".join(planned.lines)})
+
+
+def _expected(app: App, name: str, verb: str, allowed: tuple[RunStatus, ...]) -> RunState:
+    """Return the run's state once its open requests are answered. Raises BadInput if its status does not allow it."""
+    state = app.expected(app.run(name))
+    run = state.run
+    if run.status not in allowed:
+        words = " or ".join(allowed)
+        more = f": relay resume {run.id} takes the cancel back first" if run.status is RunStatus.CANCELLED else ""
+        raise BadInput(f"{run.id} is {run.status}, and relay {verb} is for a run that is {words}{more}")
+    return state
+
+
+def _arguments(edited: EditedPipeline) -> dict[str, str]:
+    return {
+        "pipeline": edited.pipeline.canonical(),
+        "path": str(edited.path),
+        "text": edited.text,
+        "by": f"{_user()}@{platform.node()}",
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # an account without a name, in a container
+        return "unknown"
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _means_the_same(text: str, app: App, state: RunState) -> bool:
+    """Return True if the run follows this text, also where relay has added the steps of earlier changes."""
+    try:
+        return not change(state, read_text(text, app, state).pipeline)[1]
+    except BadInput:
+        return False
+
+
+@contextmanager
+def _folder(app: App, state: RunState) -> Iterator[Path]:
+    """Yield the folder of the run's pipeline file; if that file is gone, one with the run's own copies of its files."""
+    path = Path(state.run.pipeline_path)
+    if path.is_file():
+        yield path.parent
+        return
+    pipeline = Pipeline.from_canonical(state.run.pipeline)
+    with tempfile.TemporaryDirectory(prefix="relay-") as found:
+        for name, source in pipeline.sources.items():
+            target = Path(found, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(source, encoding="utf-8")
+        for name in pipeline.inputs.files:
+            kept = app.home.inputs(state.run.id) / Path(name).name
+            if kept.is_file() and ".." not in Path(name).parts:
+                Path(found, name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(kept, Path(found, name))
+        yield Path(found)

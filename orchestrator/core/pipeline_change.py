@@ -1,0 +1,91 @@
+"""Takes over a changed pipeline between two sessions, or refuses it with the reason. Pure."""
+
+from orchestrator.base.errors import BadInput
+from orchestrator.core.plan import count_timed_out
+from orchestrator.pipeline.change_text import change_lines
+from orchestrator.pipeline.changes import Progress, merged
+from orchestrator.pipeline.model import Pipeline
+from state.facts.base import Fact
+from state.facts.run import PipelineChanged, PipelineKept
+from state.facts.session import SessionLost, SessionResized
+from state.model.run_state import RunState, Session
+from state.model.snapshot import Request
+from state.model.statuses import Phase, RunStatus
+
+OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
+"""Statuses of a run whose pipeline may change."""
+
+
+def session_to_await(state: RunState) -> Session | None:
+    """Return the session that has to end before the pipeline can change: it follows the pipeline as it is."""
+    return state.last if state.last is not None and state.last.pending else None
+
+
+def answerable(request: Request, state: RunState) -> bool:
+    """Return False for a change of the pipeline that waits for the end of a session, and for a request to prune."""
+    if request.verb == "prune":
+        return False
+    return request.verb != "edit" or state.run.status not in OPEN or session_to_await(state) is None
+
+
+def progress_of(state: RunState) -> Progress:
+    """Return the point from which the run goes on, and the stages that its sessions have worked on."""
+    cursors = [checkpoint.cursor for checkpoint in state.checkpoints]
+    cursors += [at for s in state.sessions if s.pushed_at for at in (s.start, s.reached, s.furthest) if at is not None]
+    return Progress(state.head.cursor if state.head else None, frozenset(at.stage for at in cursors))
+
+
+def change(state: RunState, given: Pipeline) -> tuple[Pipeline, tuple[str, ...]]:
+    """Return the pipeline with which the run goes on, and its differences in words. Raises BadInput if it cannot."""
+    old = Pipeline.from_canonical(state.run.pipeline)
+    new = merged(old, given, progress_of(state), state.run.id)
+    lines = change_lines(old, new)
+    return (new, lines) if lines else (old, ())
+
+
+def goes_on_as(state: RunState, given: Pipeline) -> bool:
+    """Return True if the run already does what the pipeline says, apart from `expect`, which does no work."""
+    known = Pipeline.from_canonical(state.run.pipeline)
+    try:
+        new, lines = change(state, given)
+    except BadInput:
+        return False
+    return not lines or new.same_work(known)
+
+
+def change_facts(request: Request, state: RunState) -> tuple[Fact, ...]:
+    """Return the facts that answer a request to change the pipeline; none if it changes nothing."""
+    asked = request.arguments
+    awaited = session_to_await(state)
+    try:
+        if awaited is not None:
+            raise BadInput(f"session {awaited.number} follows the pipeline as it is and has not ended")
+        new, lines = change(state, Pipeline.from_canonical(asked["pipeline"]))
+    except BadInput as error:
+        return (PipelineKept(reason=str(error)),)
+    if not lines:
+        return ()
+    changed = PipelineChanged(
+        pipeline=new.canonical(),
+        pipeline_digest=new.digest,
+        pipeline_path=asked["path"],
+        difference="\n".join(lines),
+        by=asked.get("by", ""),
+        pipeline_text=asked.get("text", ""),
+    )
+    return (changed, *_replanned(state, new))
+
+
+def _replanned(state: RunState, new: Pipeline) -> tuple[Fact, ...]:
+    """Adapt the session that is planned already. One that may have been pushed is given up: it has the old order."""
+    last = state.last
+    if last is None or last.phase is not Phase.PLANNED:
+        return ()
+    if last.unclear or last.declined:
+        return (SessionLost(number=last.number, attempt=last.attempt, reason="the pipeline was changed"),)
+    old = Pipeline.from_canonical(state.run.pipeline)
+    limit_s = new.limit_s if last.limit_s == old.limit_s else min(last.limit_s, new.limit_s)
+    budget_s = new.budget_s(limit_s, count_timed_out(state))
+    if (limit_s, budget_s) == (last.limit_s, last.budget_s):
+        return ()
+    return (SessionResized(number=last.number, attempt=last.attempt, budget_s=budget_s, limit_s=limit_s),)

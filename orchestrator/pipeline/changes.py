@@ -1,0 +1,253 @@
+"""Rules for changing the pipeline of a run that has begun: which key and option may change when, and why not. Pure.
+
+What was trained must stay what the pipeline says, so that a session resumes bit for bit from any checkpoint. Therefore
+an option that a finished step depends on is fixed, and a new learning rate is stored with the step after which it holds.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from orchestrator.base.errors import BadInput
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.sections import Stage
+from stages.catalog import KINDS
+from stages.contract import Cursor
+from stages.options import TrainingOptions
+
+
+class When(Enum):
+    """Time until which a key or an option may change."""
+
+    ANY_TIME = "at any time"
+    FROM_NOW = "at any time, for the steps that are still to come"
+    NOT_BEGUN = "until its stage begins"
+    UNTRAINED = "until the run has its first checkpoint"
+    NEVER = "never"
+
+
+@dataclass(frozen=True)
+class ChangeRule:
+    """Rule for one key or option: until when it may change, and why not later."""
+
+    when: When
+    why: str = ""
+
+
+ANY_TIME = ChangeRule(When.ANY_TIME)
+FROM_NOW = ChangeRule(When.FROM_NOW)
+ROWS = ChangeRule(When.NOT_BEGUN, "it decides which examples each step sees")
+WEIGHTS = ChangeRule(When.NOT_BEGUN, "it decides which weights are trained")
+UPDATE = ChangeRule(When.NOT_BEGUN, "it is a part of every update")
+SAMPLES = ChangeRule(When.NOT_BEGUN, "it decides which completions are sampled and judged")
+RESULT = ChangeRule(When.NOT_BEGUN, "one result belongs to one setting")
+
+KEYS: dict[str, ChangeRule] = {
+    "name": ChangeRule(When.NEVER, "it is a part of the run's names on Kaggle"),
+    "seed": ChangeRule(When.UNTRAINED, "it orders the examples and draws the samples"),
+    "model": ChangeRule(When.UNTRAINED, "this model is what was trained"),
+    "accelerator": ChangeRule(When.NEVER, "another machine rounds differently and has a quota of its own"),
+    "session.limit_s": ANY_TIME,
+    "session.margin_s": ANY_TIME,
+    "session.save_interval_s": ANY_TIME,
+    "session.min_session_s": ANY_TIME,
+    "session.attempts": ANY_TIME,
+    "account.hours_per_week": ANY_TIME,
+    "account.slots": ANY_TIME,
+    "handoff": ANY_TIME,
+    "on_timeout": ANY_TIME,
+    "keep_checkpoints": ANY_TIME,
+    "internet": ANY_TIME,
+    "environment": ChangeRule(When.UNTRAINED, "other versions compute other numbers"),
+    "inputs.datasets": ANY_TIME,  # a session compares the rows that it reads with those of the sessions before it
+    "inputs.models": ANY_TIME,
+    "inputs.wheels": ANY_TIME,
+    "inputs.files": ChangeRule(When.NEVER, "a run's files are published once, when it begins"),
+    "inputs.sha256": ChangeRule(When.NEVER, "a run's files are published once, when it begins"),
+    "expect": ANY_TIME,
+    "stages": FROM_NOW,
+    "sources": ANY_TIME,
+}
+"""Rules of the pipeline's keys. `stages` are compared one by one; `sources` is the user's own code."""
+
+OPTIONS: dict[str, ChangeRule] = {
+    **dict.fromkeys(("step_s", "probe_problems", "show_every"), ANY_TIME),
+    **dict.fromkeys(("guard_steps", "guard_spike", "guard_collapse", "guard_idle", "guard_vanish"), ANY_TIME),
+    **dict.fromkeys(("learning_rate", "learning_rate_after"), FROM_NOW),
+    "decay_steps": ChangeRule(When.NOT_BEGUN, "the learning rates of earlier steps follow from it"),
+    **dict.fromkeys(("data", "batch", "max_seq_length", "max_prompt_length", "replay"), ROWS),
+    **dict.fromkeys(("min_score", "min_margin", "english_only", "drop_refusals"), ROWS),
+    **dict.fromkeys(("mode", "lora_rank", "lora_alpha", "lora_targets"), WEIGHTS),
+    **dict.fromkeys(("gradient_accumulation_steps", "schedule", "warmup_steps", "min_lr_ratio"), UPDATE),
+    **dict.fromkeys(("b1", "b2", "weight_decay", "clip_norm"), UPDATE),
+    **dict.fromkeys(("beta", "epsilon", "epsilon_high", "num_iterations", "loss_type", "scale_rewards"), UPDATE),
+    **dict.fromkeys(("mask_truncated_completions", "overlong_buffer", "overlong_penalty"), UPDATE),
+    **dict.fromkeys(("max_completion_length", "temperature", "top_k", "num_generations"), SAMPLES),
+    **dict.fromkeys(("dynamic_sampling", "rewards"), SAMPLES),
+    **dict.fromkeys(("solved_max", "hard_min", "transcripts", "format", "dtype", "payload_bytes"), RESULT),
+}
+"""Rules of the options of relay's own kinds of stage. Options of the user's own stages may change at any time, as its
+code may."""
+
+RATES = ("learning_rate", "learning_rate_after", "decay_steps")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Point from which a run goes on."""
+
+    cursor: Cursor | None = None
+    """Cursor of the checkpoint from which the next session starts; None if it begins the run."""
+    worked_on: frozenset[str] = frozenset()
+    """Names of the stages that any session has worked on."""
+
+
+def merged(old: Pipeline, given: Pipeline, progress: Progress, run: str) -> Pipeline:
+    """Return the pipeline with which the run goes on as `given` says. It equals `old` if nothing changes.
+
+    Raises BadInput that names each change which is not possible midway, with the reason and the remedy.
+    """
+    problems = [*_problems_of_keys(old, given, progress)]
+    stages, more = _merged_stages(old, given, progress)
+    if problems := [*problems, *more]:
+        raise BadInput(
+            f"{'; '.join(problems)}: take that back, or let relay fork {run} make another run, with the same history until "
+            "there"
+        )
+    files = {"files": old.inputs.files, "sha256": old.inputs.sha256}
+    found = given.model_copy(update={"stages": stages, "inputs": given.inputs.model_copy(update=files)})
+    return old if found == old else found
+
+
+def flat(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the pipeline's keys as JSON values, those of its sections as `section.key`, without the stages."""
+    found: dict[str, Any] = {}
+    for key, value in pipeline.model_dump(mode="json", exclude={"stages"}).items():
+        inner = key in ("session", "account", "inputs")
+        found |= {f"{key}.{name}": item for name, item in value.items()} if inner else {key: value}
+    found["inputs.files"] = sorted(Path(name).name for name in pipeline.inputs.files)
+    return found
+
+
+def _problems_of_keys(old: Pipeline, given: Pipeline, progress: Progress) -> Iterator[str]:
+    before, after = flat(old), flat(given)
+    for key, rule in KEYS.items():
+        if key == "stages" or before[key] == after[key]:
+            continue
+        if rule.when is When.NEVER or (rule.when is When.UNTRAINED and progress.cursor is not None):
+            yield f"{key} cannot change {_from_to(before[key], after[key])}, since {rule.why}"
+
+
+def _from_to(old: Any, new: Any) -> str:
+    texts = [json.dumps(value) for value in (old, new)]
+    return f"from {texts[0]} to {texts[1]}" if max(map(len, texts)) <= 60 else "any more"
+
+
+# --- stages --------------------------------------------------------------------
+
+
+def _merged_stages(old: Pipeline, given: Pipeline, progress: Progress) -> tuple[tuple[Stage, ...], list[str]]:
+    begun = _begun(old, progress.cursor)
+    names, wanted = [stage.name for stage, _ in begun], [stage.name for stage in given.stages]
+    problems = [
+        f"stage {name} cannot be removed, since sessions have worked on it"
+        for name in (stage.name for stage in old.stages)
+        if name not in wanted and (name in names or name in progress.worked_on)
+    ]
+    if not problems and wanted[: len(names)] != names:
+        problems = [f"the stages {', '.join(names)} have begun in this order, and others can only follow them"]
+    if problems:
+        return old.stages, problems
+    merging = [_MergedStage(was, now, done) for (was, done), now in zip(begun, given.stages, strict=False)]
+    stages = [found.stage for found in merging]
+    return (*stages, *given.stages[len(names) :]), [problem for found in merging for problem in found.problems]
+
+
+def _begun(old: Pipeline, cursor: Cursor | None) -> list[tuple[Stage, int]]:
+    """Return the stages that have begun, each with the number of its steps that are done."""
+    found: list[tuple[Stage, int]] = []
+    if cursor is None:
+        return found
+    for stage in old.stages:
+        if stage.name != cursor.stage:
+            found.append((stage, stage.steps))
+            continue
+        return [*found, (stage, cursor.step)] if cursor.step else found
+    return found
+
+
+class _MergedStage:
+    """A begun stage as the run goes on with it, and the changes of it that are not possible."""
+
+    def __init__(self, old: Stage, new: Stage, done: int) -> None:
+        self.problems: list[str] = []
+        self._name, self._finished, self._done = old.name, done >= old.steps, done
+        if old.kind != new.kind:
+            self._refuse("kind", old.kind, new.kind, "it has begun")
+            self.stage = old
+            return
+        if old.steps != new.steps and (self._finished or new.steps <= done):
+            self._refuse("steps", old.steps, new.steps, "" if self._finished else f"{done} steps are done")
+        options = self._merged_options(old, new)
+        unchanged = old.steps == new.steps and _fit(old.kind, options) == _fit(old.kind, old.options)
+        self.stage = old if unchanged else new.model_copy(update={"options": options})
+
+    def _refuse(self, what: str, old: Any, new: Any, why: str) -> None:
+        because = "it is finished" if self._finished else why
+        self.problems.append(f"{what} of stage {self._name} cannot change {_from_to(old, new)}, since {because}")
+
+    def _merged_options(self, old: Stage, new: Stage) -> dict[str, Any]:
+        was, now = _fit(old.kind, old.options), _fit(old.kind, new.options)
+        if isinstance(was, dict):  # of a stage of the user's own
+            if self._finished and was != now:
+                self._refuse("options", was, now, "")
+            return dict(new.options)
+        for name in (field.name for field in fields(was) if field.name not in RATES):
+            before, after = getattr(was, name), getattr(now, name)
+            if before != after and (self._finished or OPTIONS[name].when is not When.ANY_TIME):
+                self._refuse(name, before, after, OPTIONS[name].why)
+        if not isinstance(was, TrainingOptions):
+            return dict(new.options)
+        rates = {**self._merged_rates(was, now, new.options), **self._merged_decay(was, now, old, new)}
+        others = {name: value for name, value in new.options.items() if name not in RATES}
+        return {**others, **{name: value for name, value in rates.items() if value}}
+
+    def _merged_rates(self, was: TrainingOptions, now: TrainingOptions, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the learning rates: of the steps that are done as they were, of later ones as given."""
+        known = {int(step): rate for step, rate in was.learning_rate_after.items()}
+        past = {step: rate for step, rate in known.items() if step < self._done}
+        if "learning_rate_after" in given:
+            wanted = {int(step): rate for step, rate in now.learning_rate_after.items()}
+            if now.learning_rate != was.learning_rate:
+                why = "with learning_rate_after it is that of the first steps"
+                self._refuse("learning_rate", was.learning_rate, now.learning_rate, why)
+            if past != {step: rate for step, rate in wanted.items() if step < self._done}:
+                self._refuse("learning_rate_after", past, wanted, f"{self._done} steps are done")
+        elif now.learning_rate == _last_rate(was.learning_rate, known):
+            wanted = known
+        else:
+            wanted = past | {self._done: now.learning_rate}
+            if now.learning_rate == _last_rate(was.learning_rate, past):
+                wanted = past
+        if self._finished and wanted != known:
+            self._refuse("learning_rate", _last_rate(was.learning_rate, known), now.learning_rate, "")
+        kept = {str(step): rate for step, rate in sorted(wanted.items())}
+        return {"learning_rate": was.learning_rate, "learning_rate_after": kept}
+
+    def _merged_decay(self, was: TrainingOptions, now: TrainingOptions, old: Stage, new: Stage) -> dict[str, int]:
+        """Return the steps of the decay, which stay as they were also if the stage gets another number of steps."""
+        kept = was.decay_steps or old.steps
+        if "decay_steps" in new.options and now.decay_steps not in (was.decay_steps, kept):
+            self._refuse("decay_steps", was.decay_steps, now.decay_steps, OPTIONS["decay_steps"].why)
+        return {"decay_steps": was.decay_steps if new.steps == old.steps else kept}
+
+
+def _last_rate(first: float, later: Mapping[int, float]) -> float:
+    return later[max(later)] if later else first
+
+
+def _fit(kind: str, options: Mapping[str, Any]) -> Any:
+    return KINDS[kind].fit(options, "options") if kind in KINDS else dict(options)

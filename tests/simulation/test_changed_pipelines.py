@@ -1,0 +1,230 @@
+"""A run whose pipeline is changed midway goes on with it from the next session on, and ends as if it had always been so."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.pipeline.loader import parse
+from orchestrator.pipeline.model import Pipeline, canonical_in
+from orchestrator.rehearsal.simulation.chain import RUN, Chain, SimulatedKaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
+from state.facts.run import PipelineChanged, PipelineKept
+from state.model.statuses import RunStatus
+from state.store import Store
+from tests.simulation.pipelines import PIPELINE, expected_digest
+from tests.simulation.test_adopt import moved
+from tests.simulation.test_taken_back import until
+from tests.simulation.typed import relay, told, write_pipeline
+
+LONGER = PIPELINE.replace("limit_s: 1000", "limit_s: 2000")
+MORE = LONGER.replace("steps: 120", "steps: 150") + "  - {name: three, kind: counting, steps: 9}\n"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as found:
+        yield found
+
+
+@pytest.fixture
+def chain(folder: Path) -> Chain:
+    return Chain(SimulatedKaggle(parse(PIPELINE, "sim.yaml")), folder, store=Store.at(folder))
+
+
+def changes(chain: Chain) -> list[PipelineChanged]:
+    return [fact for _, fact in chain.store.facts(RUN) if isinstance(fact, PipelineChanged)]
+
+
+def orders_digests(chain: Chain) -> list[str]:
+    return [trained.order.pipeline_digest for trained in chain.kaggle.trained]
+
+
+def test_a_session_keeps_its_order_and_the_next_one_follows_the_changed_pipeline(chain: Chain, folder: Path) -> None:
+    until(chain, "seen_running", times=2)
+    said = told(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", MORE), "--yes")
+    assert said.splitlines() == [
+        "sim-0001: the pipeline changes",
+        "  session.limit_s: 1000.0 → 2000.0",
+        "  stage two: steps: 120 → 150",
+        "  stage three: added, counting, 9 steps",
+        "Session 2 keeps its order; once it has ended, the next one follows the changed pipeline. What is told here of "
+        "steps then counts from its last checkpoint.",
+        "sim-0001: edit noted; the daemon obeys once session 2 has ended; no daemon runs here, so type: relay daemon",
+    ]
+    until(chain, "output_collected")
+    assert changes(chain) == []
+    state = chain.drive()
+    old, new = parse(PIPELINE, "p"), parse(MORE, "p")
+    assert final_digest(state) == expected_digest(new)
+    assert orders_digests(chain) == [old.digest, old.digest, new.digest]
+    assert [session.limit_s for session in state.sessions] == [1000.0, 1000.0, 2000.0]
+    assert (state.run.pipeline, state.run.pipeline_digest) == (new.canonical(), new.digest)
+    assert [session.slug for session in state.sessions] == [f"{RUN}-s000{number}" for number in (1, 2, 3)]
+    (changed,) = changes(chain)
+    assert "@" in changed.by
+    assert changed.pipeline_text == MORE
+
+
+def test_a_change_of_a_run_that_waits_for_its_next_session_resizes_the_planned_one(chain: Chain, folder: Path) -> None:
+    until(chain, "session_planned")
+    told(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", LONGER), "--yes")
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(parse(LONGER, "p"))
+    assert [session.limit_s for session in state.sessions] == [2000.0, 2000.0]
+
+
+def test_status_and_report_show_the_change_with_the_session_before_it(chain: Chain, folder: Path) -> None:
+    until(chain, "checkpoint_published")
+    told(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", LONGER), "--yes")
+    chain.drive()
+    assert "session.limit_s: 1000.0 → 2000.0" in told(chain, "status", RUN)
+    told(chain, "report", RUN, "--output", str(folder / "report.html"))
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Changes of the pipeline" in page
+    assert "<td>session 1</td>" in page
+
+
+def test_a_change_that_its_session_made_impossible_is_refused_with_the_reason_and_the_run_goes_on(
+    chain: Chain, folder: Path
+) -> None:
+    until(chain, "seen_running")
+    fewer = write_pipeline(folder / "sim.yaml", PIPELINE.replace("steps: 100", "steps: 50"))
+    told(chain, "edit", RUN, "--pipeline", fewer, "--yes")
+    state = chain.drive()
+    (kept,) = [fact for _, fact in chain.store.facts(RUN) if isinstance(fact, PipelineKept)]
+    assert kept.reason.startswith("steps of stage one cannot change from 100 to 50, since 8")
+    assert final_digest(state) == expected_digest(parse(PIPELINE, "p"))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda text: text, "says what sim-0001 does already: change it first"),
+        (lambda text: text + "seed: 4\n", "seed cannot change from 0 to 4"),
+        (lambda text: text.replace("name: two", "name: Two!"), "stages[1].name"),
+    ],
+)
+def test_what_cannot_be_taken_over_is_refused_at_once(
+    chain: Chain, folder: Path, change: Callable[[str], str], sentence: str
+) -> None:
+    until(chain, "checkpoint_published")
+    result = relay(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", change(PIPELINE)), "--yes")
+    assert result.exit_code == 2
+    assert sentence in result.output
+    assert chain.store.requests(RUN) == ()
+
+
+def test_nobody_to_ask_is_bad_input_and_stores_nothing(chain: Chain, folder: Path) -> None:
+    path = write_pipeline(folder / "sim.yaml", LONGER)
+    for words in (
+        ["edit", RUN, "--pipeline", path],
+        ["edit", RUN, "--pipeline", path, "--json"],
+        ["edit", RUN, "--json"],
+    ):
+        assert relay(chain, *words).exit_code == 2
+    assert chain.store.requests(RUN) == ()
+    assert '"difference": "session.limit_s' in told(chain, "edit", RUN, "--pipeline", path, "--json", "--yes")
+
+
+def test_a_finished_or_cancelled_run_is_not_changed(chain: Chain, folder: Path) -> None:
+    path = write_pipeline(folder / "sim.yaml", LONGER)
+    told(chain, "cancel", RUN, "--yes")
+    chain.drive()
+    result = relay(chain, "edit", RUN, "--pipeline", path, "--yes")
+    assert "sim-0001 is cancelled, and relay edit is for a run that is active or waiting or parked" in result.output
+
+
+# --- the editor -----------------------------------------------------------------------
+
+
+def editor(folder: Path, script: str) -> str:
+    path = folder / "editor.sh"
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o700)
+    return str(path)
+
+
+def test_the_editor_opens_the_users_own_text_with_its_comments_and_the_last_change(chain: Chain, folder: Path) -> None:
+    commented = PIPELINE.replace("stages:", "# by hand\nstages:")
+    write_pipeline(folder / "sim.yaml", commented)
+    told(
+        chain,
+        "edit",
+        RUN,
+        "--pipeline",
+        write_pipeline(folder / "sim.yaml", commented.replace("1000", "2000")),
+        "--yes",
+    )
+    until(chain, "checkpoint_published")
+    (folder / "sim.yaml").unlink()
+    seen = folder / "seen"
+    changing = editor(folder, f'cp "$1" {seen}; sed -i s/2000/3000/ "$1"')
+    told(chain, "edit", RUN, "--yes", EDITOR=changing, VISUAL=changing)
+    assert "# by hand" in seen.read_text(encoding="utf-8")
+    state = chain.drive()
+    assert Pipeline.from_canonical(state.run.pipeline).limit_s == 3000.0
+    assert [fact.difference for fact in changes(chain)] == [
+        "session.limit_s: 1000.0 → 2000.0",
+        "session.limit_s: 2000.0 → 3000.0",
+    ]
+
+
+def test_without_any_text_the_editor_opens_the_runs_pipeline_as_yaml(chain: Chain, folder: Path) -> None:
+    seen = folder / "seen"
+    changing = editor(folder, f'cp "$1" {seen}; sed -i "s/steps: 120/steps: 130/" "$1"')
+    told(chain, "edit", RUN, "--yes", EDITOR=changing, VISUAL=changing)
+    assert parse(seen.read_text(encoding="utf-8"), "seen") == chain.kaggle.pipeline
+    assert final_digest(chain.drive()) == expected_digest(parse(PIPELINE.replace("120", "130"), "p"))
+
+
+def test_an_editor_that_saves_nothing_or_nonsense_changes_nothing(chain: Chain, folder: Path) -> None:
+    for script in ("true", 'echo "nonsense" > "$1"'):
+        changing = editor(folder, script)
+        result = relay(chain, "edit", RUN, "--yes", EDITOR=changing, VISUAL=changing)
+        assert result.exit_code == 1
+        assert result.output.endswith("relay: nothing was changed\n")
+    assert chain.store.requests(RUN) == ()
+
+
+# --- what a change survives -----------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_daemon_that_dies_at_any_time_takes_a_change_over_once(folder: Path) -> None:
+    counter = CrashPoint()
+    for crash in [None, *range(20, 200, 30)]:
+        with fast_folder() as home:
+            chain = Chain(SimulatedKaggle(parse(PIPELINE, "sim.yaml")), home, store=Store.at(home))
+            until(chain, "seen_running")
+            told(chain, "edit", RUN, "--pipeline", write_pipeline(home / "sim.yaml", MORE), "--yes")
+            try:
+                chain.drive(counter if crash is None else CrashPoint(crash))
+            except Crash:
+                chain.drive()
+            assert final_digest(chain.state) == expected_digest(parse(MORE, "p"))
+            assert len(changes(chain)) == 1
+            assert set(chain.kaggle.started.values()) == {1}
+
+
+def test_a_run_that_is_lost_after_a_change_is_made_again_with_it(chain: Chain, folder: Path) -> None:
+    until(chain, "checkpoint_published")
+    told(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", MORE), "--yes")
+    until(chain, "seen_running")
+    before = chain.state.run
+    moved(chain, folder / "new", store=Store.at(folder / "new"))
+    assert (chain.state.run.pipeline, chain.state.run.pipeline_digest) == (before.pipeline, before.pipeline_digest)
+    (changed,) = changes(chain)
+    assert changed.difference.splitlines()[0] == "session.limit_s: 1000.0 → 2000.0"
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(parse(MORE, "p"))
+    assert state.run.status is RunStatus.FINISHED
+
+
+def test_the_order_of_a_session_holds_the_pipeline_that_it_follows(chain: Chain, folder: Path) -> None:
+    until(chain, "checkpoint_published")
+    told(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", MORE), "--yes")
+    chain.drive()
+    texts = [canonical_in(trained.order) for trained in chain.kaggle.trained]
+    assert texts[0] == parse(PIPELINE, "p").canonical()
+    assert set(texts[1:]) == {parse(MORE, "p").canonical()}
