@@ -75,18 +75,24 @@ def describe_fact(fact: Fact) -> str:
             return _conflict(fact)
         case SessionFact():
             return _after(fact)
+        case CheckpointPruned() | DamageFound() | ModelPublished():
+            return _checkpoint(fact)
+        case PipelineChanged() | PipelineKept() | InputsDropped() | InputsPublished():
+            return _pipeline(fact)
+        case _:
+            return _run(fact)
+
+
+def _checkpoint(fact: CheckpointPruned | DamageFound | ModelPublished) -> str:
+    match fact:
         case CheckpointPruned():
             return f"{fact.checkpoint} removed from Kaggle"
         case DamageFound():
             kept = f"; kept as {fact.kept}" if fact.kept else ""
             return f"{fact.checkpoint}: damaged ({fact.place}): {fact.problem}{kept}"
-        case PipelineChanged() | PipelineKept() | InputsDropped() | InputsPublished():
-            return _pipeline(fact)
         case ModelPublished():
             seen = "public" if fact.public else "private"
-            return f"{fact.cursor.stage} step {fact.cursor.step} published as {fact.model} ({fact.layout}, {seen})"
-        case _:
-            return _run(fact)
+            return f"{_at(fact.cursor)} published as {fact.model} ({fact.layout}, {seen})"
 
 
 def _before(
