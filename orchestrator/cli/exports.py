@@ -107,10 +107,12 @@ def publish(
     from orchestrator.app.publish.command import SourceChoice, prepare
     from orchestrator.views.upload_progress import UploadProgress
 
+    if where["public"] and not yes:
+        _require_terminal(run)  # before anything is exported
     app, report = app_of(context), UploadProgress()
     destination, usual = _destination(app, run, **where)
     publication = prepare(app, run, SourceChoice(checkpoint, layout, folder), destination, usual, report)
-    if (question := publication.question()) and not yes and not _agreed(question, publication.run):
+    if (question := publication.question()) and not yes and not _agreed(question):
         click.echo("relay: nothing was published", err=True)
         context.exit(1)
     for line in publication.publish(report):
@@ -142,13 +144,17 @@ def _destination(
     return HubDestination(str(hub), public=public), "safetensors"
 
 
-def _agreed(question: list[str], run: str) -> bool:
-    """Ask on the terminal whether to publish. Raises BadInput if nobody can be asked."""
+def _require_terminal(run: str) -> None:
+    """Raise BadInput if nobody can be asked."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadInput(
             f"relay publish {run} --public asks first, and there is no terminal to ask on: add --yes to publish without a "
             "question"
         )
+
+
+def _agreed(question: list[str]) -> bool:
+    """Ask on the terminal whether to publish."""
     for line in question:
         click.echo(line)
     return click.confirm("Make it public?")

@@ -210,6 +210,21 @@ def test_bad_input_is_one_sentence_and_makes_nothing(here: Desk, arguments: tupl
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name one place to publish to"),
+        (("--model", "rehearsal/gsm", "--hub", "alice/gsm"), "name one place to publish to"),
+        (("--hub", "alice/gsm", "--framework", "jax"), "--framework and --variation are for a Kaggle Model"),
+        (("--hub", "gsm"), "--hub gsm: write owner/name"),
+    ],
+)
+def test_one_place_to_publish_to_has_to_be_named(here: Desk, arguments: tuple[str, ...], said: str) -> None:
+    done = here.relay("publish", RUN, "--from-export", str(here.export), *arguments)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n"), here.made()) == (2, "", 1, [])
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"licences": {"openai/gsm8k": "mit"}}, "has no licence of the base model google/gemma-2-2b-it"),
