@@ -59,10 +59,6 @@ class ParkedRun:
     """Words that the page or the reason tells to add to the command."""
 
 
-def _nothing() -> None:
-    """Do nothing: the command alone is the remedy."""
-
-
 @dataclass
 class Bench:
     """A home folder on which a run is made, driven until it is parked, and mended."""

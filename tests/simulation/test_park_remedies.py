@@ -1,6 +1,7 @@
 """Every park reason of docs/parked.md: the command that the screen shows is typed, and the run goes on from where it was."""
 
 import functools
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.local_kaggle.faults import DatasetAction
 from orchestrator.rehearsal.simulation.chain import RUN, fast_folder, final_digest
 from state.facts.run import PipelineChanged
+from state.model.run_state import RunState
 from state.model.statuses import RunStatus
 from tests.simulation import parked_runs
 from tests.simulation.parked_runs import ParkedRun
@@ -120,7 +122,7 @@ def test_the_command_on_the_screen_makes_the_run_go_on_from_where_it_was(
 
     assert state.run.status is RunStatus.FINISHED, state.run.reason
     assert final_digest(state) == expected_digest(Pipeline.from_canonical(state.run.pipeline))
-    place = dict(zip(words, words[1:], strict=False)).get("--from-step")
+    place = dict(itertools.pairwise(words)).get("--from-step")
     heads = (
         [place] if place else [f"{before.head.cursor.stage}:{before.head.cursor.step}"] if before.head else ["one:0"]
     )
@@ -132,11 +134,10 @@ def test_the_command_on_the_screen_makes_the_run_go_on_from_where_it_was(
     assert len(changes) == ("--pipeline" in (*words, *found.more))
 
 
-def reached_since(before: object, state: object) -> list[str]:
-    """Cursors of the sessions that were under way when the run was parked."""
-    count = len(before.sessions)  # type: ignore[attr-defined]
-    ended = state.sessions[:count]  # type: ignore[attr-defined]
-    return [f"{s.reached.stage}:{s.reached.step}" for s in ended if s.reached is not None]
+def reached_since(before: RunState, state: RunState) -> list[str]:
+    """Where the sessions ended that were known when the run was parked, one of which may have been under way."""
+    known = state.sessions[: len(before.sessions)]
+    return [f"{session.reached.stage}:{session.reached.step}" for session in known if session.reached is not None]
 
 
 def test_a_lower_learning_rate_holds_from_the_last_good_checkpoint_on(folder: Path) -> None:
