@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.app import requests
+from orchestrator.app import pipeline_edits, requests
 from orchestrator.app.app import SETTLED, App, warn_stderr
 from orchestrator.app.settings import Settings, home_folder
 from orchestrator.base.clock import monotonic_s
@@ -220,6 +220,15 @@ class Relay:
         """Retry a parked run after its cause was fixed."""
         requests.retry(self._app, run, abandon_session=abandon_session)
 
+    def edit(self, run: str, source: Source) -> tuple[str, ...]:
+        """Change the pipeline of a run that has begun, from its next session on. Return the difference, line by line.
+
+        Asks nothing. Raises BadInput if nothing changes, or if something may not change midway.
+        """
+        planned = pipeline_edits.planned_edit(self._app, run, _edited(source))
+        pipeline_edits.ask(self._app, planned)
+        return planned.lines
+
     def cancel(self, run: str) -> None:
         """Cancel a run. Its session on Kaggle, if any, continues until it ends: Kaggle offers no way to stop it.
 
@@ -272,6 +281,13 @@ class Relay:
         if document["state"] == "parked" and not (until is not None and until(document)):
             raise Parked(name, document["reason"], document["remedy"])
         return document
+
+
+def _edited(source: Source) -> pipeline_edits.EditedPipeline:
+    if isinstance(source, (str, Path)):
+        return pipeline_edits.read_file(Path(source))
+    draft = load(source)
+    return pipeline_edits.EditedPipeline(pipeline=draft.pipeline, path=draft.path, text="")
 
 
 def _listener(say: Say) -> Callable[[str, TickResult], None]:

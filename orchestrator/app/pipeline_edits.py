@@ -75,9 +75,7 @@ def text_to_edit(app: App, state: RunState) -> str:
 def planned_edit(app: App, name: str, edited: EditedPipeline) -> PlannedChange:
     """Return what `relay edit` would do. Raises BadInput if nothing changes, or if it may not."""
     state = _expected(app, name, "edit", (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED))
-    _, lines = change(state, edited.pipeline)
-    if not lines:
-        raise BadInput(f"{edited.path} says what {state.run.id} does already: change it first")
+    lines = _lines(state, edited)
     awaited = session_to_await(state)
     return PlannedChange(run=state.run.id, verb="edit", arguments=_arguments(edited), lines=lines, awaited=awaited)
 
@@ -90,11 +88,9 @@ def planned_retry(
     run = state.run.id
     arguments = _arguments(edited) | (abandon_arguments(state) if abandon_session else {})
     awaited = session_to_await(state)
-    if awaited is not None and not abandon_session:
-        raise BadInput(
-            f"{awaited.slug} follows the pipeline as it is and has not ended: relay edit {run} --pipeline {edited.path} has "
-            "the change taken over once it has, or add --abandon-session"
-        )
+    if awaited is not None and not abandon_session and from_step is None:
+        lines = _lines(state, edited, f"or type relay retry {run} to try it unchanged")
+        return PlannedChange(run=run, verb="retry", arguments=arguments, lines=lines, awaited=awaited)
     if from_step is not None:
         if not abandon_session:
             require_session_ended(state)
@@ -107,16 +103,21 @@ def planned_retry(
     if kept := next((fact for fact in facts if isinstance(fact, PipelineKept)), None):
         raise BadInput(kept.reason)
     changed = next((fact for fact in facts if isinstance(fact, PipelineChanged)), None)
-    if changed is None:
-        raise BadInput(
-            f"{edited.path} says what {run} does already: change it first, or type relay retry {run} to try it unchanged"
-        )
-    return PlannedChange(run=run, verb="retry", arguments=arguments, lines=tuple(changed.difference.splitlines()))
+    lines = () if changed is None else tuple(changed.difference.splitlines())
+    _require_difference(lines, state, edited, f"or type relay retry {run} to try it unchanged")
+    return PlannedChange(run=run, verb="retry", arguments=arguments, lines=lines)
 
 
 def ask(app: App, planned: PlannedChange) -> RequestReceipt:
-    """Store the request for the daemon. The receipt tells the difference instead of the whole pipeline."""
-    stored = store_request(app, planned.run, planned.verb, planned.arguments)
+    """Store the request for the daemon. The receipt tells the difference instead of the whole pipeline.
+
+    A retry does not wait for the session that is under way; the change of the pipeline, a request of its own, does.
+    """
+    if planned.verb == "retry" and planned.awaited is not None:
+        store_request(app, planned.run, "edit", planned.arguments)
+        stored = store_request(app, planned.run, "retry", {})
+    else:
+        stored = store_request(app, planned.run, planned.verb, planned.arguments)
     short = {name: value for name, value in planned.arguments.items() if name not in LONG_ARGUMENTS}
     return replace(stored, arguments=short | {"difference": "\n".join(planned.lines)})
 
@@ -130,6 +131,19 @@ def _expected(app: App, name: str, verb: str, allowed: tuple[RunStatus, ...]) ->
         more = f": relay resume {run.id} takes the cancel back first" if run.status is RunStatus.CANCELLED else ""
         raise BadInput(f"{run.id} is {run.status}, and relay {verb} is for a run that is {words}{more}")
     return state
+
+
+def _lines(state: RunState, edited: EditedPipeline, or_else: str = "") -> tuple[str, ...]:
+    """Return what would change. Raises BadInput if it may not, or if nothing does."""
+    _, lines = change(state, edited.pipeline)
+    _require_difference(lines, state, edited, or_else)
+    return lines
+
+
+def _require_difference(lines: tuple[str, ...], state: RunState, edited: EditedPipeline, or_else: str = "") -> None:
+    if not lines:
+        more = f", {or_else}" if or_else else ""
+        raise BadInput(f"{edited.path} says what {state.run.id} does already: change it first{more}")
 
 
 def _arguments(edited: EditedPipeline) -> dict[str, str]:

@@ -23,7 +23,7 @@ class Run:
     """Accelerator whose slots and quota the run's sessions use: `tpu`, `gpu` or `cpu`."""
     status: RunStatus
     pipeline: str
-    """The pipeline as canonical JSON. The run follows this copy; later edits of the file have no effect."""
+    """The pipeline as canonical JSON. The run follows this copy; an edit of the file has no effect until the user hands it over."""
     pipeline_path: str
     pipeline_digest: str
     created_at: datetime

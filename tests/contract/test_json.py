@@ -26,6 +26,7 @@ from tests.unit.test_views import STARTED
 
 ROOT = Path(__file__).parents[2]
 COUNTING = "{name: count, session: {limit_s: 60, margin_s: 5}, stages: [{name: one, kind: counting, steps: 4}]}"
+CHANGED = "{name: r, accelerator: cpu, keep_checkpoints: 4, stages: [{name: count, kind: counting, steps: 80}]}"
 
 TOLD_OTHERWISE = {
     "daemon": "a line a tick, for ever: --log-format json",
@@ -47,6 +48,7 @@ CALLS: dict[str, list[str]] = {
     "cancel": ["r-0001", "--yes"],
     "resume": ["r-0002"],
     "retry": ["r-0002"],
+    "edit": ["r-0001", "--pipeline", "CHANGED", "--yes"],
     "artifacts": ["old-0001"],
     "report": ["old-0001", "--output", "OUTPUT"],
     "compare": ["old-0001", "r-0001"],
@@ -72,6 +74,8 @@ class Place:
     def __init__(self, root: Path, kaggle: LocalKaggle) -> None:
         self.home, self.pipeline, self._kaggle = root / "home", root / "count.yaml", kaggle
         self.pipeline.write_text(COUNTING, encoding="utf-8")
+        self.changed = root / "changed.yaml"
+        self.changed.write_text(CHANGED, encoding="utf-8")
         store = Store.at(self.home)
         store.begin_run(STARTED, AT)
         parked = RunParked(reason="it broke", remedy="relay retry r-0002")
@@ -84,7 +88,11 @@ class Place:
         (artifacts / "transcript.md").write_text("# asked\n", encoding="utf-8")
 
     def relay(self, *arguments: str) -> Result:
-        places = {"PIPELINE": str(self.pipeline), "OUTPUT": str(self.home.parent / "report.html")}
+        places = {
+            "PIPELINE": str(self.pipeline),
+            "CHANGED": str(self.changed),
+            "OUTPUT": str(self.home.parent / "report.html"),
+        }
         given = [places.get(argument, argument) for argument in arguments]
         return CliRunner().invoke(main, ["--home", str(self.home), *given], env=dict(self._kaggle.environment()))
 
@@ -117,7 +125,7 @@ def test_it_prints_one_document_whose_keys_are_documented(place: Place, command:
         return  # it says what it says to people, whatever that is
     pages = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("json.md", "status.md"))
     assert sorted(key for key in document if f"`{key}`" not in pages) == []
-    assert f"`relay {command}" in pages or command in ("resume", "retry", "cancel")
+    assert f"`relay {command}" in pages or command in ("resume", "retry", "edit", "cancel")
 
 
 @pytest.mark.parametrize("command", ["pause", "status", "artifacts", "checkpoints", "logs"])

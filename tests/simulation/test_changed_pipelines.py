@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+import orchestrator
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline, canonical_in
 from orchestrator.rehearsal.simulation.chain import RUN, Chain, SimulatedKaggle, fast_folder, final_digest
@@ -133,6 +135,17 @@ def test_a_finished_or_cancelled_run_is_not_changed(chain: Chain, folder: Path) 
     chain.drive()
     result = relay(chain, "edit", RUN, "--pipeline", path, "--yes")
     assert "sim-0001 is cancelled, and relay edit is for a run that is active or waiting or parked" in result.output
+
+
+def test_a_program_changes_a_run_too(chain: Chain, folder: Path) -> None:
+    until(chain, "checkpoint_published")
+    relay_here = orchestrator.open(folder, environ={})
+    assert relay_here.edit(RUN, write_pipeline(folder / "sim.yaml", LONGER)) == ("session.limit_s: 1000.0 → 2000.0",)
+    until(chain, "pipeline_changed")
+    mapping = yaml.safe_load(PIPELINE)
+    assert relay_here.edit(RUN, mapping) == ("session.limit_s: 2000.0 → 1000.0",)
+    assert final_digest(chain.drive()) == expected_digest(parse(PIPELINE, "p"))
+    assert len(changes(chain)) == 2
 
 
 # --- the editor -----------------------------------------------------------------------

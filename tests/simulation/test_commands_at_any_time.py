@@ -14,6 +14,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.core.commands import Wait
 from orchestrator.core.selectors import abandon_arguments, checkpoint_at
 from orchestrator.engine.tick import tick
+from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle
 from orchestrator.rehearsal.simulation.crash_injection import (
@@ -72,6 +73,14 @@ class Account(RuleBasedStateMachine):
     @rule(who=WHO, verb=st.sampled_from(["pause", "resume", "retry", "prune"]))
     def a_person_asks(self, who: int, verb: str) -> None:
         self._ask(self.runs[who], verb, {})
+
+    @rule(who=WHO, verb=st.sampled_from(["edit", "retry"]), save_s=st.sampled_from([50.0, 200.0, 333.0]))
+    def a_person_changes_the_pipeline(self, who: int, verb: str, save_s: float) -> None:
+        chain = self.runs[who]
+        known = Pipeline.from_canonical(chain.state.run.pipeline)
+        session = known.session.model_copy(update={"save_interval_s": save_s})
+        changed = known.model_copy(update={"session": session})
+        self._ask(chain, verb, {"pipeline": changed.canonical(), "path": "changed.yaml"})
 
     @precondition(lambda self: all(run.state.run.status not in OVER for run in self.runs))
     @rule(who=WHO)

@@ -32,8 +32,8 @@ def told(chain: Chain, *words: str, **environ: str) -> str:
 def shown_command(chain: Chain) -> list[str]:
     """Return the words of the command that `relay status` tells to type."""
     screen = told(chain, "status", RUN)
-    (line,) = [line for line in screen.splitlines() if line.startswith("type: ")]
-    name, *words = shlex.split(line.removeprefix("type: "))
+    (line,) = [line for line in screen.splitlines() if line.strip().startswith("type: ")]
+    name, *words = shlex.split(line.strip().removeprefix("type: "))
     assert name == "relay"
     return words
 

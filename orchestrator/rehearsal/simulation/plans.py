@@ -27,6 +27,7 @@ from orchestrator.rehearsal.simulation.cancels import TakenBackCancel, random_ca
 from orchestrator.rehearsal.simulation.clock_steps import ClockStep, random_clock_steps
 from orchestrator.rehearsal.simulation.delayed_faults import with_delayed_faults
 from orchestrator.rehearsal.simulation.disk_faults import NO_DISK_FAULTS, DiskPlan, disk_plan
+from orchestrator.rehearsal.simulation.edits import PlannedEdit, random_edits
 from orchestrator.rehearsal.simulation.odd_text import NOTHING_ODD, Oddities
 from orchestrator.rehearsal.simulation.second_home import HomeCopy, random_home_copy
 from orchestrator.rehearsal.simulation.sessions import CountingSessions, died, failing, hung
@@ -89,6 +90,8 @@ class ChainPlan:
     """Copy of the home folder on which a second daemon works from some tick on; None for none."""
     cancels: tuple[TakenBackCancel, ...] = ()
     """Cancels of the run that its user takes back."""
+    edits: tuple[PlannedEdit, ...] = ()
+    """Changes of the run's pipeline."""
     oddities: Oddities = NOTHING_ODD
     disk: DiskPlan = NO_DISK_FAULTS
 
@@ -140,6 +143,7 @@ def random_plan(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
         settings=random_clock_steps(seed),
         stuck=random_stuck_answer(seed),
         cancels=random_cancels(seed),
+        edits=random_edits(seed),
         oddities=Oddities.random(seed),
     )
     if copied is not None:  # only a store in memory can be copied

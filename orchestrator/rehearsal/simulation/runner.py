@@ -17,7 +17,7 @@ from orchestrator.engine.tick import TickResult
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.rehearsal.simulation import cancels
+from orchestrator.rehearsal.simulation import cancels, edits
 from orchestrator.rehearsal.simulation.chain import TICKS_MAX, Chain, Endless, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.clock_steps import ClockSteps, OwnClock
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
@@ -161,6 +161,7 @@ class Simulation:
         self.watched = Watched(self.chain, self.kaggle.secret)
         self.second: SecondHome | None = None
         self.cancels = cancels.Cancels(self.chain, plan.cancels)
+        self.edits = edits.Edits(self.chain, plan.edits)
         self.ticks = self.crashes = self.asked = 0
         self._tell = tell
         self._faults_reported = 0
@@ -208,7 +209,7 @@ class Simulation:
             asked=self.asked,
             struck=Counter(self.kaggle.world.fault_injector.struck)
             + self.disk.struck
-            + Counter({cancels.STRUCK: self.cancels.taken_back}),
+            + Counter({cancels.STRUCK: self.cancels.taken_back, edits.STRUCK: self.edits.taken_over}),
             broken=broken,
         )
 
@@ -226,6 +227,7 @@ class Simulation:
                     self._fix_cause()
                 self._run_second_home()
                 self._report_typed(self.cancels.after(self.ticks))
+                self._report_typed(self.edits.after(self.ticks, tick.facts))
         except Crash:
             self.crashes += 1
             self.watched.after(None)

@@ -175,7 +175,9 @@ def _event(event: str, at_s: float, cursor: Cursor, **more: Any) -> Progress:
 # --- sessions with faults of their own ---------------------------------------
 
 
-def failing(order: Order, played: Played, after_s: float, cause: str, *, transient: bool = False) -> Played:
+def failing(
+    order: Order, played: Played, after_s: float, cause: str, *, transient: bool = False, reason: str = "it broke"
+) -> Played:
     """Return the same session, failing with an exception after `after_s` seconds."""
     cut = died(played, after_s)
     report = session_report(
@@ -183,7 +185,7 @@ def failing(order: Order, played: Played, after_s: float, cause: str, *, transie
         "failed",
         _last_step(cut, order),
         cause=cause,
-        reason="it broke",
+        reason=reason,
         transient=transient,
         traceback="Traceback",
     )
