@@ -24,6 +24,7 @@ from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
 from state.model.metrics import Metric
 from state.model.poll_state import PollState
+from state.model.run_origin import RunOrigin
 from state.model.run_state import Checkpoint, RunState, Session
 from state.model.snapshot import QuotaRow, Request
 from state.model.statuses import CheckpointStatus, RunStatus
@@ -175,6 +176,7 @@ def run_document(
         "home": run.home,
         "pipeline": run.pipeline_path,
         "pipeline_digest": run.pipeline_digest,
+        "origin": origin_document(run.origin),
         "state": run.status.value,
         "reason": run.reason,
         "remedy": run.remedy,
@@ -211,6 +213,19 @@ def _changes(facts: Sequence[tuple[datetime, Fact]]) -> Iterator[dict[str, Any]]
                 "difference": fact.difference.splitlines(),
                 "pipeline_digest": fact.pipeline_digest,
             }
+
+
+def origin_document(origin: RunOrigin | None) -> dict[str, Any] | None:
+    """Describe the checkpoint of another run that a run begins from."""
+    if origin is None:
+        return None
+    return {
+        "run": origin.run,
+        "at": origin.place,
+        "keeps": origin.keeps,
+        "checkpoint": origin.checkpoint or None,
+        "digest": origin.digest or None,
+    }
 
 
 def _damage(at: datetime, fact: DamageFound) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from state.facts.checkpoint import (
 from state.facts.run import (
     InputsDropped,
     InputsPublished,
+    OriginFound,
     PipelineChanged,
     PipelineKept,
     RunCancelled,
@@ -100,7 +101,8 @@ def _before(
 ) -> str:
     match fact:
         case SessionPlanned():
-            parent = f"from {fact.parent}" if fact.parent else "from the beginning"
+            begins = "from the place of the fork" if fact.start.step else "from the beginning"
+            parent = f"from {fact.parent}" if fact.parent else begins
             return f"planned {parent}, at {_at(fact.start)}, {duration(fact.budget_s)} of {duration(fact.limit_s)}"
         case PushConfirmed():
             return "found on Kaggle" if fact.adopted else "pushed to Kaggle"
@@ -182,6 +184,19 @@ def _run(fact: Fact) -> str:
             return "finished"
         case RunCancelled():
             return "cancelled"
+        case _:
+            return _beginning(fact)
+
+
+def _beginning(fact: Fact) -> str:
+    """Describe what a run needs before its first session."""
+    match fact:
+        case InputsDropped():
+            return f"{fact.reason}; the next one is called {fact.dataset}"
+        case InputsPublished():
+            return "the pipeline's files are published"
+        case OriginFound():
+            return f"begins from {fact.checkpoint}, which is published now"
         case _:
             return ""
 

@@ -18,6 +18,7 @@ from state.facts.run import (
     InputsIntended,
     InputsOffered,
     InputsPublished,
+    OriginFound,
     PipelineChanged,
     PipelineKept,
     RunCancelled,
@@ -54,6 +55,7 @@ FACTS: dict[str, type[Fact]] = {
     fact.name: fact
     for fact in (
         RunStarted,
+        OriginFound,
         RunTakenOver,
         InputsIntended,
         InputsOffered,

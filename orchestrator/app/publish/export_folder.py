@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.app.app import App
-from orchestrator.app.export import ExportChoice, chosen_checkpoint, export
+from orchestrator.app.export import ExportChoice, export
 from orchestrator.app.publish.documents import CARD_NAME
 from orchestrator.app.publish.progress import PublishReport
 from orchestrator.base.disk import disk_errors, private_folder, shortage_message
 from orchestrator.base.errors import BadInput, Corrupt, DiskRefused
+from orchestrator.core.selectors import verified_checkpoint
 from orchestrator.kaggle.gateway import FileWanted, OutputFile
 from orchestrator.kaggle.transfer import safe_name
 from orchestrator.pipeline.model import Pipeline
@@ -78,7 +79,7 @@ def export_of(app: App, state: RunState, layout: str, checkpoint: str | None, re
 
     Naming a checkpoint always makes one. Raises what `relay export` raises.
     """
-    chosen = chosen_checkpoint(state, checkpoint)
+    chosen = verified_checkpoint(state, checkpoint, f"--checkpoint {checkpoint}: " if checkpoint else "")
     stages = _stages_that_exported(app, state, layout) if checkpoint is None else {}
     for stage, weights_sha256 in stages.items():
         if (left := _from_session(app, state, stage, weights_sha256, report)) is not None:

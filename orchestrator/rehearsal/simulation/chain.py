@@ -22,6 +22,7 @@ from orchestrator.engine.tick import TickResult, tick
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline.model import Pipeline, canonical_in
+from orchestrator.pipeline.sections import OriginOptions
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
@@ -42,6 +43,7 @@ from stages.contract import Manifest, Order
 from state.facts.run import RunStarted
 from state.failures import StoreUnavailable
 from state.memory_store import MemoryStore
+from state.model.run_origin import RunOrigin
 from state.model.run_state import RunState
 from state.model.statuses import RunStatus
 from state.store import Store
@@ -132,8 +134,12 @@ class Chain:
         store: Store | MemoryStore | None = None,
         identity: str = IDENTITY,
         owned: bool = False,
+        origin: RunOrigin | None = None,
     ) -> None:
-        """Begin the run. `owned`: the database records that it belongs to the home folder with that identity."""
+        """Begin the run, from another run's checkpoint if `origin` is given.
+
+        `owned`: the database records that it belongs to the home folder with that identity.
+        """
         self.kaggle, self.home, self.run = kaggle, HomeLayout(home), run
         self.store = MemoryStore() if store is None else store
         self.gateway: Gateway | None = None
@@ -151,6 +157,9 @@ class Chain:
             poll_s=kaggle.pipeline.limit_s / 8, unclear_s=unclear_s, visible_s=visible_s, processing_s=processing_s
         )
         pipeline = kaggle.pipeline
+        if origin is not None:
+            section = OriginOptions(run=origin.run, at=origin.place)
+            pipeline = pipeline.model_copy(update={"origin": section})
         for name in pipeline.inputs.files:
             path = self.home.inputs(run) / Path(name).name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,6 +174,7 @@ class Chain:
                 pipeline_path="sim.yaml",
                 pipeline_digest=pipeline.digest,
                 home=identity if owned else "",
+                origin=origin,
             ),
             kaggle.clock.now(),
         )
