@@ -10,6 +10,7 @@ from orchestrator.app.settings import Settings, home_folder
 from orchestrator.base.errors import BadInput, RelayError
 from orchestrator.base.terminal import escape_output
 from orchestrator.cli import (
+    asking,
     comparing,
     daemons,
     environment,
@@ -92,6 +93,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
     },
     "Take the model out": {
         exports.export: "Write the model for transformers, PEFT or Tunix.",
+        asking.ask: "Ask the model on this machine.",
     },
     "Ask for something": {
         requests.pause: "Let the current session finish and start no other.",
