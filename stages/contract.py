@@ -56,6 +56,14 @@ COMPILED_NAME = "compiled.bin"
 not part of a checkpoint's identity."""
 
 
+HISTORY = "history"
+"""Beginning of a fork: the other run's checkpoint with everything in it, continued at the same step."""
+OPTIMIZER = "optimizer"
+"""Beginning of a warm start: weights and optimizer state of the checkpoint; the first stage begins at step 0."""
+WEIGHTS = "weights"
+"""Beginning of a warm start: the weights of the checkpoint alone; the first stage begins at step 0."""
+
+
 def seal_of(data: bytes) -> bytes:
     """Return the content of a document's seal file: the SHA-256 of its bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest().encode()
@@ -95,6 +103,11 @@ class Parent(Document):
 
     name: str
     digest: str
+    run: str = ""
+    """Run that the checkpoint belongs to; empty for the order's own run."""
+    keeps: str = ""
+    """Part of another run's checkpoint that the order's run begins with: HISTORY, OPTIMIZER or WEIGHTS; empty for a
+    checkpoint of the order's own run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from stages.options import Export, Model, fit
 from stages.session.time_accounting import TimeClass
 from stages.stage import Context, StageFailed
 from stages.training import checkpoints, model_files, tokenizer
-from stages.training.checkpoints import TrainingState
+from stages.training.checkpoints import TOKENIZER_PIN, TrainingState
 from stages.training.model_files import ModelFiles
 from stages.training.steps import checked, do_steps, quiet_libraries
 
@@ -64,7 +64,7 @@ def _files(context: Context) -> ModelFiles:
     files = model_files.find(fit(Model, context.model, "model"), context.inputs, context.scratch)
     if files.made_up:
         context.pins.stand_ins.add("model")
-    if not context.pins.same("tokenizer", tokenizer.read(files.tokenizer).sha256):
+    if not context.pins.same(TOKENIZER_PIN, tokenizer.read(files.tokenizer).sha256):
         raise StageFailed(
             "model-changed", "the pipeline's model no longer has the tokenizer that this run started with: restore it"
         )

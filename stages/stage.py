@@ -73,13 +73,15 @@ class StageFailed(Exception):
 class OpenedCheckpoint:
     """A verified, unpacked checkpoint: `directory` holds the files that a stage's `Write` wrote at `cursor`.
 
-    `digest` is that of its manifest, and `contents` are the manifest's digests.
+    `digest` is that of its manifest, and `contents` are the manifest's digests. `warm` is true for a checkpoint of
+    another run of which only weights, or weights and optimizer state, are taken over.
     """
 
     cursor: Cursor
     directory: Path
     digest: str = ""
     contents: Mapping[str, str] = field(default_factory=dict)
+    warm: bool = False
 
 
 class Context(Protocol):

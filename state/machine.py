@@ -18,12 +18,14 @@ from state.facts.run import (
     InputsIntended,
     InputsOffered,
     InputsPublished,
+    OriginFound,
     RunParked,
     RunResumed,
     RunStarted,
     RunTakenOver,
     RunWaiting,
 )
+from state.model.run_origin import RunOrigin
 from state.model.run_state import Run, RunState
 from state.model.statuses import CheckpointStatus, InputsStatus, RunStatus
 from state.session_changes import apply_to_session
@@ -45,6 +47,9 @@ def begin(fact: RunStarted, at: datetime) -> RunState:
             created_at=at,
             updated_at=at,
             home=fact.home,
+            origin=fact.origin,
+            inputs=InputsStatus.PUBLISHED if fact.inputs_dataset else InputsStatus.NONE,
+            inputs_dataset=fact.inputs_dataset,
         )
     )
 
@@ -91,6 +96,8 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
     match fact:
         case InputsIntended() | InputsOffered() | InputsDropped() | InputsPublished():
             run = _inputs(run, fact, at)
+        case OriginFound():
+            run = replace(run, origin=_origin_found(run, fact))
         case RunWaiting():
             run = replace(run, waiting_until=datetime.fromisoformat(fact.until), reason=fact.reason)
         case RunParked():
@@ -102,6 +109,13 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
         case _:
             pass
     return replace(state, run=run)
+
+
+def _origin_found(run: Run, fact: OriginFound) -> RunOrigin:
+    """Return the run's origin with the checkpoint that the other run has now."""
+    if run.origin is None or run.origin.found:
+        raise IllegalTransition(f"{run.id}: {fact.name} without a checkpoint that the run waits for")
+    return replace(run.origin, checkpoint=fact.checkpoint, digest=fact.digest, dataset=fact.dataset)
 
 
 def _search_restarted(state: RunState) -> RunState:

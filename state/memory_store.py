@@ -15,7 +15,8 @@ from state.leases import Lease, check_fence, taken
 from state.memory_metrics import MemoryMetrics, newest_values, points, step_edges, step_times, steps_seen
 from state.model.metrics import CurvePoint, Metric, StepEdges, StepSeen
 from state.model.poll_state import POLL_TIMES, PollState
-from state.model.run_state import Run, RunState
+from state.model.run_origin import RunOrigin
+from state.model.run_state import KEPT_MIN, Run, RunState
 from state.model.snapshot import CallsMade, MachineTime, QuotaRow, Request, Snapshot, Waiting
 from state.model.statuses import RunStatus
 from state.run_queue import ChangeToken
@@ -133,7 +134,18 @@ class MemoryStore:
                 others_live=sum(_slots_taken(other) for other in self._others(state.run)),
                 waiting=self._waiting(state.run),
                 others_calls=self._others_calls(state.run),
+                origin=self._origin_of(state),
+                needed=self._needed_by_others(run),
             )
+
+    def _origin_of(self, state: RunState) -> RunState | None:
+        origin = state.run.origin
+        return None if origin is None or state.head is not None else self._states.get(origin.run)
+
+    def _needed_by_others(self, run: str) -> tuple[RunOrigin, ...]:
+        begun = [state for state in self._states.values() if state.run.origin and state.run.status in OPEN]
+        short = [state.run.origin for state in begun if sum(c.usable for c in state.checkpoints) < KEPT_MIN]
+        return tuple(origin for origin in short if origin and origin.run == run)
 
     def facts(self, run: str) -> list[tuple[datetime, Fact]]:
         """Return the run's log, oldest first."""

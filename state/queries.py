@@ -9,9 +9,10 @@ from state.facts.base import Fact
 from state.facts.registry import FACTS
 from state.failures import RunDamaged
 from state.model.poll_state import PollState
-from state.model.run_state import Checkpoint, Run, RunState, Session
+from state.model.run_origin import RunOrigin
+from state.model.run_state import KEPT_MIN, Checkpoint, Run, RunState, Session
 from state.model.snapshot import CallsMade, MachineTime, QuotaRow, Request, Waiting
-from state.model.statuses import Phase, RunStatus
+from state.model.statuses import CheckpointStatus, Phase, RunStatus
 from state.rows import from_row
 from state.sql import Query, Row, document, moment, scalar, stamp
 
@@ -43,6 +44,12 @@ OTHERS_WAITING = f"""
 OTHERS_CALLS = """
     SELECT poll_state.calls_since AS since, poll_state.calls FROM poll_state JOIN run ON poll_state.run = run.id
     WHERE poll_state.calls_since IS NOT NULL AND run.id != :run AND run.owner = :owner
+"""
+BEGUN_FROM_OTHERS = f"""
+    SELECT run.id, run.origin, (SELECT count(*) FROM checkpoint WHERE checkpoint.run = run.id
+    AND checkpoint.status IN ('{CheckpointStatus.COLLECTED.value}', '{CheckpointStatus.PUBLISHED.value}')) AS usable
+    FROM run WHERE run.status IN ('{RunStatus.ACTIVE.value}', '{RunStatus.WAITING.value}', '{RunStatus.PARKED.value}')
+    AND run.origin IS NOT NULL
 """
 MACHINE_TIMES = """
     SELECT coalesce(session.running_at, session.pushed_at) AS began_at, session.ended_at, session.limit_s
@@ -122,6 +129,20 @@ def others_waiting(query: Query, run: Run) -> tuple[Waiting, ...]:
 def others_calls(query: Query, run: Run) -> tuple[CallsMade, ...]:
     """Return the recent calls to Kaggle by other runs of the same account."""
     return tuple(from_row(CallsMade, row) for row in query(OTHERS_CALLS, run=run.id, owner=run.owner))
+
+
+def origin_of(query: Query, state: RunState) -> RunState | None:
+    """Return the run that this run begins from, by its rows; None if it is unknown or no longer needed."""
+    origin = state.run.origin
+    if origin is None or state.head is not None or next(query(RUN_OF, run=origin.run), None) is None:
+        return None
+    return rows_of(query, origin.run)
+
+
+def needed_by_others(query: Query, run: str) -> tuple[RunOrigin, ...]:
+    """Return the checkpoints of a run that other open runs begin from, or would have to begin from again."""
+    found = [(RunOrigin.from_dict(document(row["origin"])), row["usable"]) for row in query(BEGUN_FROM_OTHERS)]
+    return tuple(origin for origin, usable in found if origin.run == run and usable < KEPT_MIN)
 
 
 def machine_times(query: Query, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:

@@ -18,7 +18,9 @@ from state.queries import (
     fact_in,
     facts_of,
     machine_times,
+    needed_by_others,
     open_requests,
+    origin_of,
     others_calls,
     others_live,
     others_waiting,
@@ -97,6 +99,8 @@ class Reader(ABC):
                 others_live=others_live(query, of),
                 waiting=others_waiting(query, of),
                 others_calls=others_calls(query, of),
+                origin=origin_of(query, found.state),
+                needed=needed_by_others(query, run),
             )
         self._verified_states.keep(run, found)
         return snapshot

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from stages.contract import Cursor
+from state.model.run_origin import RunOrigin
 from state.sql import Row, document, moment, stamp
 
 Value = TypeVar("Value")
@@ -45,6 +46,8 @@ def _reader(hint: Any) -> Callable[[Any], Any] | None:
         return None if read is None else lambda value: None if value is None else read(value)
     if hint is Cursor:
         return _cursor
+    if hint is RunOrigin:
+        return _origin
     if hint is datetime:
         return moment
     if typing.get_origin(hint) is dict:
@@ -59,11 +62,16 @@ def _cursor(column: str | None) -> Cursor | None:
     return None if found is None else Cursor.from_dict(found)
 
 
+def _origin(column: str | None) -> RunOrigin | None:
+    found = document(column)
+    return None if found is None else RunOrigin.from_dict(found)
+
+
 def _column(value: Any) -> Any:
     match value:
         case datetime():
             return stamp(value)
-        case Cursor():
+        case Cursor() | RunOrigin():
             return json.dumps(value.to_dict())
         case dict():
             return json.dumps(value)

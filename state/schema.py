@@ -44,6 +44,7 @@ CREATE TABLE run (
     inputs_dataset TEXT DEFAULT '' NOT NULL,
     inputs_offered_at DATETIME,
     foreign_push_possible INTEGER DEFAULT '0' NOT NULL,
+    origin JSON,
     PRIMARY KEY (id)
 );
 CREATE INDEX run_by_status ON run (status, created_at, id);

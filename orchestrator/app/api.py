@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.app import requests
 from orchestrator.app.app import SETTLED, App, warn_stderr
+from orchestrator.app.origins import begun_from, named_origin
 from orchestrator.app.settings import Settings, home_folder
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import BadInput, Parked
@@ -112,14 +113,19 @@ class Relay:
 
     # --- create and execute --------------------------------------------------
 
-    def start(self, source: Source, *, new: bool = False) -> str:
+    def start(self, source: Source, *, new: bool = False, origin: str = "", weights_only: bool = False) -> str:
         """Create a run and return its id; `run` or a daemon executes it.
 
-        Raises BadInput if a run of this pipeline is still open, unless `new` is set; nothing is created then.
+        `origin`, as `RUN` or `RUN:STAGE:STEP`, names the checkpoint whose weights and optimizer state, or with
+        `weights_only` weights alone, the run begins with. Raises BadInput if a run of this pipeline is still open,
+        unless `new` is set, or if it cannot begin with the checkpoint; nothing is created then.
         """
         draft = load(source)
+        pipeline = draft.pipeline
         with _private():
-            return self._app.begin(draft.pipeline, draft.path, new=new).id
+            if origin:
+                pipeline = begun_from(pipeline, named_origin(self._app, origin, weights_only=weights_only), draft.path)
+            return self._app.begin(pipeline, draft.path, new=new).id
 
     def tick(self) -> list[str]:
         """Advance every open run as far as possible without waiting. Return one sentence for each thing that happened.

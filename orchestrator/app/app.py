@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.app.notify import config as notify_config
+from orchestrator.app.origins import beginning, begun_from
 from orchestrator.app.settings import Settings
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.clock import monotonic_s
@@ -30,7 +31,7 @@ from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.difference import first_difference
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.pipeline.sections import Expect
+from orchestrator.pipeline.sections import OriginOptions
 from orchestrator.views.lost import lost_sentence, pipeline_of
 from state.facts.checkpoint import CheckpointPublished
 from state.facts.run import RunStarted
@@ -83,21 +84,26 @@ class App(Workspace):
 
     # --- runs ----------------------------------------------------------------
 
-    def start(self, path: Path, *, new: bool = False, short: bool = False) -> Run:
-        """Create a run of a pipeline file, or of its `shortened` form. Raises what `begin` raises."""
+    def start(self, path: Path, *, new: bool = False, origin: OriginOptions | None = None) -> Run:
+        """Create a run of a pipeline file, from `origin` if it is given. Raises what `begin` raises."""
         pipeline = loader.load(path)
-        return self.begin(pipeline.shortened() if short else pipeline, path, new=new)
+        if origin is not None:
+            pipeline = begun_from(pipeline, origin, path)
+        return self.begin(pipeline, path, new=new)
 
-    def begin(self, pipeline: Pipeline, path: Path, *, new: bool = False) -> Run:
+    def begin(self, pipeline: Pipeline, path: Path, *, new: bool = False, may_wait: bool = False) -> Run:
         """Create a run of a pipeline that was read from `path`.
 
-        Files that the pipeline names are resolved relative to the folder of `path`. Raises BadInput if a run of it is
-        still open; nothing is created then.
+        Files that the pipeline names are resolved relative to the folder of `path`. With `may_wait` the run of the
+        pipeline's origin need not have the checkpoint yet. Raises BadInput if a run of the pipeline is still open, or
+        if it cannot begin from its origin; nothing is created then.
         """
         if not new:
             self._refuse_lost(path, pipeline)
         self._refuse_a_second(path, pipeline, new)
         owner = self.gateway.owner()
+        begun = beginning(self, pipeline, str(path), owner, may_wait=may_wait)
+        pipeline = begun.pipeline
         store = self.store  # opened first: raises if the home folder is unusable, before anything is written there
         fact = RunStarted(
             run=f"{pipeline.name}-{secrets.token_hex(2)}",
@@ -108,6 +114,8 @@ class App(Workspace):
             pipeline_path=str(path),
             pipeline_digest=pipeline.digest,
             home=self.identity,
+            origin=begun.origin,
+            inputs_dataset=begun.inputs_dataset,
         )
         try:
             with disk_errors(self.home.path):
@@ -175,7 +183,7 @@ class App(Workspace):
         for run in self.open_runs(pipeline.name):
             known = Pipeline.from_canonical(run.pipeline)  # stored text may lack keys with a default
             if not known.same_work(pipeline):
-                work = [one.model_copy(update={"expect": Expect()}).canonical() for one in (known, pipeline)]
+                work = [one.work.canonical() for one in (known, pipeline)]
                 change = first_difference(*map(json.loads, work))
                 raise BadInput(
                     f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "

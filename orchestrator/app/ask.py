@@ -14,7 +14,6 @@ from typing import Any
 
 from orchestrator.app.app import App
 from orchestrator.app.export import (
-    chosen_checkpoint,
     download_base,
     is_read,
     models_folder,
@@ -26,6 +25,7 @@ from orchestrator.base.errors import BadInput, Permanent, Transient
 from orchestrator.base.humanize import gigabytes
 from orchestrator.base.memory import free_memory_bytes
 from orchestrator.core.asking import Answered, AskedQuestion, AskRequest, Drawing
+from orchestrator.core.selectors import verified_checkpoint
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
 from stages.contract import BLOB_NAME
@@ -68,7 +68,8 @@ def chosen_model(app: App, choice: ModelChoice) -> AnsweringModel:
 
 def _of_run(app: App, choice: ModelChoice) -> AnsweringModel:
     state = app.run(choice.run or "")
-    checkpoint = chosen_checkpoint(state, choice.checkpoint)
+    named = f"--checkpoint {choice.checkpoint}: " if choice.checkpoint else ""
+    checkpoint = verified_checkpoint(state, choice.checkpoint, named)
     pipeline = Pipeline.from_canonical(state.run.pipeline)
     model = pipeline.loaded_model
     if model is None:

@@ -130,8 +130,9 @@ def _problems(
 def _broken_links(state: RunState, checkpoint: Checkpoint) -> list[str]:
     """Return where the chain of digests does not match the checkpoint from which the session started."""
     manifest = Manifest.from_json(checkpoint.manifest)
-    begun_from = next(s.parent for s in state.sessions if s.key == (checkpoint.session, checkpoint.attempt))
-    parent = state.checkpoint(begun_from).digest if begun_from else None
+    session = state.session(checkpoint.session, checkpoint.attempt)
+    origin = state.run.origin.checkpoint if state.run.origin else None
+    begun_from, parent = session.parent or origin, state.parent_digest(session)
     found = []
     if manifest.digest != checkpoint.digest:
         found.append(f"its manifest has the digest {manifest.digest[:12]} and not {checkpoint.digest[:12]}")

@@ -16,6 +16,7 @@ from orchestrator.app.checkpoints import bring_back
 from orchestrator.base.disk import disk_errors, private_folder, shortage_message
 from orchestrator.base.errors import BadInput, DiskRefused, Permanent, Transient
 from orchestrator.base.humanize import gigabytes
+from orchestrator.core.selectors import verified_checkpoint
 from orchestrator.engine.checkpoint_checks import damage_here
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import Access
@@ -53,7 +54,8 @@ def export(app: App, name: str, choice: ExportChoice) -> str:
     Raises BadInput, with nothing created, for a wrong choice and for what cannot be exported.
     """
     state = app.run(name)
-    checkpoint = chosen_checkpoint(state, choice.checkpoint)
+    named = f"--checkpoint {choice.checkpoint}: " if choice.checkpoint else ""
+    checkpoint = verified_checkpoint(state, choice.checkpoint, named)
     pipeline = Pipeline.from_canonical(state.run.pipeline)
     model = pipeline.loaded_model
     if model is None:
@@ -91,20 +93,6 @@ def models_folder(home: HomeLayout) -> Path:
     """Return the folder of base models of a home folder: downloaded ones, or a rehearsal's stand-ins."""
     stand_ins = home.path / STAND_INS
     return stand_ins if stand_ins.is_dir() else home.path / "models"
-
-
-def chosen_checkpoint(state: RunState, wanted: str | None) -> Checkpoint:
-    """Return the checkpoint of that name, with or without the run's prefix, or STAGE:STEP; by default the newest."""
-    usable = [checkpoint for checkpoint in state.checkpoints if checkpoint.usable]
-    if wanted is None and usable:
-        return usable[-1]
-    for checkpoint in reversed(usable):
-        place = f"{checkpoint.cursor.stage}:{checkpoint.cursor.step}"
-        if wanted in (checkpoint.name, checkpoint.name.removeprefix(f"{state.run.id}-"), place):
-            return checkpoint
-    known = ", ".join(f"{c.name} ({c.cursor.stage}:{c.cursor.step})" for c in usable) or "none yet"
-    named = f"--checkpoint {wanted}: " if wanted else ""
-    raise BadInput(f"{named}{state.run.id} has no such verified checkpoint: its verified checkpoints are {known}")
 
 
 def _target(path: Path) -> Path:

@@ -20,14 +20,34 @@ if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic 
 @click.command()
 @PIPELINE
 @click.option("--new", is_flag=True, help="Create another run beside an open one of the same pipeline.")
+@click.option(
+    "--from",
+    "origin",
+    metavar="RUN[:CHECKPOINT]",
+    help="Begin with the weights and the optimizer's state of a checkpoint of RUN: its name or STAGE:STEP; default: the "
+    "newest.",
+)
+@click.option("--weights-only", is_flag=True, help="With --from: begin with the weights alone.")
 @JSON
 @click.pass_context
-def start(context: click.Context, pipeline: Path, new: bool, as_json: bool) -> None:
+def start(
+    context: click.Context, pipeline: Path, new: bool, origin: str | None, weights_only: bool, as_json: bool
+) -> None:
     """Create a run of PIPELINE; the daemon executes it.
 
     Example: relay start examples/tiny.yaml
     """
-    run = app_of(context).start(pipeline, new=new)
+    app = app_of(context)
+    if weights_only and origin is None:
+        raise BadInput(
+            "--weights-only says what to take of the checkpoint that --from names: add --from, or leave it out"
+        )
+    begins_from = None
+    if origin is not None:
+        from orchestrator.app.origins import named_origin
+
+        begins_from = named_origin(app, origin, weights_only=weights_only)
+    run = app.start(pipeline, new=new, origin=begins_from)
     if as_json:
         from orchestrator.views import json_output
 

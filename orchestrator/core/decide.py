@@ -171,7 +171,8 @@ def _background_work(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now
 def _prune(snapshot: Snapshot, pipeline: Pipeline, *, asked: bool = True) -> Command | None:
     """Prune one checkpoint, or mark the user's prune request done if none is left. `asked`: only on such a request."""
     request = next((request for request in snapshot.requests if request.verb == "prune"), None)
-    candidates = prunable(snapshot.state, pipeline.keep_checkpoints, snapshot.requests) if request or not asked else ()
+    keep, needed = pipeline.keep_checkpoints, snapshot.needed
+    candidates = prunable(snapshot.state, keep, snapshot.requests, needed) if request or not asked else ()
     if candidates:
         return Prune(candidates[0].name)
     return Append((), request.id) if request else None

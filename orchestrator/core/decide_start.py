@@ -14,6 +14,7 @@ from orchestrator.core.commands import (
     Wait,
 )
 from orchestrator.core.decide_session import carry_on, dataset_due
+from orchestrator.core.origins import await_origin
 from orchestrator.core.parking import park_reason
 from orchestrator.core.plan import (
     QUOTA_AGAIN_S,
@@ -39,6 +40,9 @@ def begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: d
     if finished(state, pipeline):
         unpublished = next((s for s in state.sessions if s.phase in (Phase.COLLECTED, Phase.PUBLISHING)), None)
         return carry_on(unpublished, snapshot, limits, now) if unpublished else Append((RunFinished(),))
+    awaited = await_origin(snapshot, limits, now)
+    if awaited is not None:
+        return awaited
     repair = _mend_parent(snapshot, pipeline, limits, now)
     if repair is not None:
         return repair

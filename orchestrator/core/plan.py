@@ -296,9 +296,18 @@ def known_timings(state: RunState, session: Session) -> dict[str, float]:
     return {name: value for name, value in found.items() if 0.0 <= value <= session.limit_s}
 
 
+def _parent_of(state: RunState, session: Session) -> Parent | None:
+    """Return the checkpoint that the session starts from: the run's own, that of another run, or none."""
+    if session.parent is not None:
+        return Parent(name=session.parent, digest=state.checkpoint(session.parent).digest)
+    origin = state.run.origin
+    if origin is None:
+        return None
+    return Parent(name=origin.checkpoint, digest=origin.digest, run=origin.run, keeps=origin.keeps)
+
+
 def order_for(state: RunState, session: Session, pipeline: Pipeline, home: str = "") -> Order:
     """Build the session's order; always the same for the same session. `home`: the home folder that pushes it."""
-    parent = state.checkpoint(session.parent) if session.parent else None
     return Order(
         run=state.run.id,
         session=session.number,
@@ -310,7 +319,7 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline, home: str =
         model=pipeline.model,
         stages=pipeline.specs,
         start=session.start,
-        parent=Parent(name=parent.name, digest=parent.digest) if parent else None,
+        parent=_parent_of(state, session),
         budget_s=session.budget_s,
         limit_s=session.limit_s,
         save_interval_s=pipeline.save_interval_s,

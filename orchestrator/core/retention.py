@@ -6,12 +6,10 @@ from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
 from stages.options import TrainingOptions
 from stages.training.guards import LASTING_STEPS, LOOK_AFTER_STEPS
-from state.model.run_state import Checkpoint, RunState, Session
+from state.model.run_origin import RunOrigin
+from state.model.run_state import KEPT_MIN, Checkpoint, RunState, Session
 from state.model.snapshot import Request
 from state.model.statuses import CheckpointStatus, Outcome, Phase
-
-KEPT_MIN = 2
-"""Number of verified checkpoints that are never pruned: the newest, and the one to fall back to."""
 
 PARENT_CAUSES = ("parent-corrupt", "parent-missing", "parent-mismatch")
 """Failure causes of a session that did not get the checkpoint it was to start from."""
@@ -27,18 +25,25 @@ NOT_FINITE = ("checkpoint-not-finite", "model-not-finite")
 # --- pruning -----------------------------------------------------------------
 
 
-def prunable(state: RunState, keep: int, requests: Sequence[Request] = ()) -> tuple[Checkpoint, ...]:
+def prunable(
+    state: RunState, keep: int, requests: Sequence[Request] = (), needed: Sequence[RunOrigin] = ()
+) -> tuple[Checkpoint, ...]:
     """Return the published checkpoints that may be pruned, oldest first.
 
     Never pruned: the newest `keep_checkpoints`, the last two that are verified, the parents of sessions that are not
-    over, and one that the user has just asked to resume from.
+    over, one that the user has just asked to resume from, and those that other runs begin from (`needed`).
     """
     published = [c for c in state.checkpoints if c.status is CheckpointStatus.PUBLISHED]
     verified = [c.name for c in state.checkpoints if c.usable]
     mounted = {s.parent for s in state.sessions if not s.phase.over}
     asked = {r.arguments.get("checkpoint") for r in requests if r.verb in ("resume", "retry")}
     excluded = {*verified[-KEPT_MIN:], *(c.name for c in published[-max(keep, KEPT_MIN) :]), *mounted, *asked}
-    return tuple(c for c in published if c.name not in excluded)
+    return tuple(c for c in published if c.name not in excluded and not any(is_origin(c, one) for one in needed))
+
+
+def is_origin(checkpoint: Checkpoint, origin: RunOrigin) -> bool:
+    """Return True if another run begins from the checkpoint, or waits for a checkpoint at this place."""
+    return checkpoint.digest == origin.digest if origin.found else checkpoint.cursor == origin.cursor
 
 
 # --- verification ------------------------------------------------------------

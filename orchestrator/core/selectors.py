@@ -18,6 +18,22 @@ def checkpoint_at(state: RunState, wanted: str) -> Checkpoint:
     )
 
 
+def verified_checkpoint(state: RunState, wanted: str | None, option: str) -> Checkpoint:
+    """Return the usable checkpoint of that name, with or without the run's prefix, or `STAGE:STEP`; default: the newest.
+
+    Raises BadInput, which begins with `option`, listing the existing ones.
+    """
+    usable = [checkpoint for checkpoint in state.checkpoints if checkpoint.usable]
+    if not wanted and usable:
+        return usable[-1]
+    for checkpoint in reversed(usable):
+        place = f"{checkpoint.cursor.stage}:{checkpoint.cursor.step}"
+        if wanted in (checkpoint.name, checkpoint.name.removeprefix(f"{state.run.id}-"), place):
+            return checkpoint
+    known = ", ".join(f"{c.name} ({c.cursor.stage}:{c.cursor.step})" for c in usable) or "none yet"
+    raise BadInput(f"{option}{state.run.id} has no such verified checkpoint: its verified checkpoints are {known}")
+
+
 def abandon_arguments(state: RunState) -> dict[str, str]:
     """Return the request arguments that abandon the newest session; raises BadInput if no session is pending."""
     if state.last is None or not (state.last.phase.awaited or state.last.unwatched):

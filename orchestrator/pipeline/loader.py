@@ -13,7 +13,7 @@ from orchestrator.base.validation import Mistakes, unknown, validated
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from orchestrator.pipeline.references import dataset_problem, model_problem
-from orchestrator.pipeline.sections import SLUG
+from orchestrator.pipeline.sections import SLUG, OriginOptions
 from stages import options
 from stages.catalog import KINDS, StageKind, UnknownKind, find
 from stages.data.questions import read_questions
@@ -195,6 +195,7 @@ def _mistakes(pipeline: Pipeline, where: str) -> Iterator[str]:
     else:
         yield from _mistakes_of_time(pipeline, where)
     yield from _mistakes_of_inputs(pipeline, where)
+    yield from _mistakes_of_origin(pipeline, where)
     yield from _mistakes_of_stages(pipeline, where)
 
 
@@ -213,6 +214,25 @@ def _mistakes_of_inputs(pipeline: Pipeline, where: str) -> Iterator[str]:
     yield from (f"{where}: {key}: {problem}" for key, ref in named if (problem := dataset_problem(ref)))
     models = ((f"inputs.models[{index}]", ref) for index, ref in enumerate(pipeline.inputs.models))
     yield from (f"{where}: {key}: {problem}" for key, ref in models if (problem := model_problem(ref)))
+
+
+def _mistakes_of_origin(pipeline: Pipeline, where: str) -> Iterator[str]:
+    """Yield a mistake for an origin that no run can have; whether it exists is checked when the run begins."""
+    origin = pipeline.origin
+    if origin == OriginOptions():
+        return
+    if not origin.run:
+        yield f"{where}: origin.run is missing: name the run to begin from, or leave origin out"
+        return
+    try:
+        at = origin.cursor
+    except ValueError as error:
+        yield f"{where}: origin.at: {error}"
+        return
+    stage = next((stage for stage in pipeline.stages if stage.name == at.stage), None)
+    if origin.continues and (stage is None or stage.steps < at.step):
+        has = "has no such stage" if stage is None else f"ends that stage after {stage.steps} steps"
+        yield f"{where}: origin.at is {origin.at}, and the pipeline {has}: keep the stages up to there as they were"
 
 
 def _mistakes_of_time(pipeline: Pipeline, where: str) -> Iterator[str]:

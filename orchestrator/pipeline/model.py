@@ -15,7 +15,16 @@ from pydantic import (
 )
 
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, JAX_EXTRAS, TRAINING_PINS, Hardware
-from orchestrator.pipeline.sections import STRICT, AccountOptions, Expect, Inputs, Name, SessionLimits, Stage
+from orchestrator.pipeline.sections import (
+    STRICT,
+    AccountOptions,
+    Expect,
+    Inputs,
+    Name,
+    OriginOptions,
+    SessionLimits,
+    Stage,
+)
 from orchestrator.pipeline.stage_plan import StagePlan
 from stages.catalog import KINDS, find
 from stages.contract import Cursor, Order, StageSpec
@@ -92,6 +101,8 @@ class Pipeline(BaseModel):
     expect: Expect = Expect()
     """Durations, in seconds, that a forecast assumes until relay has measured them; they do not change what a run
     does."""
+    origin: OriginOptions = OriginOptions()
+    """Checkpoint of another run that the run begins from; `relay fork` and `relay start --from` fill it in."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     """Stages of the run, in order; each continues from the previous stage's checkpoint."""
     sources: dict[str, str] = {}
@@ -184,7 +195,7 @@ class Pipeline(BaseModel):
     @property
     def milestones(self) -> StagePlan:
         """The stages, and the places in them."""
-        return StagePlan(self.specs)
+        return StagePlan(self.specs, self.origin.cursor if self.origin.continues else None)
 
     def shortened(self) -> "Pipeline":
         """Return the same pipeline with one step per stage and short sequences, to test that everything starts."""
@@ -214,7 +225,7 @@ class Pipeline(BaseModel):
 
     @property
     def beginning(self) -> Cursor:
-        """Cursor of a run without a checkpoint."""
+        """Cursor of a run without a checkpoint: of a fork, the place where it leaves the other run."""
         return self.milestones.beginning
 
     # --- to and from text ----------------------------------------------------
@@ -222,13 +233,20 @@ class Pipeline(BaseModel):
     def canonical(self) -> str:
         """Return canonical JSON: equal pipelines give equal text, however their files are formatted."""
         value = self.model_dump(mode="json")
-        if self.expect == Expect():
-            del value["expect"]  # digests of older relays, which lacked this key, stay valid
+        for key, empty in (("expect", Expect()), ("origin", OriginOptions())):
+            if getattr(self, key) == empty:
+                del value[key]  # digests of older relays, which lacked these keys, stay valid
         return _canonical(value)
 
     def same_work(self, other: "Pipeline") -> bool:
-        """Return whether both pipelines do the same work; `expect` is ignored."""
-        return self.model_copy(update={"expect": Expect()}) == other.model_copy(update={"expect": Expect()})
+        """Return whether both pipelines do the same work; `expect`, and what follows from `origin`, are ignored."""
+        return self.work == other.work
+
+    @property
+    def work(self) -> "Pipeline":
+        """The pipeline without what does not change its work: `expect`, and the checkpoint's name and digest."""
+        origin = self.origin.model_copy(update={"checkpoint": "", "digest": ""})
+        return self.model_copy(update={"expect": Expect(), "origin": origin})
 
     @property
     def digest(self) -> str:

@@ -1,9 +1,12 @@
 """Parts of a pipeline file: limits of sessions and of the account, inputs, expected durations, stages."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.pipeline.stage_plan import cursor_at
+from stages.contract import HISTORY, Cursor
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -59,6 +62,34 @@ class Inputs(BaseModel):
     are then installed from it."""
     sha256: dict[str, str] = {}
     """SHA-256 of each file when the run began; relay fills it in, users do not write it."""
+
+
+class OriginOptions(BaseModel):
+    """Checkpoint of another run that the run begins from; `relay fork` and `relay start --from` fill it in."""
+
+    model_config = STRICT
+
+    run: str = ""
+    """Id of the other run, in the same home folder; empty for a run that begins with an untrained model."""
+    at: str = ""
+    """Place of the checkpoint in that run, as `stage:step`."""
+    keeps: Literal["history", "optimizer", "weights"] = "history"
+    """What is taken over: `history` continues that run at the same step (a fork), `optimizer` begins the first stage
+    with its weights and its optimizer's state, `weights` with its weights alone."""
+    checkpoint: str = ""
+    """Name of the checkpoint; empty for the newest at `at`."""
+    digest: str = ""
+    """SHA-256 of the checkpoint's manifest; empty for that of the checkpoint."""
+
+    @property
+    def cursor(self) -> Cursor:
+        """The place of the checkpoint. Raises ValueError if `at` has another form than `stage:step`."""
+        return cursor_at(self.at)
+
+    @property
+    def continues(self) -> bool:
+        """True if the run is a fork, which continues another run's history."""
+        return bool(self.run) and self.keeps == HISTORY
 
 
 class Expect(BaseModel):

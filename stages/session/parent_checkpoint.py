@@ -6,10 +6,10 @@ may contain an older version than the requested one. So a checkpoint is identifi
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stages.contract import MANIFEST_NAME, Manifest, Order
+from stages.contract import MANIFEST_NAME, OPTIMIZER, WEIGHTS, Cursor, Manifest, Order
 from stages.documents import ContractError
 from stages.session import packing
 from stages.session.compilation_cache import Compiled
@@ -36,8 +36,8 @@ def open_parent(
     Compiled programs of the parent are added to `compiled`.
 
     Raises StageFailed: `parent-missing` (transient: Kaggle may mount it next time), `parent-corrupt` if
-    every mounted copy differs from its manifest, `parent-mismatch` if it belongs to another run or is
-    not at the order's start cursor.
+    every mounted copy differs from its manifest, `parent-mismatch` if it belongs to another run than the order says or
+    is not at the order's start cursor.
     """
     if order.parent is None:
         return None
@@ -55,7 +55,7 @@ def open_parent(
             continue
         if compiled is not None:
             compiled.take_in(found.folder, found.manifest)
-        return opened(found.manifest, directory)
+        return _as_parent(order, opened(found.manifest, directory), found.manifest)
     if damage:
         raise StageFailed("parent-corrupt", f"the checkpoint {order.parent.name} arrived damaged, {damage}")
     raise StageFailed("parent-missing", _missing(order.parent.name, others), transient=True)
@@ -64,6 +64,22 @@ def open_parent(
 def opened(manifest: Manifest, directory: Path) -> OpenedCheckpoint:
     """Return the checkpoint with this manifest, which is unpacked in `directory`."""
     return OpenedCheckpoint(manifest.cursor, directory, manifest.digest, manifest.digests)
+
+
+def _as_parent(order: Order, checkpoint: OpenedCheckpoint, manifest: Manifest) -> OpenedCheckpoint:
+    """Return the checkpoint as the order's first stage sees it.
+
+    In a warm start with the optimizer's state it is of the first stage, at step 0, which the stage resumes. With the
+    weights alone it is of a stage of the other run, which the stage follows.
+    """
+    match order.parent.keeps if order.parent else "":
+        case keeps if keeps == OPTIMIZER:
+            return replace(checkpoint, cursor=order.start, warm=True)
+        case keeps if keeps == WEIGHTS:
+            stage = f"{manifest.run}/{manifest.cursor.stage}"  # no stage of this run can have a name with a slash
+            return replace(checkpoint, cursor=Cursor(stage=stage, step=manifest.cursor.step), warm=True)
+        case _:
+            return checkpoint
 
 
 def find(inputs: Path) -> Iterator[MountedCheckpoint]:
@@ -82,9 +98,16 @@ def find(inputs: Path) -> Iterator[MountedCheckpoint]:
 
 
 def check_fits(order: Order, manifest: Manifest) -> None:
-    """Raise StageFailed unless the checkpoint belongs to the order's run and is at the order's start cursor."""
-    if manifest.run != order.run:
-        raise StageFailed("parent-mismatch", f"the checkpoint belongs to {manifest.run}, this session to {order.run}")
+    """Raise StageFailed unless the checkpoint belongs to the run that the order says and is at the order's start cursor.
+
+    In a warm start the cursor of the checkpoint has no meaning: the order starts at step 0.
+    """
+    run, keeps = (order.parent.run, order.parent.keeps) if order.parent else ("", "")
+    if manifest.run != (run or order.run):
+        wanted = f"the order names one of {run}" if run else f"this session to {order.run}"
+        raise StageFailed("parent-mismatch", f"the checkpoint belongs to {manifest.run}, {wanted}")
+    if keeps in (OPTIMIZER, WEIGHTS):
+        return
     if position(order, manifest.cursor.stage, manifest.cursor.step) != position(
         order, order.start.stage, order.start.step
     ):

@@ -189,8 +189,8 @@ def _restore_parent(session: RunningSession) -> OpenedCheckpoint | None:
     session.timings["restore_s"] = session.clock() - began_s
     session.log.event(
         "restored",
-        stage=opened.cursor.stage,
-        step=opened.cursor.step,
+        stage=session.order.start.stage,
+        step=session.order.start.step,
         metrics={"restore_s": session.timings["restore_s"]},
         note=session.order.parent.digest if session.order.parent else "",
     )

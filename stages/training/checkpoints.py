@@ -31,6 +31,8 @@ from stages.training.lora import Adapter
 FORMAT = 1
 CHUNK_BYTES = 64 * 2**20
 """Largest chunk of an array in a checkpoint's files, in bytes."""
+TOKENIZER_PIN = "tokenizer"
+"""Name under which a run pins its tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,13 @@ def read(directory: Path) -> TrainingState:
             path.name: path.read_text(encoding="utf-8") for path in sorted((directory / ARTIFACTS_DIRECTORY).glob("*"))
         },
     )
+
+
+def without_history(state: TrainingState) -> TrainingState:
+    """Return the state of another run without what belongs to that run: counters, artifacts, and all pins of data but
+    the tokenizer's."""
+    data = {name: pin for name, pin in state.data.items() if name == TOKENIZER_PIN}
+    return replace(state, counters={}, artifacts={}, data=data)
 
 
 def digests(state: TrainingState) -> dict[str, str]:

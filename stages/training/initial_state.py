@@ -26,7 +26,7 @@ from stages.training.guards import LOOK_AFTER_STEPS
 from stages.training.lora import Adapter
 from stages.training.master_weights import held_part, live_part, masters_of, optimizer_in_float32
 from stages.training.model import Arrays, Foundation, arrays_of, copy_of, load, put_arrays
-from stages.training.optimizers import optimizer
+from stages.training.optimizers import optimizer, schedule_counts
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class StageState:
     """Float32 master weights by name, if the model is in a narrower type and does not contain their exact values."""
     below: Mapping[str, int] = field(default_factory=dict)
     """Ranks of frozen adapters beside the weights, by weight; see `lora.ranks_below`."""
+    warm: bool = False
+    """True if the stage begins with another run's optimizer state: its own schedule begins at step 0."""
 
 
 def prepare(context: Context, options: TrainingOptions, *, needs_origin: bool = False) -> StageState:
@@ -68,7 +70,8 @@ def prepare(context: Context, options: TrainingOptions, *, needs_origin: bool = 
         put_arrays(model, live, nnx.LoRAParam)
         live = {}
     held = lora.ranks_below(below)
-    return StageState(foundation, model, frozen, origin, before, resumed, masters=live, below=held)
+    warm = is_warm(context)
+    return StageState(foundation, model, frozen, origin, before, resumed, masters=live, below=held, warm=warm)
 
 
 def load_trained(context: Context) -> tuple[Foundation, TrainingState]:
@@ -95,6 +98,11 @@ def is_resumed(context: Context) -> bool:
     return context.checkpoint is not None and context.checkpoint.cursor.stage == context.spec.name
 
 
+def is_warm(context: Context) -> bool:
+    """Return whether the checkpoint is another run's, of which not everything is taken over."""
+    return context.checkpoint is not None and context.checkpoint.warm
+
+
 def restored(context: Context, foundation: Foundation) -> TrainingState:
     """Read the state in the checkpoint, or return that of an untrained model; raises StageFailed if
     the model has changed since."""
@@ -117,10 +125,11 @@ def restored(context: Context, foundation: Foundation) -> TrainingState:
         raise StageFailed(
             "checkpoint-not-finite", f"{name} of the checkpoint {place} is not finite: resume from an older one"
         )
+    if is_warm(context):
+        state = checkpoints.without_history(state)
     if state.made != made:
-        raise StageFailed(
-            "model-changed", "the pipeline's model no longer has the weights that this run started from: restore them"
-        )
+        began = "the checkpoint to begin from was trained from" if is_warm(context) else "this run started from"
+        raise StageFailed("model-changed", f"the pipeline's model does not have the weights that {began}: restore them")
     context.pins.recall(state.data)
     _check_tokenizer(context, foundation)
     return state
@@ -129,7 +138,7 @@ def restored(context: Context, foundation: Foundation) -> TrainingState:
 def _check_tokenizer(context: Context, foundation: Foundation) -> None:
     """Check the tokenizer separately: the weights' digest does not cover it, and another one
     would tokenize differently."""
-    if not context.pins.same("tokenizer", foundation.tokenizer.sha256):
+    if not context.pins.same(checkpoints.TOKENIZER_PIN, foundation.tokenizer.sha256):
         raise StageFailed(
             "model-changed", "the pipeline's model no longer has the tokenizer that this run started with: restore it"
         )
@@ -220,7 +229,11 @@ def equip(trainer: Any, standing: StageState, options: TrainingOptions, steps: i
         standing.model, transformation, dtype=dtype, below=standing.below, values=standing.masters
     )
     if standing.resumed:
-        put_arrays(trainer.optimizer, standing.before.optimizer or {}, nnx.optimizer.OptState)
+        moments = dict(standing.before.optimizer or {})
+        if standing.warm:
+            begun = arrays_of(trainer.optimizer, nnx.optimizer.OptState)
+            moments |= {name: begun[name] for name in schedule_counts(moments) if name in begun}
+        put_arrays(trainer.optimizer, moments, nnx.optimizer.OptState)
 
 
 class FrozenWeightsCheck:
@@ -299,4 +312,5 @@ def _prepare_full(
         )
     if needs_origin:
         put_weights(foundation.model, origin)
-    return StageState(foundation, model, foundation.model, origin, before, is_resumed(context), masters=masters)
+    resumed, warm = is_resumed(context), is_warm(context)
+    return StageState(foundation, model, foundation.model, origin, before, resumed, masters=masters, warm=warm)

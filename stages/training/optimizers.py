@@ -1,5 +1,6 @@
 """Builds an Optax optimizer from a stage's options: warm-up, decay over the whole stage, clipping, AdamW."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -60,6 +61,16 @@ def learning_rates(options: TrainingOptions, steps: int) -> list[float]:
     """Return the learning rate of each step's first update, in order of steps."""
     first = np.arange(steps) * updates_a_step(options)
     return [float(rate) for rate in np.asarray(schedule(options, steps)(first))]
+
+
+def schedule_counts(names: Iterable[str]) -> list[str]:
+    """Return the names, among those of an optimizer state, of the counters that the learning rate depends on.
+
+    AdamW's own counter, which corrects the bias of its moments, is not among them: it has the moments beside it.
+    """
+    known = list(names)
+    counts = [name.removesuffix(".count") for name in known if name.endswith(".count")]
+    return [f"{place}.count" for place in counts if not any(name.startswith(f"{place}.mu.") for name in known)]
 
 
 def measured(inner: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -17,6 +17,7 @@ from state.facts.run import (
     InputsIntended,
     InputsOffered,
     InputsPublished,
+    OriginFound,
     RunCancelled,
     RunFinished,
     RunParked,
@@ -51,6 +52,7 @@ FACTS: dict[str, type[Fact]] = {
     fact.name: fact
     for fact in (
         RunStarted,
+        OriginFound,
         RunTakenOver,
         InputsIntended,
         InputsOffered,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from state.facts.base import Fact
+from state.model.run_origin import RunOrigin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,20 @@ class RunStarted(Fact):
     pipeline_digest: str
     home: str = ""
     """Id of the home folder that works on the run."""
+    origin: RunOrigin | None = None
+    """Checkpoint of another run that the run begins from."""
+    inputs_dataset: str = ""
+    """Slug of another run's dataset with the same data files, which the run shares; empty if it publishes its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginFound(Fact):
+    """The other run has the checkpoint that this run waits for to begin from."""
+
+    name: ClassVar[str] = "origin_found"
+    checkpoint: str
+    digest: str
+    dataset: str
 
 
 @dataclass(frozen=True, kw_only=True)

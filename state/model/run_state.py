@@ -6,7 +6,11 @@ from typing import Self
 
 from stages.contract import Cursor
 from state.model.dataset_names import COPIES_MAX, copy_in, places_until
+from state.model.run_origin import RunOrigin
 from state.model.statuses import CheckpointStatus, InputsStatus, Outcome, Phase, RunStatus
+
+KEPT_MIN = 2
+"""Number of verified checkpoints that a run never loses: the newest, and the one to fall back to."""
 
 RUN_CANCELLED = "run-cancelled"
 """Cause of a lost session that relay stopped looking for only because its run was cancelled."""
@@ -52,6 +56,8 @@ class Run:
     """When Kaggle accepted that dataset; None before that and once it is published."""
     foreign_push_possible: bool = False
     """True while the previous home folder of a taken-over run may have made a push that Kaggle does not show yet."""
+    origin: RunOrigin | None = None
+    """Checkpoint of another run that the run begins from; None if it begins with an untrained model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +72,7 @@ class Session:
     phase: Phase
     start: Cursor
     parent: str | None
-    """Name of the checkpoint that the session starts from."""
+    """Name of the run's checkpoint that the session starts from; None for the run's beginning (see `Run.origin`)."""
     budget_s: float
     limit_s: float
     planned_at: datetime
@@ -197,6 +203,12 @@ class RunState:
     def session(self, number: int, attempt: int) -> Session:
         """Return the session with this key. Raises KeyError if there is none."""
         return self.sessions[self._place(number, attempt)]
+
+    def parent_digest(self, session: Session) -> str | None:
+        """Return the digest of the checkpoint that the session starts from; None if there is none."""
+        if session.parent is not None:
+            return self.checkpoint(session.parent).digest
+        return self.run.origin.digest if self.run.origin else None
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Return the checkpoint with this name. Raises KeyError if there is none."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from state.model.poll_state import PollState
+from state.model.run_origin import RunOrigin
 from state.model.run_state import RunState
 
 
@@ -80,3 +81,8 @@ class Snapshot:
     """Other runs that wait for such a slot."""
     others_calls: tuple[CallsMade, ...] = ()
     """Recent calls to Kaggle by other runs of the account."""
+    origin: RunState | None = None
+    """The run that this run begins from, by its rows; None if that run is not in the database, or this run has a
+    usable checkpoint of its own."""
+    needed: tuple[RunOrigin, ...] = ()
+    """Checkpoints of this run that other runs still need, since they begin from them."""

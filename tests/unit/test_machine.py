@@ -1,5 +1,6 @@
 """The table of transitions, the fold, and the diagram drawn from them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from state.facts.run import (
     InputsIntended,
     InputsOffered,
     InputsPublished,
+    OriginFound,
     RunCancelled,
     RunFinished,
     RunParked,
@@ -56,6 +58,7 @@ from state.facts.session import (
     TwinEnded,
     TwinSeen,
 )
+from state.model.run_origin import RunOrigin
 from state.model.run_state import RunState
 from state.model.statuses import CheckpointStatus, Outcome, Phase, RunStatus
 from state.transitions import RUN_TRANSITIONS, SESSION_TRANSITIONS, IllegalTransition
@@ -94,6 +97,7 @@ SAMPLES: dict[type[Fact], Fact] = {
     InputsOffered: InputsOffered(dataset="r-0001-inputs"),
     InputsDropped: InputsDropped(dataset="r-0001-inputs-n2", reason="never shown"),
     InputsPublished: InputsPublished(),
+    OriginFound: OriginFound(checkpoint="q-0002-c0001", digest="d" * 64, dataset="q-0002-c0001"),
     RunTakenOver: RunTakenOver(home="other", generation=7),
     RunWaiting: RunWaiting(until=AT.isoformat(), reason="quota"),
     RunWoken: RunWoken(),
@@ -166,7 +170,8 @@ def test_every_pair_of_status_and_fact_is_in_the_table_or_refused(status: RunSta
         RunStatus.FINISHED: [SAMPLES[RunFinished]],
         RunStatus.CANCELLED: [SAMPLES[RunCancelled]],
     }[status]
-    state = machine.fold([(AT, found) for found in [STARTED, *first]])
+    waits = RunOrigin(run="q-0002", cursor=Cursor(stage="sft", step=40), keeps="history")
+    state = machine.fold([(AT, found) for found in [replace(STARTED, origin=waits), *first]])
     if fact in RUN_TRANSITIONS[status]:
         assert machine.apply(state, SAMPLES[fact], AT).run.status is RUN_TRANSITIONS[status][fact]
     else:

@@ -24,6 +24,7 @@ from stages.formats.trained_weights import StoredState, stored_state
 from stages.options import Model, fit
 from stages.stage import StageFailed
 from stages.training import model_files
+from stages.training.checkpoints import TOKENIZER_PIN
 from stages.training.initial_state import made_of, with_weights
 from stages.training.model import Foundation, load
 from stages.training.model_files import ModelFiles
@@ -108,7 +109,7 @@ def require_same_base(foundation: Foundation, files: ModelFiles, state: StoredSt
         raise StageFailed("model-changed", reason)
     pins = Pins()
     pins.recall(state.data)
-    if not pins.same("tokenizer", foundation.tokenizer.sha256):
+    if not pins.same(TOKENIZER_PIN, foundation.tokenizer.sha256):
         reason = f"{files.tokenizer} is not the tokenizer that the run started with: restore it"
         raise StageFailed("model-changed", reason)
 

@@ -1,7 +1,7 @@
 """`relay adopt`: finds a run on Kaggle, rebuilds its database, and reports the result."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from orchestrator.base.clock import Clock
 from orchestrator.base.disk import private_folder
 from orchestrator.base.errors import BadInput, Corrupt, Transient
 from orchestrator.core.plan import inputs_of, limits_for
-from orchestrator.engine.adopt.evidence import Evidence, look, runs_on_kaggle
+from orchestrator.engine.adopt.evidence import Evidence, look, newest_dataset, origin_in, runs_on_kaggle
 from orchestrator.engine.adopt.rebuild import History, goes_on, inputs_facts, rebuild
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.effects import EffectContext
@@ -78,6 +78,8 @@ class Adoption:
             raise BadInput(self._absent(run))
         canonical = _canonical(evidence, given, path)
         pipeline = _read(canonical, run)
+        if pipeline.inputs.files and evidence.inputs is None and pipeline.origin.run:  # forks share their parent's
+            evidence = replace(evidence, inputs=newest_dataset(inputs_of(pipeline.origin.run), self.gateway))
         if pipeline.inputs.files:
             _check_inputs(evidence, path)
         private_folder(self.home.path)
@@ -114,6 +116,7 @@ class Adoption:
             pipeline_path=str(path) if path else f"{self.gateway.owner()}/{first.slug}",
             pipeline_digest=first.pipeline_digest,
             home=self.identity(),
+            origin=origin_in(evidence.orders, pipeline),
         )
         history = History(started, datetime.fromisoformat(began) if began else now, now)
         if started.home:  # from now on, this home folder works on the run

@@ -12,9 +12,11 @@ from orchestrator.core.plan import checkpoint_of, parse_key, parse_run, slug_of
 from orchestrator.engine.collecting.files import DOCUMENT_BYTES_MAX
 from orchestrator.engine.effects.session_status import seen_of
 from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway, KernelFound, SessionSeen, Worker
-from stages.contract import MANIFEST_NAME, Manifest, Order
+from orchestrator.pipeline.model import Pipeline
+from stages.contract import MANIFEST_NAME, Manifest, Order, Parent
 from stages.documents import ContractError, NewerFormat
 from state.model.dataset_names import copy_in, name_in, place_of
+from state.model.run_origin import RunOrigin
 
 Key = tuple[int, int]
 """(number, attempt) of a session."""
@@ -51,8 +53,7 @@ class Evidence:
     @property
     def taken(self) -> dict[str, str]:
         """Name and digest of every checkpoint that a session was ordered to start from."""
-        parents = (order.parent for order in self.orders)
-        return {parent.name: parent.digest for parent in parents if parent is not None}
+        return {parent.name: parent.digest for parent in _own_parents(self.orders)}
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,28 @@ def look(run: str, inputs: str, gateway: Gateway) -> Evidence | None:
             sessions.append(StartedSession(order, version, seen))
     names = [name for name in gateway.list_datasets(f"{run}-c") if parse_key(run, "c", name_in(name)) is not None]
     names += [checkpoint_of(run, *key) for key in orders]
-    names += [order.parent.name for order in orders.values() if order.parent is not None]
+    names += [parent.name for parent in _own_parents(orders.values())]
     datasets: dict[str, DatasetSeen] = {}
     for name in dict.fromkeys(names):
         datasets |= _datasets(name, gateway)
-    return Evidence(run, tuple(orders.values()), tuple(sessions), datasets, _newest(_datasets(inputs, gateway)))
+    return Evidence(run, tuple(orders.values()), tuple(sessions), datasets, newest_dataset(inputs, gateway))
+
+
+def _own_parents(orders: Iterable[Order]) -> list[Parent]:
+    """Return the parents that the orders name, without the checkpoint of another run that the run began from."""
+    return [order.parent for order in orders if order.parent is not None and not order.parent.run]
+
+
+def origin_in(orders: Iterable[Order], pipeline: Pipeline) -> RunOrigin | None:
+    """Return the checkpoint of another run that the run began from, as its pipeline and its orders have it."""
+    wanted = pipeline.origin
+    if not wanted.run:
+        return None
+    found = (order.parent for order in orders if order.parent is not None and order.parent.run)
+    name, digest = next(((parent.name, parent.digest) for parent in found), (wanted.checkpoint, wanted.digest))
+    return RunOrigin(
+        run=wanted.run, cursor=wanted.cursor, keeps=wanted.keeps, checkpoint=name, digest=digest, dataset=name
+    )
 
 
 def _datasets(name: str, gateway: Gateway) -> dict[str, DatasetSeen]:
@@ -131,8 +149,9 @@ def _datasets(name: str, gateway: Gateway) -> dict[str, DatasetSeen]:
     return {}
 
 
-def _newest(found: dict[str, DatasetSeen]) -> DatasetSeen | None:
-    return next(iter(found.values()), None)
+def newest_dataset(name: str, gateway: Gateway) -> DatasetSeen | None:
+    """Return the dataset of that name, or of the next name under which it may have been uploaded again; else None."""
+    return next(iter(_datasets(name, gateway).values()), None)
 
 
 def _kernels(run: str, listed: Iterable[Key], gateway: Gateway) -> dict[Key, KernelFound]:
@@ -170,11 +189,16 @@ def _order(run: str, key: Key, kernel: KernelFound) -> Order:
         *key,
         slug_of(run, *key),
     )
-    if order is None or not fits or (order.parent and parse_key(run, "c", order.parent.name) is None):
+    if order is None or not fits or _has_odd_parent(order):
         raise BadInput(
             f"the kernel {kernel.ref} was not made by relay for {run}: delete it on Kaggle, then adopt again"
         )
     return order
+
+
+def _has_odd_parent(order: Order) -> bool:
+    parent = order.parent
+    return parent is not None and parse_key(parent.run or order.run, "c", parent.name) is None
 
 
 def _of_one_run(orders: Sequence[Order]) -> None:

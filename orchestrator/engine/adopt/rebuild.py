@@ -144,7 +144,7 @@ class _Replay:
                 slug=order.slug,
                 token=order.token,
                 start=order.start,
-                parent=order.parent.name if order.parent else None,
+                parent=order.parent.name if order.parent and not order.parent.run else None,
                 budget_s=order.budget_s,
                 limit_s=order.limit_s,
             ),

@@ -73,7 +73,7 @@ class ManifestCheck:
 
 def candidates(state: RunState, session: Session, pipeline: Pipeline, files: SessionFiles) -> Iterator[Candidate]:
     """Yield every checkpoint of the session whose manifest is unchanged and passes the check."""
-    expected = ManifestCheck(session, state.checkpoint(session.parent).digest if session.parent else None)
+    expected = ManifestCheck(session, state.parent_digest(session))
     top = (OUTPUT_DIRECTORY, CHECKPOINTS_DIRECTORY)
     paths = [path for path in map(PurePosixPath, files.listed) if path.name == MANIFEST_NAME and path.parts[:2] == top]
     for path in sorted(paths, reverse=True)[:CANDIDATES_MAX]:

@@ -14,6 +14,7 @@ from orchestrator.base.errors import (
     RelayError,
     Transient,
 )
+from orchestrator.core.origins import origin_place
 from orchestrator.core.plan import inputs_place, order_for, refresh_time
 from orchestrator.engine.effects.context import EffectContext, EffectResult
 from orchestrator.engine.effects.find_push import ForeignKernel, looked_for, never_pushed, seen_as_ours
@@ -56,7 +57,7 @@ def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Eff
     number, attempt = session.key
     try:
         refuse_beside_others(snapshot, session, shell)
-        pushed = shell.gateway.push(_kernel(snapshot.state, session, pipeline, shell))
+        pushed = shell.gateway.push(_kernel(snapshot, session, pipeline, shell))
     except OlderAlive as error:
         held = PushHeld(number=number, attempt=attempt, reason=str(error))
         return EffectResult((held,), _claim_slot(snapshot, shell, str(error)))
@@ -115,7 +116,8 @@ def _refresh(snapshot: Snapshot, shell: EffectContext) -> datetime:
     return refresh_time(snapshot.quota, now) if snapshot.quota else now + timedelta(hours=1)
 
 
-def _kernel(state: RunState, session: Session, pipeline: Pipeline, shell: EffectContext) -> KernelPush:
+def _kernel(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> KernelPush:
+    state = snapshot.state
     datasets, kernels = list(pipeline.dataset_sources), []
     if pipeline.inputs.files:
         datasets.append(f"{state.run.owner}/{inputs_place(state.run)}")
@@ -125,6 +127,8 @@ def _kernel(state: RunState, session: Session, pipeline: Pipeline, shell: Effect
             kernels.append(f"{state.run.owner}/{state.session(parent.session, parent.attempt).slug}")
         else:
             datasets.append(f"{state.run.owner}/{parent.place}")
+    elif state.run.origin is not None:
+        datasets.append(f"{state.run.owner}/{origin_place(state.run.origin, snapshot.origin)}")
     return KernelPush(
         slug=session.slug,
         source=build.script(order_for(state, session, pipeline, shell.identity)),

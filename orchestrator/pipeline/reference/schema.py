@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from orchestrator.pipeline.environments import HARDWARE
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.reference.meanings import meanings, summary
-from orchestrator.pipeline.sections import AccountOptions, Expect, Inputs, SessionLimits, Stage
+from orchestrator.pipeline.sections import AccountOptions, Expect, Inputs, OriginOptions, SessionLimits, Stage
 from stages import options
 from stages.catalog import KINDS
 from stages.options.rules import Rule
@@ -53,7 +53,7 @@ EXAMPLES: list[dict[str, Any]] = [
 def schema() -> dict[str, Any]:
     """Return the whole schema, as JSON."""
     whole = Pipeline.model_json_schema()
-    for kind in (AccountOptions, Expect, Inputs, SessionLimits, Stage):
+    for kind in (AccountOptions, Expect, Inputs, OriginOptions, SessionLimits, Stage):
         _describe(kind, whole["$defs"][kind.__name__])
     _describe(Pipeline, whole)
     stage = whole["$defs"]["Stage"]

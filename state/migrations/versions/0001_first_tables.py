@@ -89,6 +89,7 @@ def _runs() -> None:
         sa.Column("inputs_dataset", sa.Text(), server_default="", nullable=False),
         sa.Column("inputs_offered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("foreign_push_possible", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("origin", sa.JSON(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("run_by_status", "run", ["status", "created_at", "id"], unique=False)

@@ -28,6 +28,7 @@ from state.facts.run import (
     InputsIntended,
     InputsOffered,
     InputsPublished,
+    OriginFound,
     RunCancelled,
     RunFinished,
     RunParked,
@@ -59,6 +60,7 @@ from state.facts.session import (
     TwinSeen,
 )
 from state.machine import IllegalTransition
+from state.model.run_origin import RunOrigin
 from state.model.run_state import Checkpoint, Run, RunState, Session
 from state.model.statuses import CheckpointStatus, InputsStatus, Outcome, Phase, RunStatus
 from tests.unit.core.situations import NOW, RUN, at, checkpoint, gained, manifest, row, run, session, state, step
@@ -122,6 +124,7 @@ HAPPENS: dict[str, Fact] = {
         InputsOffered(dataset="mine"),
         InputsDropped(dataset="mine-n2", reason="failed"),
         InputsPublished(),
+        OriginFound(checkpoint="q-0002-c0001", digest="d" * 64, dataset="q-0002-c0001-n2"),
         RunWaiting(until=at(60).isoformat(), reason="no hours"),
         RunWoken(),
         RunParked(reason="why", remedy="do", excerpt="log", awaits="slot", generation=4),
@@ -315,6 +318,7 @@ RUNS: dict[str, dict[str, str]] = {
         "inputs_offered": "active",
         "inputs_dropped": "active",
         "inputs_published": "active",
+        "origin_found": "active",
         "run_taken_over": "active",
         "run_waiting": "waiting",
         "run_parked": "parked",
@@ -342,13 +346,24 @@ RUNS: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("fact", OF_RUNS)
 @pytest.mark.parametrize("status", RunStatus)
 def test_a_run_changes_by_the_table_alone(status: RunStatus, fact: str) -> None:
-    known = state(of=run(status))
+    known = state(of=replace(run(status), origin=AWAITED))
     if fact in RUNS[status]:
         assert machine.apply(known, HAPPENS[fact], NOW).run.status == RUNS[status][fact]
     else:
         with pytest.raises(IllegalTransition) as refused:
             machine.apply(known, HAPPENS[fact], NOW)
         assert str(refused.value) == f"r-0001: {fact} cannot follow {status}"
+
+
+AWAITED = RunOrigin(run="q-0002", cursor=step(40, "sft"), keeps="history")
+
+
+def test_the_checkpoint_that_a_run_waits_for_is_found_once() -> None:
+    found = machine.apply(state(of=replace(run(RunStatus.ACTIVE), origin=AWAITED)), HAPPENS["origin_found"], NOW)
+    assert found.run.origin == replace(AWAITED, checkpoint="q-0002-c0001", digest="d" * 64, dataset="q-0002-c0001-n2")
+    for known in (found, state(of=run(RunStatus.ACTIVE))):
+        with pytest.raises(IllegalTransition, match="without a checkpoint that the run waits for"):
+            machine.apply(known, HAPPENS["origin_found"], NOW)
 
 
 TOLD = {

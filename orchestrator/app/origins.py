@@ -1,0 +1,129 @@
+"""Checkpoints of other runs that a run begins from: finds what the user names, and checks that it exists and fits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.app.workspace import Workspace
+from orchestrator.base.errors import BadInput
+from orchestrator.core.origins import is_mountable, origin_checkpoint, will_never_come
+from orchestrator.core.plan import inputs_place
+from orchestrator.core.selectors import verified_checkpoint
+from orchestrator.pipeline.fork import fork_problem
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.sections import OriginOptions
+from orchestrator.pipeline.warm_start import misfit
+from stages.contract import HISTORY, OPTIMIZER, WEIGHTS, Manifest
+from state.model.run_origin import RunOrigin
+from state.model.run_state import Checkpoint, RunState
+from state.model.statuses import InputsStatus
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A pipeline as its run begins: the first fact's values that depend on another run."""
+
+    pipeline: Pipeline
+    origin: RunOrigin | None = None
+    inputs_dataset: str = ""
+
+
+def named_origin(workspace: Workspace, named: str, *, weights_only: bool = False) -> OriginOptions:
+    """Return the origin of a warm start that `--from RUN[:CHECKPOINT]` names.
+
+    CHECKPOINT is a name or `STAGE:STEP`; the newest verified one by default. Raises BadInput if there is none.
+    """
+    run, _, wanted = named.partition(":")
+    if "/" in named or "\\" in named:
+        raise BadInput(
+            f"--from {named}: a run begins from a checkpoint of a run in this home folder, not from a folder or a dataset: "
+            "name a RUN or RUN:STAGE:STEP; relay adopt brings a run of the account into this home folder"
+        )
+    state = workspace.run(run)
+    checkpoint = verified_checkpoint(state, wanted or None, f"--from {named}: ")
+    return origin_options(checkpoint, WEIGHTS if weights_only else OPTIMIZER)
+
+
+def begun_from(pipeline: Pipeline, origin: OriginOptions, path: Path) -> Pipeline:
+    """Return the pipeline, read from `path`, with this origin; raises BadInput if it has one already."""
+    if pipeline.origin != OriginOptions():
+        raise BadInput(f"{path}: the pipeline has an origin already: leave --from out, or remove origin from the file")
+    return pipeline.model_copy(update={"origin": origin})
+
+
+def origin_options(checkpoint: Checkpoint, keeps: str) -> OriginOptions:
+    """Return the section of a pipeline that begins from this checkpoint."""
+    at = f"{checkpoint.cursor.stage}:{checkpoint.cursor.step}"
+    name, digest = checkpoint.name, checkpoint.digest
+    return OriginOptions.model_validate(
+        {"run": checkpoint.run, "at": at, "keeps": keeps, "checkpoint": name, "digest": digest}
+    )
+
+
+def beginning(workspace: Workspace, pipeline: Pipeline, where: str, owner: str, *, may_wait: bool) -> Beginning:
+    """Check a pipeline's origin, and return the pipeline with the checkpoint's name and digest filled in.
+
+    `owner` is the Kaggle account. With `may_wait` the other run need not have the checkpoint yet. Raises BadInput if
+    there is no such checkpoint, or if the pipeline cannot begin from it.
+    """
+    wanted = pipeline.origin
+    if not wanted.run:
+        return Beginning(pipeline)
+    other = workspace.run(wanted.run)
+    if other.run.owner != owner:
+        raise BadInput(
+            f"{where}: {other.run.id} belongs to the Kaggle account {other.run.owner}, and the credentials are {owner}'s: "
+            "sessions mount the datasets of one account only"
+        )
+    origin = RunOrigin(run=other.run.id, cursor=wanted.cursor, keeps=wanted.keeps, digest=wanted.digest)
+    checkpoint = origin_checkpoint(origin, other)
+    waits = checkpoint is None and may_wait and not wanted.digest and not will_never_come(None, other)
+    if not waits:
+        checkpoint = _existing(checkpoint, other, wanted, where)
+    their = Pipeline.from_canonical(other.run.pipeline)
+    if not their.holds(wanted.cursor):
+        raise BadInput(f"{where}: origin.at is {wanted.at}, which {other.run.id} does not have")
+    if problem := _problem(pipeline, their, wanted, checkpoint):
+        raise BadInput(f"{where}: the run cannot begin from {other.run.id} at {wanted.at}: {problem}")
+    full = origin_options(checkpoint, wanted.keeps) if checkpoint else wanted.model_copy(update={"run": other.run.id})
+    begun = RunOrigin(
+        run=other.run.id,
+        cursor=wanted.cursor,
+        keeps=wanted.keeps,
+        checkpoint=full.checkpoint,
+        digest=full.digest,
+        dataset=checkpoint.place if checkpoint else "",
+    )
+    return Beginning(pipeline.model_copy(update={"origin": full}), begun, _shared_inputs(pipeline, their, other))
+
+
+def _existing(checkpoint: Checkpoint | None, other: RunState, wanted: OriginOptions, where: str) -> Checkpoint:
+    """Return the checkpoint if a session can mount it, now or once it is published; raises BadInput otherwise."""
+    there = ", ".join(f"{c.cursor.stage}:{c.cursor.step}" for c in other.checkpoints if c.usable) or "none yet"
+    if checkpoint is None:
+        raise BadInput(
+            f"{where}: {other.run.id} has no such checkpoint at {wanted.at}: its verified checkpoints are {there}"
+        )
+    if wanted.checkpoint not in ("", checkpoint.name) or wanted.cursor != checkpoint.cursor:
+        raise BadInput(
+            f"{where}: origin.digest is that of {checkpoint.name} at {checkpoint.cursor.stage}:{checkpoint.cursor.step}, and "
+            f"not of {wanted.checkpoint or wanted.at}: correct origin, or have relay fork write it"
+        )
+    if not is_mountable(checkpoint) and will_never_come(checkpoint, other):
+        raise BadInput(
+            f"{where}: the checkpoint {checkpoint.name} is not on Kaggle any more: the verified checkpoints of "
+            f"{other.run.id} are {there}"
+        )
+    return checkpoint
+
+
+def _problem(pipeline: Pipeline, other: Pipeline, wanted: OriginOptions, checkpoint: Checkpoint | None) -> str:
+    if wanted.keeps == HISTORY:
+        return fork_problem(other, pipeline, wanted.cursor)
+    contents = Manifest.from_json(checkpoint.manifest).digests if checkpoint else {}
+    return misfit(pipeline, other, wanted.cursor, wanted.keeps, contents)
+
+
+def _shared_inputs(pipeline: Pipeline, other: Pipeline, state: RunState) -> str:
+    """Return the other run's dataset of data files if it holds those of this pipeline; empty otherwise."""
+    same = bool(pipeline.inputs.files) and pipeline.inputs.sha256 == other.inputs.sha256
+    return inputs_place(state.run) if same and state.run.inputs is InputsStatus.PUBLISHED else ""

@@ -1,0 +1,66 @@
+"""Decides when a run can begin from another run's checkpoint. Pure."""
+
+from datetime import datetime, timedelta
+
+from orchestrator.core.commands import Append, Command, Wait
+from orchestrator.core.plan import Limits
+from orchestrator.core.retention import is_origin
+from state.facts.run import OriginFound, RunParked
+from state.model.run_origin import RunOrigin
+from state.model.run_state import Checkpoint, RunState
+from state.model.snapshot import Snapshot
+from state.model.statuses import CheckpointStatus, RunStatus
+
+MOUNTABLE = (CheckpointStatus.PUBLISHED, CheckpointStatus.ABANDONED)
+"""Statuses of a checkpoint that was published and still has its dataset."""
+GONE = (CheckpointStatus.PRUNED, CheckpointStatus.DAMAGED)
+
+
+def await_origin(snapshot: Snapshot, limits: Limits, now: datetime) -> Command | None:
+    """Return what must happen before the run can begin from another run's checkpoint, or None.
+
+    The checkpoint of a run that is not in the database is expected in the dataset in which it once was.
+    """
+    origin, other = snapshot.state.run.origin, snapshot.origin
+    if origin is None or snapshot.state.head is not None or (other is None and origin.found):
+        return None
+    checkpoint = None if other is None else origin_checkpoint(origin, other)
+    if checkpoint is not None and is_mountable(checkpoint):
+        name, digest, place = checkpoint.name, checkpoint.digest, checkpoint.place
+        return None if origin.found else Append((OriginFound(checkpoint=name, digest=digest, dataset=place),))
+    if other is None or will_never_come(checkpoint, other):
+        return Append((_parked(snapshot.state, origin),))
+    status = "" if other.run.status is RunStatus.ACTIVE else f", which is {other.run.status}"
+    until = now + timedelta(seconds=limits.poll_s)
+    return Wait(until, f"waits for the checkpoint {origin.place} of {origin.run}{status}")
+
+
+def origin_checkpoint(origin: RunOrigin, other: RunState) -> Checkpoint | None:
+    """Return the checkpoint that a run begins from, or None if the other run does not have it."""
+    found = (c for c in reversed(other.checkpoints) if is_origin(c, origin) and (origin.found or c.usable))
+    return next(found, None)
+
+
+def origin_place(origin: RunOrigin, other: RunState | None) -> str:
+    """Return the slug of the dataset with the checkpoint that a run begins from."""
+    found = None if other is None else origin_checkpoint(origin, other)
+    return origin.dataset if found is None else found.place
+
+
+def is_mountable(checkpoint: Checkpoint) -> bool:
+    """Return True if the checkpoint, as far as relay knows, has a complete dataset on Kaggle."""
+    return checkpoint.status in MOUNTABLE and checkpoint.published_at is not None
+
+
+def will_never_come(checkpoint: Checkpoint | None, other: RunState) -> bool:
+    """Return True if the checkpoint has no dataset, and the other run will not publish one."""
+    over = other.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED)
+    return over if checkpoint is None else over or checkpoint.status in GONE
+
+
+def _parked(state: RunState, origin: RunOrigin) -> RunParked:
+    return RunParked(
+        reason=f"the checkpoint {origin.place} of {origin.run}, which the run begins from, is not on Kaggle and will not be "
+        "published any more: begin another run from a checkpoint that exists",
+        remedy=f"relay cancel {state.run.id}",
+    )
