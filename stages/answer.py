@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stages.contract import ANSWERS
 from stages.data import Example, derive_seed
 from stages.data.questions import AskedLine, questions_in
 from stages.options import Answer
@@ -23,9 +24,6 @@ from stages.training.model import Foundation
 from stages.training.policy import length_metrics
 from stages.training.stage_data import prompt
 from stages.training.steps import checked, do_steps, quiet_libraries
-
-ANSWERS = "answers-{stage}.jsonl"
-"""Name of the artifact."""
 
 Row = dict[str, Any]
 """Line of the artifact. `answer` is None unless the text has exactly one answer block, and `problem` says why a

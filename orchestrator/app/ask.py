@@ -22,11 +22,11 @@ from orchestrator.app.export import (
 )
 from orchestrator.base.disk import disk_errors, private_folder
 from orchestrator.base.errors import BadInput, Permanent, Transient
-from orchestrator.base.humanize import gigabytes
 from orchestrator.base.memory import free_memory_bytes
 from orchestrator.core.asking import Answered, AskedQuestion, AskRequest, Drawing
 from orchestrator.core.selectors import verified_checkpoint
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.views.format import size
 from stages.catalog import KINDS
 from stages.contract import BLOB_NAME
 from stages.documents import ContractError
@@ -135,7 +135,7 @@ def _refuse_too_large(size_bytes: int) -> None:
     free_bytes = free_memory_bytes()
     if free_bytes and 2 * size_bytes > free_bytes:
         raise BadInput(
-            f"the base model's files have {gigabytes(size_bytes)}, and this machine has only {gigabytes(free_bytes)} of memory "
+            f"the base model's files have {size(size_bytes)}, and this machine has only {size(free_bytes)} of memory "
             "free: close other programs, or let a session answer with relay ask RUN --file QUESTIONS"
         )
 

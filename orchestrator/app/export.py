@@ -15,12 +15,12 @@ from orchestrator.app.app import App
 from orchestrator.app.checkpoints import bring_back
 from orchestrator.base.disk import disk_errors, private_folder, shortage_message
 from orchestrator.base.errors import BadInput, DiskRefused, Permanent, Transient
-from orchestrator.base.humanize import gigabytes
 from orchestrator.core.selectors import verified_checkpoint
 from orchestrator.engine.checkpoint_checks import damage_here
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import Access
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.views.format import size
 from stages.contract import ARTIFACTS_DIRECTORY, BLOB_NAME, Manifest
 from stages.session import packing
 from state.model.run_state import Checkpoint, RunState
@@ -130,7 +130,7 @@ def download_base(app: App, model: "Model", fits: Callable[[int], None] = lambda
             "holds it with --base"
         )
     fits(seen.size_bytes or 0)
-    app.notice(f"downloading the base model {ref} ({gigabytes(seen.size_bytes or 0)}) to {folder}")
+    app.notice(f"downloading the base model {ref} ({size(seen.size_bytes or 0)}) to {folder}")
     part = folder.with_name(f".{folder.name}.part")
     if problem := shortage_message(private_folder(app.home.path), seen.size_bytes or 0):
         raise DiskRefused(problem)

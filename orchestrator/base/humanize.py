@@ -52,9 +52,3 @@ def clock_of_day(at: datetime) -> str:
 def log_time(at: datetime) -> str:
     """Format the time of a log's line: `2026-12-02T04:31:07Z`."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def gigabytes(size_bytes: int) -> str:
-    """Format a size as `5.2 GB`, with two decimals below 1 GB."""
-    amount = size_bytes / 10**9
-    return f"{amount:.2f} GB" if amount < 1 else f"{amount:,.1f} GB"

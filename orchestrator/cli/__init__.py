@@ -93,7 +93,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
     },
     "Take the model out": {
         exports.export: "Write the model for transformers, PEFT or Tunix.",
-        asking.ask: "Ask the model on this machine.",
+        asking.ask: "Ask the model, here or in a session.",
     },
     "Ask for something": {
         requests.pause: "Let the current session finish and start no other.",

@@ -60,16 +60,29 @@ QUIT = ("/quit", "/exit")
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Seed of sampling; the same gives the same answer."
 )
+@click.option(
+    "--file",
+    "asked_file",
+    metavar="QUESTIONS",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Have a session on Kaggle answer a .jsonl file with a question on each line; waits for nothing.",
+)
+@click.option("--accelerator", help="With --file: accelerator of the session; default: the run's.")
 @click.option("--raw", is_flag=True, help="Print the text as it is, with its tags.")
 @JSON
 @click.pass_context
 def ask(
     context: click.Context, /, run: str | None, question: str | None, exported: Path | None, **options: Any
 ) -> None:
-    """Ask the model of RUN on this machine; without QUESTION at a prompt.
+    """Ask the model of RUN on this machine; without QUESTION at a prompt. With --file a session on Kaggle answers.
 
     Example: relay ask gsm-3f9a "What is 17 + 25?"
     """
+    if options["asked_file"] is not None:
+        _begin_session(context, run, [question, exported, options["base"]], options)
+        return
+    if options["accelerator"] is not None:
+        raise BadInput("--accelerator needs --file: only a session on Kaggle has a choice of accelerators")
     from orchestrator.app.ask import ModelChoice, answering, chosen_model
 
     if exported is not None:
@@ -78,14 +91,7 @@ def ask(
         run, question = None, run
     elif run is None:
         raise BadInput("name the run to ask, or --export with a folder of relay export")
-    drawing = _drawing(options)
-    if question is None and not sys.stdin.isatty():
-        question = sys.stdin.read()
-    question = question.strip() if question is not None else None
-    if question == "":
-        raise BadInput("the question is empty")
-    if question is None and options["as_json"]:
-        raise BadInput("--json needs a QUESTION, or one on standard input")
+    drawing, question = _drawing(options), _question(question, as_json=options["as_json"])
     choice = ModelChoice(run, exported, options["checkpoint"], options["base"], options["max_new_tokens"])
     app = app_of(context)
     model = chosen_model(app, choice)
@@ -96,6 +102,40 @@ def ask(
             _print_document(process, model.title, question, drawing)
         else:
             _answer(process, question, drawing, raw=options["raw"])
+
+
+def _question(given: str | None, *, as_json: bool) -> str | None:
+    """Return the question of the command line, else of standard input; None if a person is to be asked for some."""
+    if given is None and sys.stdin.isatty():
+        if as_json:
+            raise BadInput("--json needs a QUESTION, or one on standard input")
+        return None
+    question = (sys.stdin.read() if given is None else given).strip()
+    if not question:
+        raise BadInput("the question is empty")
+    return question
+
+
+def _begin_session(context: click.Context, run: str | None, unfit: list[Any], options: dict[str, Any]) -> None:
+    """Begin the run that answers a file; `unfit` are the values of what cannot be combined with --file."""
+    from orchestrator.app.asked_file import FileChoice, answer_file
+
+    if run is None:
+        raise BadInput("name the run whose model answers the file: relay ask RUN --file QUESTIONS")
+    if options["raw"] or any(value is not None for value in unfit):
+        raise BadInput("--file takes its questions from the file: leave out QUESTION, --export, --base and --raw")
+    names = ("checkpoint", "accelerator", "max_new_tokens")
+    choice = FileChoice(run, options["asked_file"], _drawing(options), **{name: options[name] for name in names})
+    begun = answer_file(app_of(context), choice)
+    if options["as_json"]:
+        from orchestrator.views.json_output import print_json, started_document
+
+        print_json(started_document(begun.run) | {"questions": begun.questions, "artifact": begun.artifact})
+        return
+    answers = f"answers {begun.questions:,} questions of {options['asked_file'].name} with {begun.origin}"
+    state = "is ready, and" if begun.is_new else "exists already: it"
+    click.echo(f"{begun.run.id} {state} {answers} on {begun.run.accelerator}; relay daemon executes it")
+    click.echo(f"then relay artifacts {begun.run.id} shows where {begun.artifact} is")
 
 
 def _drawing(options: dict[str, Any]) -> "Drawing":

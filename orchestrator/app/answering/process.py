@@ -16,8 +16,8 @@ from typing import Any
 
 from orchestrator.app.answering.memory import memory_needed_bytes
 from orchestrator.app.answering.streaming import StreamingSampler, TextSoFar
-from orchestrator.base.humanize import gigabytes
 from orchestrator.core.asking import Answered, AskedQuestion, AskRequest
+from orchestrator.views.format import size
 from stages.data import prompt_of
 from stages.data.pins import Pins
 from stages.formats.trained_weights import StoredState, stored_state
@@ -91,14 +91,14 @@ def require_memory(request: AskRequest, model: Model, files: ModelFiles, *, chan
     """Tell how much memory the model needs; raises StageFailed `too-little-memory` if there is less."""
     tokens = request.prompt_tokens + request.answer_tokens
     needed_bytes = memory_needed_bytes(files, model, tokens, changes=changes)
-    about = f"{files.weights} in {model.dtype} needs about {gigabytes(needed_bytes)} of memory"
+    about = f"{files.weights} in {model.dtype} needs about {size(needed_bytes)} of memory"
     if request.memory_bytes and needed_bytes > request.memory_bytes:
         raise StageFailed(
             "too-little-memory",
-            f"{about} and this machine has {gigabytes(request.memory_bytes)} free: close other programs, or let a session "
+            f"{about} and this machine has {size(request.memory_bytes)} free: close other programs, or let a session "
             "answer with relay ask RUN --file QUESTIONS",
         )
-    free = f", {gigabytes(request.memory_bytes)} are free" if request.memory_bytes else ""
+    free = f", {size(request.memory_bytes)} are free" if request.memory_bytes else ""
     tell(say=f"loading the model: {about}{free}")
 
 
