@@ -16,6 +16,7 @@ from orchestrator.cli import (
     environment,
     exports,
     first,
+    forking,
     home,
     pages,
     reference,
@@ -77,6 +78,8 @@ THEMES: dict[str, dict[click.Command, str]] = {
     },
     "Run it": {
         runs.start: "Create a run; the daemon executes it.",
+        forking.fork: "Write a pipeline that continues a run differently.",
+        forking.sweep: "Start runs that differ in some options.",
         daemons.daemon: "Execute all runs until told to stop.",
         daemons.up: "Do both for one pipeline, until it finishes or is parked.",
         home.service: "Run the daemon as a system service.",

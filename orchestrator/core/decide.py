@@ -1,5 +1,6 @@
 """Decides a run's next command. Pure: reads no clock, disk, network, database or log."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from orchestrator.core.commands import Append, Command, Prune, Publish, Wait
@@ -12,7 +13,7 @@ from orchestrator.core.waits import HOURS, SLOT, park_for_wait, wait_is_over, wa
 from orchestrator.pipeline.model import Pipeline
 from state.facts.run import RunParked, RunWoken
 from state.facts.session import SessionLost
-from state.model.run_state import RUN_CANCELLED, RunState, Session
+from state.model.run_state import RUN_CANCELLED, Checkpoint, RunState, Session
 from state.model.snapshot import Snapshot
 from state.model.statuses import Phase, RunStatus
 
@@ -171,8 +172,10 @@ def _background_work(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now
 def _prune(snapshot: Snapshot, pipeline: Pipeline, *, asked: bool = True) -> Command | None:
     """Prune one checkpoint, or mark the user's prune request done if none is left. `asked`: only on such a request."""
     request = next((request for request in snapshot.requests if request.verb == "prune"), None)
-    keep, needed = pipeline.keep_checkpoints, snapshot.needed
-    candidates = prunable(snapshot.state, keep, snapshot.requests, needed) if request or not asked else ()
+    candidates: Sequence[Checkpoint] = ()
+    if request or not asked:
+        keep, kept_at = pipeline.keep_checkpoints, pipeline.kept_places
+        candidates = prunable(snapshot.state, keep, snapshot.requests, snapshot.needed, kept_at)
     if candidates:
         return Prune(candidates[0].name)
     return Append((), request.id) if request else None

@@ -329,6 +329,7 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline, home: str =
         datasets=pipeline.inputs.datasets,
         wheels=pipeline.inputs.wheels,
         sources=pipeline.sources,
+        stop_at=pipeline.stop_after(session.start),
         times=known_timings(state, session),
         created_at=state.run.created_at.isoformat(),
         pipeline_rest=pipeline.rest,

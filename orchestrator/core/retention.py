@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
+from stages.contract import Cursor
 from stages.options import TrainingOptions
 from stages.training.guards import LASTING_STEPS, LOOK_AFTER_STEPS
 from state.model.run_origin import RunOrigin
@@ -26,18 +27,24 @@ NOT_FINITE = ("checkpoint-not-finite", "model-not-finite")
 
 
 def prunable(
-    state: RunState, keep: int, requests: Sequence[Request] = (), needed: Sequence[RunOrigin] = ()
+    state: RunState,
+    keep: int,
+    requests: Sequence[Request] = (),
+    needed: Sequence[RunOrigin] = (),
+    kept_at: Sequence[Cursor] = (),
 ) -> tuple[Checkpoint, ...]:
     """Return the published checkpoints that may be pruned, oldest first.
 
     Never pruned: the newest `keep_checkpoints`, the last two that are verified, the parents of sessions that are not
-    over, one that the user has just asked to resume from, and those that other runs begin from (`needed`).
+    over, one that the user has just asked to resume from, those that other runs begin from (`needed`), and the newest
+    at each place of `kept_at`.
     """
     published = [c for c in state.checkpoints if c.status is CheckpointStatus.PUBLISHED]
     verified = [c.name for c in state.checkpoints if c.usable]
     mounted = {s.parent for s in state.sessions if not s.phase.over}
     asked = {r.arguments.get("checkpoint") for r in requests if r.verb in ("resume", "retry")}
     excluded = {*verified[-KEPT_MIN:], *(c.name for c in published[-max(keep, KEPT_MIN) :]), *mounted, *asked}
+    excluded |= {c.name for place in kept_at for c in [c for c in published if c.cursor == place][-1:]}
     return tuple(c for c in published if c.name not in excluded and not any(is_origin(c, one) for one in needed))
 
 

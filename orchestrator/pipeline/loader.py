@@ -217,8 +217,13 @@ def _mistakes_of_inputs(pipeline: Pipeline, where: str) -> Iterator[str]:
 
 
 def _mistakes_of_origin(pipeline: Pipeline, where: str) -> Iterator[str]:
-    """Yield a mistake for an origin that no run can have; whether it exists is checked when the run begins."""
-    origin = pipeline.origin
+    """Yield a mistake for an origin that no run can have, or an unknown fork point.
+
+    Whether the origin exists is checked when the run begins.
+    """
+    origin, names = pipeline.origin, [stage.name for stage in pipeline.stages]
+    unknown_points = ((number, name) for number, name in enumerate(pipeline.fork_points) if name not in names)
+    yield from (_unknown(where, f"fork_points[{number}]", name, names, what="stage") for number, name in unknown_points)
     if origin == OriginOptions():
         return
     if not origin.run:

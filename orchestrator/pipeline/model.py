@@ -103,6 +103,8 @@ class Pipeline(BaseModel):
     does."""
     origin: OriginOptions = OriginOptions()
     """Checkpoint of another run that the run begins from; `relay fork` and `relay start --from` fill it in."""
+    fork_points: tuple[str, ...] = ()
+    """Stages at whose end the session ends, so that their last checkpoint is published; it is kept for forks."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     """Stages of the run, in order; each continues from the previous stage's checkpoint."""
     sources: dict[str, str] = {}
@@ -215,6 +217,16 @@ class Pipeline(BaseModel):
         wider_s = min(limit_s / 4, timed_out * min(WIDER_S_MAX, limit_s / 100))
         return max(0.0, limit_s - margin_s - wider_s, (limit_s - margin_s) / 2)
 
+    @property
+    def kept_places(self) -> tuple[Cursor, ...]:
+        """Ends of the stages in `fork_points`, in the pipeline's order, without that of the last stage."""
+        return tuple(Cursor(stage=s.name, step=s.steps) for s in self.stages[:-1] if s.name in self.fork_points)
+
+    def stop_after(self, start: Cursor) -> Cursor | None:
+        """Return the first place of `fork_points` after this one, at which a session that starts here ends; or None."""
+        begin = self.position(start)
+        return next((place for place in self.kept_places if self.position(place) > begin), None)
+
     def position(self, cursor: Cursor) -> int:
         """Return the steps done since the beginning of the pipeline; raises ValueError for an unknown stage."""
         return self.milestones.position(cursor)
@@ -233,7 +245,7 @@ class Pipeline(BaseModel):
     def canonical(self) -> str:
         """Return canonical JSON: equal pipelines give equal text, however their files are formatted."""
         value = self.model_dump(mode="json")
-        for key, empty in (("expect", Expect()), ("origin", OriginOptions())):
+        for key, empty in (("expect", Expect()), ("origin", OriginOptions()), ("fork_points", ())):
             if getattr(self, key) == empty:
                 del value[key]  # digests of older relays, which lacked these keys, stay valid
         return _canonical(value)

@@ -22,6 +22,7 @@ from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
 from state.model.metrics import Metric
 from state.model.poll_state import PollState
+from state.model.run_origin import RunOrigin
 from state.model.run_state import Checkpoint, RunState, Session
 from state.model.snapshot import QuotaRow, Request
 from state.model.statuses import CheckpointStatus, RunStatus
@@ -172,6 +173,7 @@ def run_document(
         "home": run.home,
         "pipeline": run.pipeline_path,
         "pipeline_digest": run.pipeline_digest,
+        "origin": origin_document(run.origin),
         "state": run.status.value,
         "reason": run.reason,
         "remedy": run.remedy,
@@ -189,6 +191,19 @@ def run_document(
         "damage": [_damage(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
         "forecast": None,
         "forecast_problem": "",
+    }
+
+
+def origin_document(origin: RunOrigin | None) -> dict[str, Any] | None:
+    """Describe the checkpoint of another run that a run begins from."""
+    if origin is None:
+        return None
+    return {
+        "run": origin.run,
+        "at": origin.place,
+        "keeps": origin.keeps,
+        "checkpoint": origin.checkpoint or None,
+        "digest": origin.digest or None,
     }
 
 

@@ -18,6 +18,7 @@ from state.facts.checkpoint import (
 from state.facts.run import (
     InputsDropped,
     InputsPublished,
+    OriginFound,
     RunCancelled,
     RunFinished,
     RunParked,
@@ -86,7 +87,8 @@ def _before(
 ) -> str:
     match fact:
         case SessionPlanned():
-            parent = f"from {fact.parent}" if fact.parent else "from the beginning"
+            begins = "from the place of the fork" if fact.start.step else "from the beginning"
+            parent = f"from {fact.parent}" if fact.parent else begins
             return f"planned {parent}, at {_at(fact.start)}, {duration(fact.budget_s)} of {duration(fact.limit_s)}"
         case PushConfirmed():
             return "found on Kaggle" if fact.adopted else "pushed to Kaggle"
@@ -144,10 +146,6 @@ def _run(fact: Fact) -> str:
     match fact:
         case RunTakenOver():
             return f"this home folder has taken over the run ({fact.home})"
-        case InputsDropped():
-            return f"{fact.reason}; the next one is called {fact.dataset}"
-        case InputsPublished():
-            return "the pipeline's files are published"
         case RunWaiting():
             return f"waiting until {utc_time(datetime.fromisoformat(fact.until))}: {fact.reason}"
         case RunWoken():
@@ -160,6 +158,19 @@ def _run(fact: Fact) -> str:
             return "finished"
         case RunCancelled():
             return "cancelled"
+        case _:
+            return _beginning(fact)
+
+
+def _beginning(fact: Fact) -> str:
+    """Describe what a run needs before its first session."""
+    match fact:
+        case InputsDropped():
+            return f"{fact.reason}; the next one is called {fact.dataset}"
+        case InputsPublished():
+            return "the pipeline's files are published"
+        case OriginFound():
+            return f"begins from {fact.checkpoint}, which is published now"
         case _:
             return ""
 

@@ -94,13 +94,14 @@ def plan_part(
     hours = hours.at(begin) if hours else None
     if hours is not None and quota_left_s is not None:
         hours, quota = replace(hours, left_s=quota_left_s, total_s=max(hours.total_s, quota_left_s)), None
-    stages = {name: times.step_s[name].usual_s for name in left(pipeline, 0) if name in times.step_s}
+    position = pipeline.position(pipeline.beginning)
+    stages = {name: times.step_s[name].usual_s for name in left(pipeline, position) if name in times.step_s}
     rest = {"begins_at": begin.isoformat(), "step_s": stages}
     try:
-        found = forecast(pipeline, times, RunPosition(now=begin), hours)
+        found = forecast(pipeline, times, RunPosition(now=begin, position=position), hours)
     except Unforeseeable as error:
         return {"forecast": None, "forecast_problem": str(error), **rest}
-    said = assumptions(pipeline, times, 0, hours, quota)
+    said = assumptions(pipeline, times, position, hours, quota)
     return {"forecast": document(found, said), "forecast_problem": "", **rest}
 
 

@@ -13,6 +13,7 @@ from orchestrator.views.curves import Curves, bar
 from orchestrator.views.format import STYLES, elapsed_text, progress_text, speed_text
 from orchestrator.views.history.results import stand_ins_sentence
 from orchestrator.views.layout import labelled, sentence
+from orchestrator.views.origin_text import origin_sentence
 from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
 from stages.session.time_accounting import TimeClass
 
@@ -32,6 +33,7 @@ def run_view(
     """Show one run of a status document. `sessions` limits the number of newest sessions with a row; None for all."""
     parts: list[RenderableType] = [headline(run), *_advice(run)]
     details = [
+        *_origin(run),
         *_stand_ins(run),
         *_waiting(run, now),
         *_twins(run, now),
@@ -72,6 +74,11 @@ def _advice(run: dict[str, Any]) -> list[RenderableType]:
 
 
 # --- labelled lines ------------------------------------------------------------
+
+
+def _origin(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
+    """Show the checkpoint of another run that the run begins from."""
+    return [("origin", Text(origin_sentence(run["origin"])))] if run["origin"] else []
 
 
 def _stand_ins(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:

@@ -1,30 +1,39 @@
 """Runs that begin from another run's checkpoint, against the local Kaggle: warm starts, forks and sweeps."""
 
+import json
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import orchestrator
+from kaggle_kernels import build
 from orchestrator.base.clock import SystemClock
 from orchestrator.base.errors import BadInput
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
+from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox
 from orchestrator.rehearsal.local_kaggle.rules import Rules
 from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
+from stages.contract import Manifest
 from state.model.run_state import RunState
 from state.store import Store
+from tests.contract.test_commands import relay
 
 pytestmark = pytest.mark.slow  # real sessions, one after the other
 
-STAGE: dict[str, Any] = {"name": "one", "kind": "counting", "steps": 60, "options": {"step_s": 0.04}}
+ROOT = Path(__file__).parents[2]
+STAGE: dict[str, Any] = {"name": "one", "kind": "counting", "steps": 8}
 PIPELINE: dict[str, Any] = {
     "name": "count",
     "accelerator": "cpu",
-    "keep_checkpoints": 3,
-    "session": {"limit_s": 2.5, "margin_s": 1, "save_interval_s": 1},
-    "stages": [STAGE, {"name": "two", "kind": "counting", "steps": 10}],
+    "session": {"limit_s": 60, "margin_s": 5, "save_interval_s": 30},
+    "fork_points": ["one", "two"],  # three sessions, however slow this machine is
+    "stages": [STAGE, *({"name": name, "kind": "counting", "steps": 6} for name in ("two", "three"))],
 }
 
 
@@ -39,10 +48,14 @@ class Ran:
     def state(self, run: str) -> RunState:
         return Store.at(self.relay.home).load(run)
 
-    def place(self, number: int = -1) -> str:
-        """The place of a usable checkpoint of the run."""
-        usable = [c for c in self.state(self.run).checkpoints if c.usable]
-        return f"{usable[number].cursor.stage}:{usable[number].cursor.step}"
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A relay command in a process of its own."""
+        environ = {"PYTHONPATH": str(ROOT), "COLUMNS": "160", **self.kaggle.environment()}
+        return relay(*arguments, home=self.relay.home, environ=environ)
+
+    def kernel(self, slug: str) -> Save:
+        """What was pushed last as this kernel."""
+        return self.kaggle.world.kernels.find(self.kaggle.owner, slug).newest.save
 
     def datasets(self, prefix: str = "") -> list[str]:
         """The datasets of checkpoints and files on Kaggle."""
@@ -52,7 +65,7 @@ class Ran:
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     root, clock = tmp_path_factory.mktemp("origins"), SystemClock()
-    with LocalKaggle(root / "k", clock, Rules.brisk(30.0), NO_FAULTS, ProcessSandbox(root / "k", clock)) as kaggle:
+    with LocalKaggle(root / "k", clock, Rules.brisk(60.0), NO_FAULTS, ProcessSandbox(root / "k", clock)) as kaggle:
         relay = orchestrator.open(root / "home", environ=kaggle.environment())
         run = relay.start(PIPELINE)
         assert relay.run(run)["state"] == "finished"
@@ -60,8 +73,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
 
 
 def test_a_warm_start_begins_with_the_checkpoints_state_at_step_0(ran: Ran) -> None:
-    warm = PIPELINE | {"name": "warm", "stages": [STAGE | {"steps": 5}]}
-    run = ran.relay.start(warm, origin=f"{ran.run}:{ran.place(-2)}", weights_only=True)
+    warm = PIPELINE | {"name": "warm", "fork_points": [], "stages": [STAGE | {"steps": 5}]}
+    run = ran.relay.start(warm, origin=f"{ran.run}:two:6", weights_only=True)
     assert ran.relay.run(run)["state"] == "finished"
     state = ran.state(run)
     origin = state.run.origin
@@ -89,3 +102,72 @@ def test_what_a_run_cannot_begin_with_is_refused_and_nothing_is_made(
     with pytest.raises(BadInput, match=said):
         ran.relay.start(PIPELINE | {"name": "cold"}, origin=origin.format(run=ran.run), weights_only=weights_only)
     assert ran.relay.runs() == before
+
+
+def forked(ran: Ran, folder: Path, name: str, at: str, steps: int = 6, **changes: object) -> Path:
+    """The file that `relay fork` writes, under another name, with so many steps of stage two."""
+    path = folder / f"{name}.yaml"
+    done = ran.command("fork", ran.run, "--at", at, "-o", str(path))
+    assert done.returncode == 0, done.stderr
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert (values["name"], values["origin"]["run"], values["origin"]["at"]) == ("count-fork", ran.run, at)
+    values["stages"][1]["steps"] = steps
+    path.write_text(json.dumps(values | {"name": name} | changes), encoding="utf-8")
+    return path
+
+
+def test_a_fork_continues_its_parent_bit_for_bit_and_two_share_its_dataset(ran: Ran, tmp_path: Path) -> None:
+    parent, at = ran.state(ran.run), "two:6"
+    before = ran.datasets()
+    same = ran.relay.start(forked(ran, tmp_path, "same", at))
+    longer = ran.relay.start(forked(ran, tmp_path, "longer", at, steps=9))
+    for run in (same, longer):
+        assert ran.relay.run(run)["state"] == "finished"
+    mine, other = ran.state(same), ran.state(longer)
+    left = next(c for c in parent.checkpoints if f"{c.cursor.stage}:{c.cursor.step}" == at)
+    for state in (mine, other):
+        first = state.sessions[0]
+        assert (first.start, first.parent, state.checkpoints[0].parent) == (left.cursor, None, left.digest)
+        order = build.order_in(ran.kernel(first.slug).text)
+        assert order is not None and order.parent is not None
+        assert (order.parent.run, order.parent.digest) == (ran.run, left.digest)
+        assert ran.kernel(first.slug).dataset_sources == (f"{ran.kaggle.owner}/{left.place}",)
+    own = [c.name for state in (mine, other) for c in state.checkpoints]
+    assert ran.datasets() == sorted([*before, *own]), "each dataset is of a checkpoint that its run trained itself"
+    ends = [Manifest.from_json(state.checkpoints[-1].manifest).digests for state in (parent, mine, other)]
+    assert ends[0] == ends[1] != ends[2]
+    shown = ran.command("status", same).stdout
+    assert f"forked from {ran.run} at {at}" in " ".join(shown.split())
+    verified = ran.command("checkpoints", same, "--verify", "--json")
+    assert (verified.returncode, json.loads(verified.stdout)["problems"]) == (0, [])
+
+
+def test_what_was_trained_until_the_fork_may_not_change(ran: Ran, tmp_path: Path) -> None:
+    before = ran.relay.runs()
+    path = forked(ran, tmp_path, "odd", "one:8", seed=7)
+    done = ran.command("start", str(path))
+    assert done.returncode == 2
+    assert "seed changed from 0 to 7" in done.stderr
+    assert ran.relay.runs() == before
+
+
+def test_a_sweep_trains_what_its_runs_share_once(ran: Ran, tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(json.dumps(PIPELINE | {"name": "sweep", "fork_points": []}), encoding="utf-8")
+    asked = ran.command("sweep", str(path), "--set", "two.payload_bytes=8,16,24")
+    assert (asked.returncode, ran.command("sweep", str(path), "--set", "two.odd=1,2").returncode) == (2, 2)
+    done = ran.command("sweep", str(path), "--set", "two.payload_bytes=8,16,24", "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    runs = [each["run"] for each in json.loads(done.stdout)["runs"]]
+    assert [run.rpartition("-")[0] for run in runs] == ["sweep-v1", "sweep-v2", "sweep-v3"]
+    for run in runs:
+        assert ran.relay.run(run)["state"] == "finished"
+    first, *others = (ran.state(run) for run in runs)
+    shared = next(c for c in first.checkpoints if (c.cursor.stage, c.cursor.step) == ("one", 8))
+    for other in others:
+        assert (other.sessions[0].start, other.checkpoints[0].parent) == (shared.cursor, shared.digest)
+    assert all(
+        session.start.stage == "two" or session.start.step == 8 for other in others for session in other.sessions
+    )
+    compared = json.loads(ran.command("compare", *runs, "--json").stdout)
+    assert len(compared["runs"]) == 3

@@ -8,13 +8,15 @@ from typing import Any
 def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
     """Describe each checkpoint with its parent's name and its locations.
 
-    `whole`: the ancestors of the newest checkpoint are known back to the first one. `damage` lists files whose bytes
-    differed; none of them was used for training.
+    `whole`: the ancestors of the newest checkpoint are known back to the first one, or to the other run's checkpoint
+    that the run began from (`origin`). `damage` lists files whose bytes differed; none of them was used for training.
     """
     checkpoints = run["checkpoints"]
+    origin = run["origin"] or {"digest": None, "checkpoint": None}
     names = {checkpoint["digest"]: checkpoint["name"] for checkpoint in checkpoints}
+    names |= {origin["digest"]: origin["checkpoint"]} if origin["digest"] else {}
     damaged = Counter(found["checkpoint"] for found in run["damage"])
-    length, whole = _ancestors(checkpoints)
+    length, whole = _ancestors(checkpoints, origin["digest"])
     return {
         "checkpoints": [
             {
@@ -27,6 +29,7 @@ def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
             }
             for checkpoint in checkpoints
         ],
+        "origin": run["origin"],
         "length": length,
         "whole": whole,
         "damage": list(run["damage"]),
@@ -40,14 +43,17 @@ def _places(checkpoint: Mapping[str, Any]) -> list[str]:
     return ["this machine", *([f"Kaggle: {checkpoint['dataset']}"] if checkpoint["dataset"] else [])]
 
 
-def _ancestors(checkpoints: Sequence[Mapping[str, Any]]) -> tuple[int, bool]:
-    """Return the length of the newest usable checkpoint's chain, and whether the chain is complete."""
+def _ancestors(checkpoints: Sequence[Mapping[str, Any]], beginning: str | None) -> tuple[int, bool]:
+    """Return the length of the newest usable checkpoint's chain, and whether the chain is complete.
+
+    `beginning` is the digest of the other run's checkpoint that the run began from, or None.
+    """
     by_digest = {checkpoint["digest"]: checkpoint for checkpoint in checkpoints}
     usable = [checkpoint for checkpoint in checkpoints if checkpoint["status"] in ("collected", "published")]
     at, length = (usable[-1] if usable else None), 0
     while at is not None and length < len(checkpoints):
         length += 1
-        if at["parent"] is None:
+        if at["parent"] == beginning:
             return length, True
         at = by_digest.get(at["parent"])
     return length, not checkpoints
