@@ -41,6 +41,7 @@ KINDS: dict[str, StageKind] = {
     "curate": StageKind("stages.curate:train", options.Curate),
     "continued": StageKind("stages.continued:train", options.Continued),
     "evaluate": StageKind("stages.evaluate:train", options.Evaluate),
+    "answer": StageKind("stages.answer:train", options.Answer),
     "export": StageKind("stages.export:train", options.Export),
 }
 

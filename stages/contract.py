@@ -42,6 +42,9 @@ verifies the manifest itself."""
 ARTIFACTS_DIRECTORY = "artifacts"
 """Folder of readable text files that a stage writes, both in the packed state and in a session's output."""
 
+ANSWERS = "answers-{stage}.jsonl"
+"""Name of the artifact with the answers that a stage `answer` gave."""
+
 VERDICTS = "verdicts-{stage}.jsonl"
 """File name of the artifact of an evaluation with the verdict on each answer: `key` of the problem, `set`, `right`."""
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from orchestrator.engine.checkpoint_checks import damage_here
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import Access
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.views.format import size
 from stages.contract import ARTIFACTS_DIRECTORY, BLOB_NAME, Manifest
 from stages.session import packing
 from state.model.run_state import Checkpoint, RunState
@@ -63,9 +65,9 @@ def export(app: App, name: str, choice: ExportChoice) -> str:
     target = _target(choice.to or Path(f"{state.run.id}-{choice.layout}"))
     if importlib.util.find_spec("jax") is None:
         raise BadInput("relay export needs JAX and Orbax in this Python: pip install 'relay-kaggle[train]'")
-    _require_whole(app, state, checkpoint)
+    require_whole(app, state, checkpoint, "relay export")
     if choice.layout != "peft" and choice.base is None and model.kaggle_model:
-        _download(app, model)
+        download_base(app, model)
     request = {
         "model": pipeline.model,
         "run": state.run.id,
@@ -102,17 +104,20 @@ def _target(path: Path) -> Path:
     return path
 
 
-def _require_whole(app: App, state: RunState, checkpoint: Checkpoint) -> None:
-    """Verify every byte of the local copy, and fetch what is missing or damaged from Kaggle."""
-    bring_back(app, state, [checkpoint], "relay export")
+def require_whole(app: App, state: RunState, checkpoint: Checkpoint, asked: str) -> None:
+    """Verify every byte of the local copy, and fetch what is missing or damaged from Kaggle; `asked` is the command."""
+    bring_back(app, state, [checkpoint], asked)
     if damage := damage_here(checkpoint, app.home):
         raise BadInput(
             f"{checkpoint.name} is not whole: {next(iter(damage.values())).says}: choose another --checkpoint"
         )
 
 
-def _download(app: App, model: "Model") -> None:
-    """Download the base model from Kaggle to the home folder, unless it is there. Raises BadInput if Kaggle declines."""
+def download_base(app: App, model: "Model", fits: Callable[[int], None] = lambda _size_bytes: None) -> None:
+    """Download the base model from Kaggle to the home folder, unless it is there; say so before.
+
+    `fits` gets the size of its files before anything is downloaded, and may raise. Raises BadInput if Kaggle declines.
+    """
     ref = model.kaggle_model
     folder = models_folder(app.home) / ref
     stored = models_folder(app.home) / "models" / ref  # where a rehearsal has it
@@ -124,6 +129,8 @@ def _download(app: App, model: "Model") -> None:
             f"the base model {ref} cannot be downloaded ({seen.reason}): accept its licence on Kaggle, or name a folder that "
             "holds it with --base"
         )
+    fits(seen.size_bytes or 0)
+    app.notice(f"downloading the base model {ref} ({size(seen.size_bytes or 0)}) to {folder}")
     part = folder.with_name(f".{folder.name}.part")
     if problem := shortage_message(private_folder(app.home.path), seen.size_bytes or 0):
         raise DiskRefused(problem)
@@ -137,13 +144,13 @@ def _written(stored: Path, target: Path, request: dict[str, Any]) -> dict[str, A
     blob = stored / BLOB_NAME
     with disk_errors(target.parent), TemporaryDirectory(prefix=".relay-export-", dir=target.parent) as folder:
         unpacked = Path(folder) / "state"
-        packing.unpack(blob, unpacked, size_bytes_max=blob.stat().st_size, wanted=_is_read)
+        packing.unpack(blob, unpacked, size_bytes_max=blob.stat().st_size, wanted=is_read)
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "stages.formats.command"],
             input=json.dumps({**request, "directory": str(unpacked)}),
             capture_output=True,
             text=True,
-            env=_environment(),
+            env=process_environment(),
             check=False,
         )
     lines = done.stdout.splitlines()
@@ -158,10 +165,12 @@ def _written(stored: Path, target: Path, request: dict[str, Any]) -> dict[str, A
     return answer
 
 
-def _is_read(name: str) -> bool:
+def is_read(name: str) -> bool:
+    """Return whether a file of a packed state is needed to compute with the model."""
     return name.startswith(UNPACKED) or name in ("arrays", ARTIFACTS_DIRECTORY)
 
 
-def _environment() -> dict[str, str]:
+def process_environment() -> dict[str, str]:
+    """Return the environment of a process of relay's own that computes on this machine's CPU."""
     paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(paths)}

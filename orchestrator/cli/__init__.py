@@ -10,6 +10,7 @@ from orchestrator.app.settings import Settings, home_folder
 from orchestrator.base.errors import BadInput, RelayError
 from orchestrator.base.terminal import escape_output
 from orchestrator.cli import (
+    asking,
     comparing,
     daemons,
     editing,
@@ -97,6 +98,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
     "Take the model out": {
         exports.export: "Write the model for transformers, PEFT or Tunix.",
         exports.publish: "Publish it as a Kaggle Model or at Hugging Face.",
+        asking.ask: "Ask the model, here or in a session.",
     },
     "Ask for something": {
         requests.pause: "Let the current session finish and start no other.",

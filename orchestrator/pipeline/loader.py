@@ -16,6 +16,7 @@ from orchestrator.pipeline.references import dataset_problem, model_problem
 from orchestrator.pipeline.sections import SLUG, OriginOptions
 from stages import options
 from stages.catalog import KINDS, StageKind, UnknownKind, find
+from stages.data.questions import read_questions
 from stages.session import user_code
 
 MODEL_STAGES = tuple(kind for kind, known in KINDS.items() if known.needs_jax and kind != "export")
@@ -112,6 +113,7 @@ def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
                 f"{where}: inputs.files[{index}]: {path} cannot be read: {error.strerror or error}"
             ) from error
     _check_data(pipeline, where, set(found))
+    _check_questions(pipeline, where, folder)
     return pipeline.model_copy(update={"inputs": pipeline.inputs.model_copy(update={"sha256": found})})
 
 
@@ -150,6 +152,27 @@ def _check_data(pipeline: Pipeline, where: str, files: set[str]) -> None:
                 raise BadInput(
                     f"{where}: stages[{index}].options.data: {name} is not among inputs.files: list it there"
                 )
+
+
+def _check_questions(pipeline: Pipeline, where: str, folder: Path) -> None:
+    """Raise BadInput for a file of questions that a session could not read, and unless the steps answer all of it."""
+    paths = {Path(name).name: folder / name for name in pipeline.inputs.files}
+    for index, stage in enumerate(pipeline.stages):
+        if stage.kind != "answer":
+            continue
+        key = f"{where}: stages[{index}]"
+        asked = options.fit(options.Answer, stage.options, f"{key}.options")
+        if asked.questions not in paths:
+            raise BadInput(f"{key}.options.questions: {asked.questions} is not among inputs.files: list it there")
+        try:
+            count = len(read_questions(paths[asked.questions]))
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{key}.options.questions: {error}") from error
+        if stage.steps != (needed := asked.steps_for(count)):
+            raise BadInput(
+                f"{key}.steps is {stage.steps}, and {count:,} questions in batches of {asked.batch} take {needed}: write "
+                f"steps: {needed}"
+            )
 
 
 def name_problem(name: str) -> str:

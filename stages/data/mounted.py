@@ -42,7 +42,7 @@ class Brought:
     datasets: tuple[str, ...] = ()
     """`inputs.datasets` in order, each `owner/slug`."""
     problems: frozenset[str] = frozenset()
-    """Files that a stage's `data:` lists by name. They are never taken for part of a known set."""
+    """Files that a stage's `data:` or `questions:` names. They are never taken for part of a known set."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ class MountedFolder:
 
 
 def named_alone(files: Iterable[str], options: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """Return the files that a stage's `data:` lists by name; `options` are the options of all stages."""
-    data = [each.get("data") or () for each in options]
+    """Return the files that a stage's `data:` or `questions:` names; `options` are the options of all stages."""
+    given = list(options)
+    data = [each.get("data") or () for each in given] + [[each.get("questions")] for each in given]
     named = {str(entry).partition(":")[0] for each in data if isinstance(each, (list, tuple)) for entry in each}
     return frozenset(name for name in files if name in named)
 

@@ -32,6 +32,10 @@ class ExportManifest(Versioned):
     contents: dict[str, str] = field(default_factory=dict)
     """Digests of the checkpoint's contents: `weights`, `adapter`, …"""
     base_model: str
+    model_kind: str
+    """Family of the model: `gemma2` or `gemma3`."""
+    system: str
+    """System prompt of the pipeline, which precedes every question."""
     base_sha256: str
     """Digest of the base weights (`checkpoints.tree_digest`)."""
     weights_sha256: str

@@ -140,6 +140,8 @@ class Exporter:
             checkpoint=origin.checkpoint,
             contents=dict(origin.contents or {}),
             base_model=card.base_model(self.options),
+            model_kind=self.options.kind.partition("-")[0],
+            system=self.options.system,
             base_sha256=made,
             weights_sha256=digest,
             licences=card.licences(self.options, origin, made_up=made_up),

@@ -17,7 +17,7 @@ from stages.formats.names import EMBEDDING, from_matrices, matrices, place_of
 from stages.options import Model
 from stages.stage import StageFailed
 from stages.training import gemma, lora
-from stages.training.checkpoints import FORMAT
+from stages.training.checkpoints import FORMAT, Weights
 from stages.training.lora import Adapter
 from stages.training.model_files import ModelFiles
 from stages.training.model_sizes import Sizes, read_sizes
@@ -49,13 +49,20 @@ class StoredState:
     made: str
     base: Mapping[str, LazyArray] | None
     adapters: tuple[Adapter, ...]
+    data: Mapping[str, Any]
+    """Pins of the run's data and tokenizer: see `stages.data.pins`."""
+
+    def in_memory(self) -> Weights:
+        """Return the weights with the adapters in memory; arrays of the base are read whenever they are looked up."""
+        adapters = (Adapter(each.rank, each.alpha, dict(each.arrays)) for each in self.adapters)
+        return Weights(None if self.base is None else ReadWhole(self.base), tuple(adapters))
 
 
 def stored_state(directory: Path) -> StoredState:
     """Open the state in an unpacked checkpoint. Raises StageFailed `nothing-to-export` if no stage of relay wrote it."""
     try:
         about = json.loads((directory / "state.json").read_text(encoding="ascii"))
-        found, items, adapters, made = (about[key] for key in ("format", "items", "adapters", "made"))
+        found, items, adapters, made, data = (about[key] for key in ("format", "items", "adapters", "made", "data"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StageFailed(
             "nothing-to-export", "the checkpoint holds no model that relay's own stages trained"
@@ -68,7 +75,7 @@ def stored_state(directory: Path) -> StoredState:
         for number, adapter in enumerate(adapters)
     )
     base = orbax_arrays(arrays / "base") if "base" in items else None
-    return StoredState(made, base, tuple(opened))
+    return StoredState(made, base, tuple(opened), data)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from stages.options.model import Model
 from stages.options.reading import Options, fit
 from stages.options.training import (
+    Answer,
     Asking,
     Continued,
     Counting,
@@ -17,6 +18,7 @@ from stages.options.training import (
 )
 
 __all__ = [
+    "Answer",
     "Asking",
     "Continued",
     "Counting",

@@ -249,6 +249,27 @@ class Evaluate(Asking):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answer(Asking):
+    """Answers the questions of a JSON Lines file: each line has a `question` and optionally an `id`. `steps` has to be
+    the number of questions divided by `batch`, rounded up."""
+
+    questions: Annotated[str, Rule(remedy="a .jsonl file of inputs.files", form=r"[^/:]+\.jsonl")] = "questions.jsonl"
+    """Name of the file, which `inputs.files` lists."""
+    batch: Annotated[int, POSITIVE] = 16
+    """Questions per step."""
+    temperature: Annotated[float, not_negative("always takes the likeliest token")] = 0.0
+    """Sampling temperature: below 1 likely tokens become likelier, above 1 unlikely ones do."""
+    top_k: Annotated[int, not_negative("samples from all tokens")] = 0
+    """Number of most likely tokens to sample from; 0: all."""
+    top_p: Annotated[float, Rule(remedy="a share above 0, at most 1", above=0, most=1)] = 1.0
+    """Total probability of the most likely tokens to sample from."""
+
+    def steps_for(self, questions: int) -> int:
+        """Return the number of steps that answer this many questions."""
+        return -(-questions // self.batch)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Export(ValidatedOptions):
     """Writes the model in a format of other programs to the session's output; `steps` has to be 1."""
 

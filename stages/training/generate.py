@@ -8,7 +8,7 @@ from flax import nnx
 from tunix.generate.sampler import CacheConfig, Sampler
 
 from stages.data import Example
-from stages.options import Asking, Sampling
+from stages.options import Answer, Asking, Sampling
 from stages.training.gemma import without_remat
 from stages.training.model import Foundation
 from stages.training.stage_data import prompt
@@ -58,10 +58,11 @@ class Generator:
         that nothing is recompiled."""
         return self._generate(examples, batch, temperature=0.0, top_p=None, top_k=None, seed=0)
 
-    def sample(self, examples: Sequence[Example], batch: int, options: Sampling, seed: int) -> Completions:
+    def sample(self, examples: Sequence[Example], batch: int, options: Sampling | Answer, seed: int) -> Completions:
         """Sample a completion of each problem; the same seed gives the same completions."""
+        top_p = options.top_p if isinstance(options, Answer) else 1.0  # training needs the probabilities of all tokens
         return self._generate(
-            examples, batch, temperature=options.temperature, top_p=1.0, top_k=options.top_k or None, seed=seed
+            examples, batch, temperature=options.temperature, top_p=top_p, top_k=options.top_k or None, seed=seed
         )
 
     def _generate(

@@ -64,7 +64,7 @@ def prepare(context: Context, options: TrainingOptions, *, needs_origin: bool = 
     stacked = (
         origin if needs_origin or not below else Weights(origin.base)
     )  # only a reference model needs these adapters
-    frozen = _with_weights(foundation, stacked, options.lora_alpha / options.lora_rank)
+    frozen = with_weights(foundation, stacked, options.lora_alpha / options.lora_rank)
     model = lora.with_adapter(foundation.model, options, seed, foundation.mesh, below)
     if live and not is_narrow(foundation):
         put_arrays(model, live, nnx.LoRAParam)
@@ -79,7 +79,7 @@ def load_trained(context: Context) -> tuple[Foundation, TrainingState]:
     with context.doing(TimeClass.MODEL):
         foundation = foundation_of(context)
         before = restored(context, foundation)
-        model = _with_weights(foundation, before.weights)
+        model = with_weights(foundation, before.weights)
     return dataclasses.replace(foundation, model=model), before
 
 
@@ -171,7 +171,7 @@ def is_narrow(foundation: Foundation) -> bool:
     return bool(jnp.dtype(foundation.options.dtype) != jnp.float32)
 
 
-def _with_weights(foundation: Foundation, weights: Weights, scale: float = 1.0) -> nnx.Module:
+def with_weights(foundation: Foundation, weights: Weights, scale: float = 1.0) -> nnx.Module:
     """Put these weights into a freshly loaded model: adapters are merged in float32, or kept
     separate in a narrower type."""
     if not is_narrow(foundation) or not weights.adapters:

@@ -42,7 +42,7 @@ def read_sizes(files: ModelFiles, kind: str) -> Sizes:
     Raises StageFailed: `model-mismatch` if they are of another family than `kind`,
     `model-damaged` if parts are missing.
     """
-    shapes = _flax_shapes(files.weights) if files.layout == "flax" else _transformers_shapes(files.weights)
+    shapes = shapes_of(files)
     is_gemma3 = any("_key_norm" in name or "k_norm" in name for name in shapes)
     if is_gemma3 != kind.startswith("gemma3"):
         found = "Gemma 3" if is_gemma3 else "Gemma 2"
@@ -55,6 +55,11 @@ def read_sizes(files: ModelFiles, kind: str) -> Sizes:
         raise StageFailed(
             "model-damaged", f"{files.weights} has no {error.args[0]}: it is not a complete model"
         ) from error
+
+
+def shapes_of(files: ModelFiles) -> Mapping[str, tuple[int, ...]]:
+    """Read the shape of every array from the headers of the files, by the files' own names."""
+    return _flax_shapes(files.weights) if files.layout == "flax" else _transformers_shapes(files.weights)
 
 
 def flax_tree(weights: Path) -> Mapping[str, Any]:

@@ -16,7 +16,11 @@ TEXT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PROJECT = tomllib.loads(TEXT)["project"]
 OURS = {"orchestrator", "state", "stages", "kaggle_kernels", "tests", "benchmarks"}
 
-ON_JAX = ("orchestrator/preflight/memory", "orchestrator/rehearsal/local_kaggle/stand_ins")
+ON_JAX = (
+    "orchestrator/app/answering",
+    "orchestrator/preflight/memory",
+    "orchestrator/rehearsal/local_kaggle/stand_ins",
+)
 """Rooms of `orchestrator` that may import the `train` extra; every other room works without it."""
 
 ON_KAGGLE = {"kaggle_secrets", "wandb"}

@@ -6,7 +6,9 @@ from kaggle_kernels import build
 from orchestrator.core.plan import checkpoint_of, inputs_of, slug_of
 from orchestrator.pipeline.summary import outline
 from orchestrator.preflight.check.findings import CheckSubject, Finding, ok, problem
+from stages.catalog import KINDS
 from stages.data.problems import read_problems
+from stages.data.questions import read_questions
 
 NAME_CHARACTERS_MAX = 50
 """Length limit of the name and title of a kernel or dataset on Kaggle, in characters."""
@@ -32,8 +34,12 @@ def modules(subject: CheckSubject) -> Iterator[Finding]:
 def data(subject: CheckSubject) -> Iterator[Finding]:
     """Check each of the user's own data files, line by line."""
     used = {str(entry).partition(":")[0] for stage in subject.pipeline.stages for entry in _data(stage.options)}
+    asked = {KINDS["answer"].fit(s.options, s.name).questions for s in subject.pipeline.stages if s.kind == "answer"}
     for name in subject.pipeline.inputs.files:
         path = subject.path.parent / name
+        if path.name in asked and path.name not in used:
+            yield ok("data", f"{name} has {len(read_questions(path)):,} questions")
+            continue
         if path.name not in used or path.suffix != ".jsonl":
             yield ok("data", f"{name} is there, {path.stat().st_size:,} bytes")
             continue

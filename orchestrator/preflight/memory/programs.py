@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
-from stages.options import Asking, Curate, Evaluate, Grpo, Sampling, Sft, TrainingOptions
+from stages.options import Answer, Asking, Curate, Evaluate, Grpo, Sampling, Sft, TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _needs(name: str, kind: str, options: Any, asked: Any) -> StageNeeds:
         case Curate():
             phase = StageProgram("answers", _answers(options, None), options.num_generations)
             return StageNeeds((name,), kind, options.batch, 1, (phase,))
-        case Evaluate():
+        case Evaluate() | Answer():
             return StageNeeds((name,), kind, options.batch, 1, (StageProgram("answers", _answers(options, None)),))
     raise AssertionError(f"stage kind {kind} loads a model but its memory needs are not defined")
 
