@@ -22,6 +22,7 @@ from orchestrator.cli import (
     rescue,
     runs,
     trials,
+    writing,
 )
 from state.failures import StoreCorrupt, StoreUnavailable
 
@@ -92,6 +93,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
     },
     "Take the model out": {
         exports.export: "Write the model for transformers, PEFT or Tunix.",
+        writing.writeup: "Write up a run: text, diagram, curves, tables, cover.",
     },
     "Ask for something": {
         requests.pause: "Let the current session finish and start no other.",
