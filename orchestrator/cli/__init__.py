@@ -25,6 +25,7 @@ from orchestrator.cli import (
     rescue,
     runs,
     trials,
+    writing,
 )
 from state.failures import StoreCorrupt, StoreUnavailable
 
@@ -99,6 +100,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
         exports.export: "Write the model for transformers, PEFT or Tunix.",
         exports.publish: "Publish it as a Kaggle Model or at Hugging Face.",
         asking.ask: "Ask the model, here or in a session.",
+        writing.writeup: "Write up a run: text, diagram, curves, tables, cover.",
     },
     "Ask for something": {
         requests.pause: "Let the current session finish and start no other.",

@@ -38,6 +38,7 @@ TOLD_OTHERWISE = {
     "dashboard": "it serves pages for as long as it runs",
     "init": "it asks, and writes a file",
     "export": "the folder that it writes has export.json",
+    "writeup": "the folder that it writes has numbers.json",
 }
 """Commands without --json, and why."""
 

@@ -41,10 +41,11 @@ def accuracy_tests(run: ComparedRun, other: ComparedRun) -> list[dict[str, Any]]
     pairs = [(stage, others[name]) for name, stage in mine.items() if name in others]
     if mine and others and list(mine)[-1] != list(others)[-1]:
         pairs.append((list(mine.values())[-1], list(others.values())[-1]))
-    return [_tested(run, stage, other, other_stage) for stage, other_stage in pairs]
+    return [accuracy_test(run, stage, other, other_stage) for stage, other_stage in pairs]
 
 
-def _tested(run: ComparedRun, stage: Stage, other: ComparedRun, other_stage: Stage) -> dict[str, Any]:
+def accuracy_test(run: ComparedRun, stage: Stage, other: ComparedRun, other_stage: Stage) -> dict[str, Any]:
+    """Test the accuracy of one evaluation of `run` against one of `other`, which may be the same run."""
     verdicts, others = run.verdicts.get(stage["name"]), other.verdicts.get(other_stage["name"])
     named = {"run": run.id, "stage": stage["name"], "with": other.id, "with_stage": other_stage["name"]}
     unfinished = [
