@@ -89,7 +89,7 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     def state() -> Any:
         return state_of(stage_state, options, updater.trainer.optimizer, keeps_origin=keeps_origin)
 
-    do_steps(context, step, state)
+    do_steps(context, step, state, options=options)
 
 
 def _problems(context: Context, stage_state: StageState, options: Grpo) -> Sequence[Example]:

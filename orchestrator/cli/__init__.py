@@ -16,6 +16,7 @@ from orchestrator.cli import (
     exports,
     first,
     home,
+    notebooks,
     pages,
     reference,
     requests,
@@ -92,6 +93,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
     },
     "Take the model out": {
         exports.export: "Write the model for transformers, PEFT or Tunix.",
+        notebooks.notebook: "Write a pipeline as a notebook for Kaggle.",
     },
     "Ask for something": {
         requests.pause: "Let the current session finish and start no other.",
