@@ -12,7 +12,10 @@ START = '''
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
+
+warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 STARTED_S = time.monotonic()
 STOP_AFTER_S = float(os.environ.get("ZERO_COST_STOP_AFTER_S", "{stop_after_s:.0f}"))
@@ -129,12 +132,12 @@ TEMPERATURE = {temperature!r}
 TOP_K = {top_k!r}
 TOP_P = {top_p!r}
 MAX_GENERATION_STEPS = {max_generation_steps!r}
-MAX_PROMPT_LENGTH = {max_prompt_length!r}
 
 # Inference: greedy
 INF_TEMPERATURE = 0
 INF_TOP_K = 1
 INF_TOP_P = None
+INF_PROMPT_LENGTH = {prompt_length!r}
 SEED = {seed!r}
 
 SYSTEM_PROMPT = {system!r}
@@ -157,7 +160,7 @@ def load_sampler():
     foundation, _ = load_trained(training.context(StageSpec(name="inference", kind="evaluate", steps=1)))
     config = foundation.model.config
     cache = CacheConfig(
-        cache_size=MAX_PROMPT_LENGTH + MAX_GENERATION_STEPS,
+        cache_size=INF_PROMPT_LENGTH + MAX_GENERATION_STEPS,
         num_layers=config.num_layers,
         num_kv_heads=config.num_kv_heads,
         head_dim=config.head_dim,
@@ -172,7 +175,7 @@ def answer(questions, temperature=INF_TEMPERATURE, top_k=INF_TOP_K, top_p=INF_TO
         output = sampler(
             input_strings=[TEMPLATE.format(system_prompt=SYSTEM_PROMPT, question=question) for question in questions],
             max_generation_steps=MAX_GENERATION_STEPS,
-            max_prompt_length=MAX_PROMPT_LENGTH,
+            max_prompt_length=INF_PROMPT_LENGTH,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,

@@ -191,7 +191,7 @@ def _variables(values: NotebookValues) -> Iterator[NotebookCell]:
             top_k=(grpo.top_k or None) if grpo else None,
             top_p=1.0 if grpo else None,
             max_generation_steps=asked.max_completion_length,
-            max_prompt_length=asked.max_prompt_length,
+            prompt_length=max(512, asked.max_prompt_length),
             seed=values.seed,
             system=model.system,
             template=template(model.system),
