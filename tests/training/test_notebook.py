@@ -128,7 +128,9 @@ def test_a_notebook_whose_time_is_up_goes_on_from_its_own_output_to_the_same_wei
     """The first session has time for nothing but one step."""
     first = execute(notebook, tmp_path / "first", shared_inputs(), ZERO_COST_STOP_AFTER_S="0")
     assert saved(tmp_path / "first")[0]["step"] == 1
-    assert "grpo: the time of this session is up" in first and first.endswith("run again with this output as an input\n")
+    assert "grpo: the time of this session is up" in first and first.endswith(
+        "run again with this output as an input\n"
+    )
 
     second = execute(notebook, tmp_path / "second", mounted(tmp_path / "inputs", tmp_path / "first"))
 

@@ -1,6 +1,6 @@
 """Code cells of a notebook that are not modules: setup, the pipeline's values, and what calls the modules."""
 
-import pprint
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +40,7 @@ if os.environ.get("ZERO_COST_INSTALL", "1") == "1":
 FOLDERS = """
 for folder in {folders}:
     Path("{package}", folder).mkdir(parents=True, exist_ok=True)
+    Path("{package}", folder, "__init__.py").touch()
 sys.path.insert(0, os.getcwd())
 """
 
@@ -268,14 +269,24 @@ def pipeline_cell(values: NotebookValues) -> str:
 
 def _stage(spec: StageSpec) -> str:
     shown = written(spec.options, indent=8)
-    return f"StageSpec(\n        name={spec.name!r}, kind={spec.kind!r}, steps={spec.steps},\n        options={shown},\n    )"
+    return f"StageSpec(\n        name={written(spec.name)},\n        kind={written(spec.kind)},\n        steps={spec.steps},\n        options={shown},\n    )"
 
 
 def written(value: Any, indent: int = 0) -> str:
     """Return a value as Python code, on lines of its own where it is long."""
-    text = pprint.pformat(value, width=100, sort_dicts=False)
-    if isinstance(value, dict) and (len(value) > 3 or "\n" in text):
-        space = " " * indent
-        items = "".join(f"{space}    {key!r}: {written(item, indent + 4)},\n" for key, item in value.items())
-        return f"{{\n{items}{space}}}"
-    return text.replace("\n", "\n" + " " * indent)
+    space = " " * indent
+    match value:
+        case str() if value.isprintable():
+            return json.dumps(value, ensure_ascii=False)
+        case dict() if value:
+            items = [f"{written(key)}: {written(item, indent + 4)}" for key, item in value.items()]
+            text = f"{{{', '.join(items)}}}"
+        case list() if value:
+            items = [written(item, indent + 4) for item in value]
+            text = f"[{', '.join(items)}]"
+        case _:
+            return repr(value)
+    if len(text) <= 60 and "\n" not in text:
+        return text
+    lines = "".join(f"{space}    {item},\n" for item in items)
+    return f"{text[0]}\n{lines}{space}{text[-1]}"

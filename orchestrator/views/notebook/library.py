@@ -1,7 +1,8 @@
 """Code of a notebook: the modules of `stages` that its stages need, under a package name of the notebook's own.
 
-A module is found by following imports from the pipeline's kinds of stages, and is taken as it is, except for names: of
-the package, and of relay. What belongs to a session of relay's (`OWN`) is replaced by the modules in `parts`.
+A module is found by following imports from the pipeline's kinds of stages, and is taken as it is, except for names (of
+the package, and of relay) and for records of a step's inputs, which only relay compares. What belongs to a session of
+relay's (`OWN`) is replaced by the modules in `parts`.
 """
 
 import ast
@@ -30,6 +31,12 @@ _OTHER = re.compile(rf"\bstages\.(?=(?:{_PACKAGES})\b)")
 _IMPORTED = re.compile(rf"\bfrom stages import (?=(?:{_PACKAGES})\b)")
 
 WORDS = {
+    "The check, the error message, the JSON schema and the reference use": "The check and the error message use",
+    "the pipeline's `model:` section": "`MODEL`",
+    "the pipeline's `model:`": "`MODEL`",
+    "`model:` in the pipeline": "`MODEL`",
+    "the built-in stages' `options:` sections": "the stages",
+    "the pipeline file": "the pipeline",
     "relay-data-": "data-sets-",
     "relay tries again": "run the notebook again",
     "what relay's `train` extra lists": "the packages of this notebook's cell for them",
@@ -44,7 +51,7 @@ WORDS = {
     "a rehearsal": "a test",
 }
 """Words of relay's, with those that stand in a notebook; longer ones come first."""
-_WORDS = re.compile("|".join(rf"\b{re.escape(word)}" for word in WORDS))
+_WORDS = re.compile("|".join(rf"(?<!\w){re.escape(word)}" for word in WORDS))
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,11 @@ class LibraryModule:
         return self.name.partition(".")[0]
 
     @property
+    def is_bare(self) -> bool:
+        """True if the module holds nothing but its docstring."""
+        return len(ast.parse(self.text).body) == 1
+
+    @property
     def sentence(self) -> str:
         """First paragraph of its docstring, in one line."""
         text = ast.get_docstring(ast.parse(self.text)) or ""
@@ -74,42 +86,65 @@ class LibraryModule:
 
 
 def library(kinds: Iterable[str], own: Mapping[str, str]) -> list[LibraryModule]:
-    """Return the modules that stages of these kinds and the user's modules `own` need, sorted by name.
+    """Return the modules that stages of these kinds and the user's modules `own` need; each follows those it imports.
 
     Raises BadInput for a module of the user's that needs something of relay which a notebook does not have.
     """
-    pending = [*kinds, *_modules_in((Path(parts.__file__).parent / f"{RUN_STAGES}.py").read_text(encoding="utf-8"))]
+    wanted = list(kinds)
     for path, text in own.items():
-        wanted = _modules_in(text)
-        if missing := [name for name in wanted if not _is_shown(name)]:
+        needed = _modules_in(text)
+        if missing := [name for name in needed if not _is_shown(name)]:
             raise BadInput(
                 f"{path} imports stages.{missing[0]}, which exists in relay's sessions only: a notebook cannot run it"
             )
-        pending += wanted
-    found: dict[str, LibraryModule] = {}
-    while pending:
-        name = pending.pop()
-        if name in found or name in OWN:
-            continue
-        assert _is_shown(name), f"stages.{name} has no place in a notebook"
-        file = _path_of(name)
-        assert file is not None
-        source = file.read_text(encoding="utf-8")
-        found[name] = LibraryModule(name, file.name == "__init__.py", rewritten(source))
-        above = name.rpartition(".")[0]
-        pending += [*_modules_in(source), *CALLED.get(name, ()), *([above] if above else [])]
-    for name in PARTS:
-        source = (Path(parts.__file__).parent / f"{name}.py").read_text(encoding="utf-8")
-        found[name] = LibraryModule(name, False, rewritten(source))
-    found[""] = LibraryModule("", True, '"""Code of this notebook, written by its cells."""\n')
-    return [found[name] for name in sorted(found)]
+        wanted += needed
+    found: dict[str, LibraryModule] = {
+        "": LibraryModule("", True, '"""Code of this notebook, written by its cells."""\n')
+    }
+    for name in (STAGE, *wanted, RUN_STAGES):
+        _add(name, found, set())
+    return list(found.values())
+
+
+def _add(name: str, found: dict[str, LibraryModule], pending: set[str]) -> None:
+    """Add a module to `found`, after those that it imports; `pending` are those that wait for it."""
+    if name in found or name in pending or (name in OWN and name != STAGE):
+        return
+    file = _file_of(name)
+    source = file.read_text(encoding="utf-8")
+    above = name.rpartition(".")[0]
+    for needed in (*([above] if above else []), *_modules_in(source), *CALLED.get(name, ())):
+        _add(needed, found, pending | {name})
+    found.setdefault(name, LibraryModule(name, file.name == "__init__.py", rewritten(source)))
+
+
+def _file_of(name: str) -> Path:
+    """Return the file of a module, of `parts` or of `stages`."""
+    if name in PARTS:
+        return Path(parts.__file__).with_name(f"{name}.py")
+    file = _path_of(name)
+    assert file is not None and _is_shown(name), f"stages.{name} has no place in a notebook"
+    return file
 
 
 def rewritten(source: str) -> str:
-    """Return a module's source with the notebook's names."""
-    text = _OWN.sub(f"{PACKAGE}.{STAGE}", source)
+    """Return a module's source with the notebook's names, and without records of inputs."""
+    text = _OWN.sub(f"{PACKAGE}.{STAGE}", _without_records(source))
     text = _IMPORTED.sub(f"from {PACKAGE} import ", _OTHER.sub(f"{PACKAGE}.", text))
     return _WORDS.sub(lambda match: WORDS[match[0]], text)
+
+
+def _without_records(source: str) -> str:
+    """Return the source without statements that call `saw`; raises if one is all that its block holds."""
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Call(func=ast.Attribute(attr="saw"))):
+                for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+                    lines[number] = ""
+    text = "".join(lines)
+    ast.parse(text)
+    return text
 
 
 def in_notebook(source: str) -> str:

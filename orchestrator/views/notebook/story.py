@@ -12,14 +12,18 @@ from stages.contract import StageSpec
 from stages.data.prompts import prompt_of
 from stages.options import Grpo, Model
 
+ACCELERATORS = {"TpuV5E8": "TPU v5e-8", "TpuV6E8": "TPU v6e-8", "NvidiaTeslaT4": "GPU T4 x2", "cpu": "None (CPU)"}
+"""Names of accelerators in Kaggle's editor."""
+
 
 def story(values: NotebookValues, modules: Sequence[LibraryModule]) -> list[NotebookCell]:
     """Return all cells of the notebook."""
+    shown = [module for module in modules if not module.is_bare]
     return [
         *_strategy(values),
         *_setup(values, modules),
-        *_data(values, modules),
-        *_code(values, modules),
+        *_data(values, shown),
+        *_code(values, shown),
         *_variables(values),
         *_inference(),
         *_unrestricted(values),
@@ -43,12 +47,7 @@ def _strategy(values: NotebookValues) -> Iterator[NotebookCell]:
         "## Overall training and evaluation strategy\n\n"
         f"The training has {len(values.stages)} stages. Each starts from the weights that the one before it left.\n\n"
         f"| | stage | what | steps | data |\n|---|---|---|---|---|\n{rows}\n"
-        "* **Format first, truth second.** Worked examples teach the shape of an answer; reinforcement learning then makes right "
-        "answers likelier than wrong ones.\n"
-        "* **Rewards that can be checked.** One reward asks for exactly one reasoning and one answer, the other for the right "
-        "answer: mathematics by exact equality of values, Python by its tests in a sandbox. No model judges another one.\n"
-        "* **Evaluation on held-out problems**, the same ones each time, with intervals. Training examples that overlap with "
-        "them are left out.\n"
+        f"{texts.about_strategy(values.stages)}\n"
         "* **Every number can be computed again.** Data, their order, completions and updates depend on the seed alone. A "
         "session that ends early is continued from its checkpoint, with the same weights, bit for bit, as without the cut."
     )
@@ -61,7 +60,7 @@ def _to_run(values: NotebookValues, model: Model) -> str:
     inputs = f"attach {', '.join(attached)}, " if attached else ""
     hours = cells_of.stop_after_s(values.limit_s) / 3600
     return (
-        f"{inputs}choose the accelerator {values.accelerator}, allow internet access, and *Save & Run All*. The session stops by "
+        f"{inputs}choose the accelerator {ACCELERATORS.get(values.accelerator, values.accelerator)}, allow internet access, and *Save & Run All*. The session stops by "
         f"itself after {hours:.1f} hours and saves a checkpoint. If it was not finished, add the notebook's own output as an input "
         "and run it again: it finds the checkpoint and goes on.\n\nLong modules are folded away; open the cells to read them."
     )
@@ -79,6 +78,7 @@ def _setup(values: NotebookValues, modules: Sequence[LibraryModule]) -> Iterator
         "between a stage and this notebook, and the options with their meaning, bounds and defaults."
     )
     yield code(cells_of.folders_cell([module.path for module in modules]))
+    modules = [module for module in modules if not module.is_bare]
     for module in modules:
         if module.group in ("", "stage", "options"):
             yield from module_cells(module)
@@ -115,8 +115,8 @@ def _code(values: NotebookValues, modules: Sequence[LibraryModule]) -> Iterator[
     if any(module.group == "rewards" for module in modules):
         yield markdown(
             "### Rewards\n\nThe format reward is strict: exactly one reasoning, then exactly one answer. The answer is then "
-            "compared with the reference. Mathematics is read by a grammar, so that 1/2, 0.5 and \\frac{1}{2} are equal and "
-            "`12 or 13` equals nothing. Python runs in a process without network and files, with limits on time and memory."
+            "compared with the reference. Mathematics is read by a grammar, so that `1/2`, `0.5` and `\\frac{1}{2}` are equal "
+            "and `12 or 13` equals nothing. Python runs in a process without network and files, with limits on time and memory."
         )
         for module in modules:
             if module.group == "rewards":

@@ -39,7 +39,7 @@ def about_stage(spec: StageSpec) -> str:
     """Describe what a stage does, with its values."""
     match fitted(spec) if spec.kind in KIND_TITLES else None:
         case Sft() as found:
-            return f"Teaches worked examples of {_sets(found.data)}: {_trained(found, spec)} {_learning(found)}"
+            return f"Teaches worked examples of {_sets(found.data)}. {_trained(found, spec)} {_learning(found)}"
         case Continued() as found:
             return (
                 f"GRPO as before, on the problems that the last choice called hard; {found.replay:.0%} of each step comes "
@@ -64,6 +64,34 @@ def about_stage(spec: StageSpec) -> str:
                 "The model stays as it is."
             )
     return f"A stage of its own, `{spec.kind}`, for {spec.steps} steps."
+
+
+def about_strategy(stages: Sequence[StageSpec]) -> str:
+    """Describe the strategy, by the kinds of stages that there are."""
+    kinds = {spec.kind for spec in stages}
+    lines = []
+    if "sft" in kinds and kinds & {"grpo", "continued"}:
+        lines.append(
+            "* **Format first, truth second.** Worked examples teach the shape of an answer; reinforcement learning then makes "
+            "right answers likelier than wrong ones."
+        )
+    if kinds & {"grpo", "continued"}:
+        python = ", Python by its tests in a sandbox" if "mbpp" in sets_of(stages) else ""
+        lines.append(
+            "* **Rewards that can be checked.** One reward asks for exactly one reasoning and one answer, the other for the right "
+            f"answer: mathematics by exact equality of values{python}. No model judges another one."
+        )
+    if "continued" in kinds:
+        lines.append(
+            "* **More sessions, harder problems.** What the model solves sometimes, but not most of the time, is chosen and "
+            "trained on, mixed with all other problems."
+        )
+    if "evaluate" in kinds:
+        lines.append(
+            "* **Evaluation on held-out problems**, the same ones each time, with intervals. Training examples that overlap with "
+            "them are left out."
+        )
+    return "\n".join(lines)
 
 
 def about_sets(names: Sequence[str], files: Mapping[str, str]) -> str:

@@ -237,7 +237,7 @@ class NotebookContext:
         print(text)
 
     def saw(self, step: int, name: str, value: object) -> None:
-        """Keep nothing."""
+        """Keep nothing of a step's inputs."""
 
     def _book(self) -> None:
         now_s, what = time.monotonic(), self._doing[-1]
