@@ -125,14 +125,16 @@ def unhexed(metrics: Mapping[str, str]) -> dict[str, str]:
 def test_a_notebook_whose_time_is_up_goes_on_from_its_own_output_to_the_same_weights(
     notebook: Any, chain: Record, tmp_path: Path
 ) -> None:
-    """The first session has time for nothing but one step."""
+    """The first session has time for nothing but one step. The second one has no model mounted and takes kagglehub's."""
     first = execute(notebook, tmp_path / "first", shared_inputs(), ZERO_COST_STOP_AFTER_S="0")
     assert saved(tmp_path / "first")[0]["step"] == 1
     assert "grpo: the time of this session is up" in first and first.endswith(
         "run again with this output as an input\n"
     )
 
-    second = execute(notebook, tmp_path / "second", mounted(tmp_path / "inputs", tmp_path / "first"))
+    inputs = mounted(tmp_path / "inputs", tmp_path / "first")
+    cache = downloaded(inputs, tmp_path / "cache")
+    second = execute(notebook, tmp_path / "second", inputs, KAGGLEHUB_CACHE=str(cache))
 
     assert "Going on after step 1 of sft" in second and second.endswith("finished\n")
     assert saved(tmp_path / "second")[0]["digests"] == chain.digests["after-2"]
@@ -145,6 +147,15 @@ def mounted(inputs: Path, output: Path) -> Path:
         os.link(entry, inputs / entry.name) if entry.is_file() else copied(entry, inputs / entry.name)
     copied(output, inputs / "notebooks" / "me" / "zero-cost")
     return inputs
+
+
+def downloaded(inputs: Path, cache: Path) -> Path:
+    """The mounted model, moved to where kagglehub keeps what it has downloaded."""
+    model = cache / "models" / MODEL["source"]
+    model.parent.mkdir(parents=True)
+    (inputs / "models" / MODEL["source"]).rename(model)
+    model.with_name(f"{model.name}.complete").touch()
+    return cache
 
 
 def copied(folder: Path, to: Path) -> None:

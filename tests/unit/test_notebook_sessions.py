@@ -87,6 +87,19 @@ def test_an_unfinished_stage_keeps_the_ones_after_it_from_starting(
     assert "second: the time of this session is up" in capsys.readouterr().out
 
 
+def test_a_stage_whose_cell_is_run_before_its_turn_does_nothing(tmp_path: Path) -> None:
+    training = Training(
+        experiment=EXPERIMENT,
+        inputs=tmp_path,
+        working=tmp_path / "working",
+        scratch=tmp_path / "scratch",
+        deadline_s=time.monotonic() + 3600.0,
+        save_interval_s=3600.0,
+    )
+    training.run("second", count)
+    assert training.steps == 0 and training.checkpoint is None
+
+
 @pytest.mark.parametrize(
     ("changed", "begins_anew"),
     [

@@ -132,7 +132,7 @@ def _code(values: NotebookValues, modules: Sequence[LibraryModule]) -> Iterator[
         yield markdown("The base model: mounted, or else downloaded with kagglehub.")
         yield code(cells_of.DOWNLOAD.format(package=PACKAGE))
     else:
-        yield code('model_folder = ""  # the model is fetched from the Hugging Face hub')
+        yield code('model_folder = ""  # the stages find the model themselves, or fetch it from the Hugging Face hub')
     yield code(cells_of.TRAINING.format(package=PACKAGE, name=values.name))
     for path, text in values.own.items():
         yield markdown(f"#### `{path}`\n\nA module of this pipeline's own.")

@@ -103,7 +103,9 @@ class Training:
         begun, step = self._position(self.checkpoint)
         if (begun, step) >= (place, spec.steps):
             print(f"{name}: done ({spec.steps} steps).")
-        elif self.is_late or (place > begun and place > 0 and not self._ended(place - 1)):
+        elif place > 0 and begun < place and not self._ended(place - 1) and not self.is_late:
+            print(f"{name}: the stage before it is not finished.")
+        elif self.is_late:
             print(f"{name}: the time of this session is up. Run the notebook again, with its own output as an input.")
         else:
             train(self.context(spec))
