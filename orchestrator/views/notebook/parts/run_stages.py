@@ -25,6 +25,8 @@ FINITE = ("loss", "grad_norm", "kl")
 """Metrics that must be finite: if one is not, the weights after that step are not finite either."""
 METRICS_NAME = "metrics.jsonl"
 """File of a checkpoint with the metrics of all steps so far."""
+SHOWN = ("loss", "reward", "accuracy", "format", "kl", "grad_norm", "learning_rate", "mean_length", "hard")
+"""Metrics in the printed line of a step; a checkpoint holds all of them."""
 SHOW_EVERY_S = 20.0
 
 
@@ -248,7 +250,9 @@ class NotebookContext:
 
 
 def _line(metrics: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    """Format the metrics worth watching; all of them for a stage that has none of these."""
+    names = [name for name in SHOWN if name in metrics] or list(metrics)
+    return "  ".join(f"{name} {metrics[name]:.4g}" for name in names)
 
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
