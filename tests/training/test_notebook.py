@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,28 @@ def test_the_notebook_computes_the_same_weights_as_relays_chain(notebook: Any, c
 
 def unhexed(metrics: Mapping[str, str]) -> dict[str, str]:
     return {name: metrics[name] for name in unmeasured(dict.fromkeys(metrics, 0.0))}
+
+
+JUDGED = """
+from tunix_zero_cost.rewards import correctness_reward, judge_counts
+
+given = ["<reasoning>r</reasoning><answer>2/4</answer>", "<reasoning>r</reasoning><answer>def f(x): return x + 1</answer>"]
+print(correctness_reward([], given, answer=["0.5", '{"tests": ["assert f(1) == 2"]}'], domain=["math", "python"]))
+print(correctness_reward([], given, answer=["0.6", '{"tests": ["assert f(1) == 3"]}'], domain=["math", "python"]))
+print(judge_counts()["judged"] > 0)
+"""
+
+
+def test_the_notebooks_rewards_judge_mathematics_and_python(notebook: Any, tmp_path: Path) -> None:
+    """The judges are processes of their own, which have to find the notebook's package."""
+    for cell in notebook.cells:
+        first, _, text = cell.source.partition("\n")
+        if first.startswith("%%writefile "):
+            path = tmp_path / first.removeprefix("%%writefile ")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    done = subprocess.run([sys.executable, "-c", JUDGED], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["[1.0, 1.0]", "[0.0, 0.0]", "True"], done.stderr
 
 
 def test_a_notebook_whose_time_is_up_goes_on_from_its_own_output_to_the_same_weights(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.views.notebook.parts.run_stages import Experiment, Training
-from stages.contract import OUTPUT_DIRECTORY, StageSpec
+from stages.contract import MANIFEST_NAME, OUTPUT_DIRECTORY, StageSpec
 from stages.stage import Context, Next, StageFailed
 
 STAGES = (
@@ -118,6 +118,16 @@ def test_a_checkpoint_is_continued_if_all_that_led_to_it_is_the_same(
     session(tmp_path / "working", tmp_path / "none", late=True)
     training = session(tmp_path / "next", tmp_path / "working", experiment=replace(EXPERIMENT, **changed))
     assert training.steps == sum(stage.steps for stage in training.experiment.stages) - (not begins_anew)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"stage": "other", "experiment": ""}', '{"stage": 3}'])
+def test_a_file_of_that_name_which_is_no_checkpoint_is_passed_over(
+    text: str, tmp_path: Path, whole: tuple[Any, Any]
+) -> None:
+    folder = tmp_path / "inputs" / "someone" / OUTPUT_DIRECTORY / "first-000009"
+    folder.mkdir(parents=True)
+    (folder / MANIFEST_NAME).write_text(text)
+    assert result(session(tmp_path / "working", tmp_path / "inputs")) == whole
 
 
 def test_an_output_holds_the_newest_checkpoint_only(tmp_path: Path) -> None:

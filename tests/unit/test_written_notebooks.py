@@ -220,6 +220,15 @@ def test_the_users_own_module_is_a_cell_that_imports_from_the_notebooks_package(
     assert text.startswith(f"from {PACKAGE}.data.order import derive_seed\nfrom {PACKAGE}.stage import StageFailed\n")
 
 
+def test_a_stage_of_the_users_own_is_a_cell_and_a_call(tmp_path: Path) -> None:
+    own = "from stages.stage import Context\n\ndef train(context: Context) -> None: ...\ndef longer(**_): ...\n"
+    path = pipeline_at(tmp_path, GRPO + "  - {name: mine, kind: 'own_reward:train', steps: 2}\n", own=own)
+    write_notebook(path, NotebookChoice(tmp_path / "n.ipynb"))
+    notebook = nbformat.read(tmp_path / "n.ipynb", as_version=4)
+    assert modules(notebook)["own_reward.py"].startswith(f"from {PACKAGE}.stage import Context\n")
+    assert [cell.source for cell in notebook.cells if '"mine", own_reward.train' in cell.source]
+
+
 def test_a_stage_that_needs_relay_and_changes_no_weight_is_left_out_and_told(tmp_path: Path) -> None:
     path = pipeline_at(tmp_path, GRPO + "  - {name: out, kind: export, steps: 1}\n")
     said = write_notebook(path, NotebookChoice(tmp_path / "n.ipynb"))

@@ -154,9 +154,9 @@ def _stages(values: NotebookValues, modules: dict[str, LibraryModule]) -> Iterat
                 yield from module_cells(modules[name], hidden=False)
         module, _, function = spec.kind.partition(":")
         if function:
-            yield code(f"import {module}\n\ntraining.run({spec.name!r}, {module}.{function})")
+            yield code(f"import {module}\n\ntraining.run({cells_of.written(spec.name)}, {module}.{function})")
         else:
-            yield code(f"from {PACKAGE} import {module}\n\ntraining.run({spec.name!r}, {module}.train)")
+            yield code(f"from {PACKAGE} import {module}\n\ntraining.run({cells_of.written(spec.name)}, {module}.train)")
 
 
 def _differences(spec: StageSpec) -> str:

@@ -140,10 +140,12 @@ class Training:
         return max(found, key=self._position, default=None)
 
     def _opened(self, manifest: Path) -> OpenedCheckpoint | None:
-        """Open a checkpoint; None if it is of another experiment."""
-        about = json.loads(manifest.read_text(encoding="utf-8"))
-        names = [stage.name for stage in self.experiment.stages]
-        if about["stage"] not in names or about["experiment"] != self.experiment.digest(names.index(about["stage"])):
+        """Open a checkpoint; None if it is of another experiment, or of another program."""
+        try:
+            about = json.loads(manifest.read_text(encoding="utf-8"))
+            if about["experiment"] != self.experiment.digest(self.experiment.place(about["stage"])):
+                return None
+        except (ValueError, KeyError, TypeError):
             return None
         cursor = Cursor(stage=about["stage"], step=about["step"])
         return OpenedCheckpoint(cursor, manifest.parent, contents=about["digests"])

@@ -89,6 +89,8 @@ class OpenedCheckpoint:
     directory: Path
     digest: str = ""
     contents: Mapping[str, str] = field(default_factory=dict)
+    warm: bool = False
+    """True if it belongs to another training, of which only weights are taken; never in this notebook."""
 
 
 class Context(Protocol):
