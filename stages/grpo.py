@@ -89,7 +89,7 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     def state() -> Any:
         return state_of(stage_state, options, updater.trainer.optimizer, keeps_origin=keeps_origin)
 
-    do_steps(context, step, state)
+    do_steps(context, step, state, options=options)
 
 
 def _problems(context: Context, stage_state: StageState, options: Grpo) -> Sequence[Example]:
@@ -134,11 +134,10 @@ class RolloutSource:
             examples = self._choose(step, derive_seed(seed, "round", number) if number else seed)
             rows = [example for example in examples for _ in range(options.num_generations)]
             prompts = [prompt(example, self._standing.foundation) for example in rows]
-        label = f"{number}" if number else ""
-        context.saw(step, f"batch{label}", [example.key for example in examples])
+        context.saw(step, f"batch{number or ''}", [example.key for example in examples])
         words = (step, number) if number else (step,)
         tokens, answers = self._cluster.draw(prompts, derive_seed(context.seed, name, "rollout", *words))
-        context.saw(step, f"rollouts{label}", [answer.tokens for answer in answers])
+        context.saw(step, f"rollouts{number or ''}", [answer.tokens for answer in answers])
         return DrawnRound(rows, prompts, tokens, answers)
 
 

@@ -10,6 +10,7 @@ from stages.data import Example, derive_seed, examples_at
 from stages.options import Sft
 from stages.session.time_accounting import TimeClass
 from stages.stage import Context
+from stages.training.checkpoints import TrainingState
 from stages.training.guards import TrainingGuard
 from stages.training.initial_state import FrozenWeightsCheck, StageState, equip, prepare, state_of
 from stages.training.losses import TaughtBatch, parts, taught_input, taught_loss
@@ -69,7 +70,10 @@ def _train(context: Context, options: Sft) -> None:
         frozen.look(found)
         return {**found, **probe.take()}
 
-    do_steps(context, step, lambda: state_of(stage_state, options, trainer.optimizer, keeps_origin=False))
+    def state() -> TrainingState:
+        return state_of(stage_state, options, trainer.optimizer, keeps_origin=False)
+
+    do_steps(context, step, state, options=options)
 
 
 def _trainer(stage_state: StageState, options: Sft, steps: int, metrics: LatestMetrics) -> PeftTrainer:

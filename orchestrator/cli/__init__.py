@@ -19,6 +19,7 @@ from orchestrator.cli import (
     first,
     forking,
     home,
+    notebooks,
     pages,
     reference,
     requests,
@@ -101,6 +102,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
         exports.publish: "Publish it as a Kaggle Model or at Hugging Face.",
         asking.ask: "Ask the model, here or in a session.",
         writing.writeup: "Write up a run: text, diagram, curves, tables, cover.",
+        notebooks.notebook: "Write a pipeline as a notebook for Kaggle.",
     },
     "Ask for something": {
         requests.pause: "Let the current session finish and start no other.",

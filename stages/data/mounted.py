@@ -35,7 +35,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True)
 class Brought:
-    """Data listed in the pipeline file, taken from the order."""
+    """Data listed in the pipeline file."""
 
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each of `inputs.files`, by file name."""

@@ -1,4 +1,4 @@
-"""Options of each stage kind and of the model. Plain dataclasses: the laptop validates what the session will read."""
+"""Options of each stage kind and of the model. Plain dataclasses, validated before anything runs."""
 
 from stages.options.model import Model
 from stages.options.reading import Options, fit

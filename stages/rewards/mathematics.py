@@ -57,16 +57,16 @@ def correct(completion: str, wanted: str) -> bool:
 
 
 def judgements(completion: str, wanted: str) -> dict[str, bool]:
-    """Return the verdicts of two graders: `relay`, used for rewards, and `math_verify` in its default mode.
+    """Return the verdicts of two graders: `exact`, used for rewards, and `math_verify` in its default mode.
 
     A difference between them points to an error in one of them.
     """
     given = answer_of(completion)
     if given is None or not wanted.strip():
-        return {"relay": False, "math_verify": False}
+        return {"exact": False, "math_verify": False}
     short = len(given) <= 1000 and len(wanted) <= 1000
     verdict = JUDGES["math"].ask([_question([(wanted, given)], alone=True)])[0] if short else JudgeVerdict()
-    return {"relay": same_value(given, wanted), "math_verify": verdict.said == "1"}
+    return {"exact": same_value(given, wanted), "math_verify": verdict.said == "1"}
 
 
 def _question(pairs: Sequence[tuple[str, str]], *, alone: bool = False) -> Question:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from stages import catalog
 from stages.options import Options, TrainingOptions, fit
 from stages.session.time_accounting import TimeClass
 from stages.stage import Context, Next, StageFailed
@@ -54,16 +53,17 @@ def do_steps(
     step: Callable[[int], Mapping[str, float]],
     state: Callable[[], TrainingState],
     what: TimeClass = TimeClass.STEP,
+    options: TrainingOptions | None = None,
 ) -> None:
     """Run all remaining steps; `step` returns its metrics once its results are ready,
     `state` returns the state to save.
 
     The record of what the run has read of its data sets is saved too. Seconds of a step are booked under `what` unless
-    the step books them otherwise. The metrics `learning_rate` and `examples`, which follow from the options, are added
-    unless the step reports them. From `examples` and `tokens` (without padding) the session computes rates
-    (`stages.session.throughput`).
+    the step books them otherwise. The metrics `learning_rate` and `examples`, which follow from a training stage's
+    `options`, are added unless the step reports them. From `examples` and `tokens` (without padding) the session
+    computes rates.
     """
-    from_options = _metrics_from_options(context)
+    from_options = _metrics_from_options(options, context.spec.steps)
 
     def whole() -> TrainingState:
         return replace(state(), data=context.pins.described())
@@ -78,12 +78,11 @@ def do_steps(
             return
 
 
-def _metrics_from_options(context: Context) -> Callable[[int], dict[str, float]]:
+def _metrics_from_options(options: TrainingOptions | None, steps: int) -> Callable[[int], dict[str, float]]:
     """Return a function from a step to those of its metrics that follow from the stage's options."""
-    options = catalog.find(context.spec.kind).fit(context.spec.options, f"stages.{context.spec.name}.options")
-    if not isinstance(options, TrainingOptions):
+    if options is None:
         return lambda _step: {}
-    rates = learning_rates(options, context.spec.steps)
+    rates = learning_rates(options, steps)
     return lambda step: {"learning_rate": rates[step - 1], "examples": float(options.batch)}
 
 

@@ -238,11 +238,11 @@ def test_without_math_verify_numbers_are_judged_and_expressions_end_the_session_
 
 
 def test_judges_that_disagree_are_told_apart() -> None:
-    assert judgements(worked("18 dollars"), "18") == {"relay": True, "math_verify": True}
-    assert judgements(worked("17 or 18"), "18") == {"relay": False, "math_verify": True}
-    assert judgements(worked("7+12"), "19") == {"relay": False, "math_verify": True}
-    assert judgements(worked("x+1"), "1+x") == {"relay": True, "math_verify": False}
-    assert judgements("no tags", "19") == {"relay": False, "math_verify": False}
+    assert judgements(worked("18 dollars"), "18") == {"exact": True, "math_verify": True}
+    assert judgements(worked("17 or 18"), "18") == {"exact": False, "math_verify": True}
+    assert judgements(worked("7+12"), "19") == {"exact": False, "math_verify": True}
+    assert judgements(worked("x+1"), "1+x") == {"exact": True, "math_verify": False}
+    assert judgements("no tags", "19") == {"exact": False, "math_verify": False}
 
 
 @pytest.mark.slow

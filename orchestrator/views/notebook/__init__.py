@@ -1,0 +1,1 @@
+"""Notebooks that train a pipeline on Kaggle without relay: the code of its stages as cells, and their text."""
