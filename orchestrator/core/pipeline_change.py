@@ -32,7 +32,11 @@ def progress_of(state: RunState) -> Progress:
     """Return the point from which the run goes on, and the stages that its sessions have worked on."""
     cursors = [checkpoint.cursor for checkpoint in state.checkpoints]
     cursors += [at for s in state.sessions if s.pushed_at for at in (s.start, s.reached, s.furthest) if at is not None]
-    return Progress(state.head.cursor if state.head else None, frozenset(at.stage for at in cursors))
+    head, origin = state.head.cursor if state.head else None, state.run.origin
+    if origin is not None and origin.is_fork:
+        head = head or origin.cursor
+        cursors.append(origin.cursor)
+    return Progress(head, frozenset(at.stage for at in cursors))
 
 
 def change(state: RunState, given: Pipeline) -> tuple[Pipeline, tuple[str, ...]]:

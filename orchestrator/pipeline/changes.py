@@ -48,6 +48,8 @@ RESULT = ChangeRule(When.NOT_BEGUN, "one result belongs to one setting")
 KEYS: dict[str, ChangeRule] = {
     "name": ChangeRule(When.NEVER, "it is a part of the run's names on Kaggle"),
     "seed": ChangeRule(When.UNTRAINED, "it orders the examples and draws the samples"),
+    "origin": ChangeRule(When.NEVER, "the run began there"),
+    "fork_points": ANY_TIME,
     "model": ChangeRule(When.UNTRAINED, "this model is what was trained"),
     "accelerator": ChangeRule(When.NEVER, "another machine rounds differently and has a quota of its own"),
     "session.limit_s": ANY_TIME,
@@ -78,14 +80,14 @@ OPTIONS: dict[str, ChangeRule] = {
     **dict.fromkeys(("guard_steps", "guard_spike", "guard_collapse", "guard_idle", "guard_vanish"), ANY_TIME),
     **dict.fromkeys(("learning_rate", "learning_rate_after"), FROM_NOW),
     "decay_steps": ChangeRule(When.NOT_BEGUN, "the learning rates of earlier steps follow from it"),
-    **dict.fromkeys(("data", "batch", "max_seq_length", "max_prompt_length", "replay"), ROWS),
+    **dict.fromkeys(("data", "batch", "max_seq_length", "max_prompt_length", "replay", "questions"), ROWS),
     **dict.fromkeys(("min_score", "min_margin", "english_only", "drop_refusals"), ROWS),
     **dict.fromkeys(("mode", "lora_rank", "lora_alpha", "lora_targets"), WEIGHTS),
     **dict.fromkeys(("gradient_accumulation_steps", "schedule", "warmup_steps", "min_lr_ratio"), UPDATE),
     **dict.fromkeys(("b1", "b2", "weight_decay", "clip_norm"), UPDATE),
     **dict.fromkeys(("beta", "epsilon", "epsilon_high", "num_iterations", "loss_type", "scale_rewards"), UPDATE),
     **dict.fromkeys(("mask_truncated_completions", "overlong_buffer", "overlong_penalty"), UPDATE),
-    **dict.fromkeys(("max_completion_length", "temperature", "top_k", "num_generations"), SAMPLES),
+    **dict.fromkeys(("max_completion_length", "temperature", "top_k", "top_p", "num_generations"), SAMPLES),
     **dict.fromkeys(("dynamic_sampling", "rewards"), SAMPLES),
     **dict.fromkeys(("solved_max", "hard_min", "transcripts", "format", "dtype", "payload_bytes"), RESULT),
 }
@@ -110,6 +112,8 @@ def merged(old: Pipeline, given: Pipeline, progress: Progress, run: str) -> Pipe
 
     Raises BadInput that names each change which is not possible midway, with the reason and the remedy.
     """
+    unsaid = {"origin": old.origin} if not given.origin.run else {}
+    given = given.model_copy(update=unsaid | ({} if given.fork_points else {"fork_points": old.fork_points}))
     problems = [*_problems_of_keys(old, given, progress)]
     stages, more = _merged_stages(old, given, progress)
     if problems := [*problems, *more]:

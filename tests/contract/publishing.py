@@ -63,6 +63,8 @@ def made_up(folder: Path, layout: str = "tunix", licences: Mapping[str, str] = L
         "cursor": Cursor(stage="grpo", step=400),
         "checkpoint": "c" * 64,
         "base_model": "google/gemma-2-2b-it",
+        "model_kind": "gemma2",
+        "system": "",
         "base_sha256": "b" * 64,
         "weights_sha256": "e" * 64,
         "licences": dict(licences),
