@@ -127,10 +127,10 @@ def unhexed(metrics: Mapping[str, str]) -> dict[str, str]:
 JUDGED = """
 from tunix_zero_cost.rewards import correctness_reward, judge_counts
 
-given = ["<reasoning>r</reasoning><answer>2/4</answer>", "<reasoning>r</reasoning><answer>def f(x): return x + 1</answer>"]
-print(correctness_reward([], given, answer=["0.5", '{"tests": ["assert f(1) == 2"]}'], domain=["math", "python"]))
-print(correctness_reward([], given, answer=["0.6", '{"tests": ["assert f(1) == 3"]}'], domain=["math", "python"]))
-print(judge_counts()["judged"] > 0)
+given = ["<reasoning>r</reasoning><answer>(x+1)^2</answer>", "<reasoning>r</reasoning><answer>def f(x): return x + 1</answer>"]
+print(correctness_reward([], given, answer=["x^2+2x+1", '{"setup": "", "tests": ["assert f(1) == 2"]}'], domain=["math", "python"]))
+print(correctness_reward([], given, answer=["x^2+2x", '{"setup": "", "tests": ["assert f(1) == 3"]}'], domain=["math", "python"]))
+print(judge_counts()["started"])
 """
 
 
@@ -143,7 +143,7 @@ def test_the_notebooks_rewards_judge_mathematics_and_python(notebook: Any, tmp_p
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
     done = subprocess.run([sys.executable, "-c", JUDGED], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines() == ["[1.0, 1.0]", "[0.0, 0.0]", "True"], done.stderr
+    assert done.stdout.splitlines() == ["[1.0, 1.0]", "[0.0, 0.0]", "2"], done.stderr
 
 
 def test_a_notebook_whose_time_is_up_goes_on_from_its_own_output_to_the_same_weights(

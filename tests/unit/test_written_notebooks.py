@@ -245,6 +245,16 @@ REFUSED = {
         {"own": "from stages.session.budget import Budget\ndef longer(*_, **__): ...\n"},
         "own_reward.py imports stages.session.budget, which exists in relay's sessions only",
     ),
+    "a name that a session only has": (
+        GRPO,
+        {"own": "from stages.contract import Manifest, Cursor\ndef longer(*_, **__): ...\n"},
+        "own_reward.py imports stages.contract.Manifest, which exists in relay's sessions only",
+    ),
+    "a module that nobody has": (
+        GRPO,
+        {"own": "from stages.data.odd import Odd\ndef longer(*_, **__): ...\n"},
+        "own_reward.py imports stages.data.odd, which",
+    ),
 }
 
 

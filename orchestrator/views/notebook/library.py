@@ -28,7 +28,7 @@ PARTS = (STAGE, RUN_STAGES)
 _OWN = re.compile(rf"\bstages\.(?:{'|'.join(map(re.escape, OWN))})\b")
 _PACKAGES = "data|options|rewards|training|sft|grpo|curate|continued|evaluate"
 _OTHER = re.compile(rf"\bstages\.(?=(?:{_PACKAGES})\b)")
-_IMPORTED = re.compile(rf"\bfrom stages import (?=(?:{_PACKAGES})\b)")
+_IMPORTED = re.compile(rf"\bfrom stages import (?=(?:{_PACKAGES}|{STAGE})\b)")
 
 WORDS = {
     "The check, the error message, the JSON schema and the reference use": "The check and the error message use",
@@ -93,7 +93,8 @@ def library(kinds: Iterable[str], own: Mapping[str, str]) -> list[LibraryModule]
     wanted = list(kinds)
     for path, text in own.items():
         needed = _modules_in(text)
-        if missing := [name for name in needed if not _is_shown(name)]:
+        missing = [name for name in needed if not _is_shown(name) or _path_of(name) is None]
+        if missing := missing or _missing_names(text):
             raise BadInput(
                 f"{path} imports stages.{missing[0]}, which exists in relay's sessions only: a notebook cannot run it"
             )
@@ -125,6 +126,25 @@ def _file_of(name: str) -> Path:
     file = _path_of(name)
     assert file is not None and _is_shown(name), f"stages.{name} has no place in a notebook"
     return file
+
+
+def _missing_names(source: str) -> list[str]:
+    """Return what a source imports from the modules `OWN` and the notebook's module in their place does not define."""
+    stage = ast.parse(_file_of(STAGE).read_text(encoding="utf-8"))
+    assigned = {
+        target.id
+        for node in stage.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    known = assigned | {node.name for node in stage.body if isinstance(node, ast.ClassDef)}
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").removeprefix("stages.") in OWN:
+            module = str(node.module).removeprefix("stages.")
+            found += [f"{module}.{alias.name}" for alias in node.names if alias.name not in known]
+    return found
 
 
 def rewritten(source: str) -> str:
