@@ -277,11 +277,12 @@ def no_hours(folder: Path) -> ParkedRun:
 
 def name_taken(folder: Path) -> ParkedRun:
     chain = Bench(folder).chain()
-    save = Save(slug=f"me/{RUN}-s0001", text="# mine", title=f"{RUN}-s0001", machine_shape="TpuV5E8")
+    save = Save(slug=f"me/{RUN}-s0001", text="# mine", title=f"{RUN}-s0001", machine_shape="NvidiaTeslaT4")
     with chain.kaggle.world.at_now() as now:
         chain.kaggle.world.kernels.save(save, now, {})
         by_hand = chain.kaggle.world.kernels.session("me", f"{RUN}-s0001")
     assert by_hand is not None
+    by_hand.starts_at += timedelta(days=30)  # it takes no slot of a TPU, and is never played
     return ParkedRun(parked(chain))
 
 
