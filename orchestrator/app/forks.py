@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from orchestrator.app.origins import origin_options
+from orchestrator.app.dataset_origins import origin_options
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.disk import disk_errors, write_whole
 from orchestrator.base.errors import BadInput

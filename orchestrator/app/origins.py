@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from orchestrator.app.dataset_origins import checkpoint_in_ref, dataset_origin, origin_of_dataset, origin_options
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.errors import BadInput
 from orchestrator.core.origins import is_mountable, origin_checkpoint, will_never_come
@@ -17,6 +19,9 @@ from state.model.run_origin import RunOrigin
 from state.model.run_state import Checkpoint, RunState
 from state.model.statuses import InputsStatus
 
+if TYPE_CHECKING:
+    from orchestrator.app.app import App
+
 
 @dataclass(frozen=True)
 class Beginning:
@@ -27,20 +32,30 @@ class Beginning:
     inputs_dataset: str = ""
 
 
-def named_origin(workspace: Workspace, named: str, *, weights_only: bool = False) -> OriginOptions:
-    """Return the origin of a warm start that `--from RUN[:CHECKPOINT]` names.
+def named_origin(app: "App", named: str, *, weights_only: bool = False) -> OriginOptions:
+    """Return the origin of a warm start that `--from RUN[:CHECKPOINT]` or `--from OWNER/SLUG` names.
 
-    CHECKPOINT is a name or `STAGE:STEP`; the newest verified one by default. Raises BadInput if there is none.
+    CHECKPOINT is a name or `STAGE:STEP`; the newest verified one by default. OWNER/SLUG is the dataset of a checkpoint
+    on Kaggle. Raises BadInput if there is none.
     """
-    run, _, wanted = named.partition(":")
-    if "/" in named or "\\" in named:
+    keeps = WEIGHTS if weights_only else OPTIMIZER
+    if named.startswith((".", "/", "~")) or "\\" in named or Path(named).is_dir():
         raise BadInput(
-            f"--from {named}: a run begins from a checkpoint of a run in this home folder, not from a folder or a dataset: "
-            "name a RUN or RUN:STAGE:STEP; relay adopt brings a run of the account into this home folder"
+            f"--from {named}: a run begins from a checkpoint, not from a folder or an export: name a RUN, RUN:STAGE:STEP or "
+            "the OWNER/SLUG of a checkpoint's dataset"
         )
-    state = workspace.run(run)
-    checkpoint = verified_checkpoint(state, wanted or None, f"--from {named}: ")
-    return origin_options(checkpoint, WEIGHTS if weights_only else OPTIMIZER)
+    run, _, wanted = named.partition(":")
+    if "/" in named:
+        run, wanted = checkpoint_in_ref(named, app.gateway.owner())
+        if run not in known_runs(app):
+            return dataset_origin(app.gateway, named, keeps)
+    state = app.run(run)
+    return origin_options(verified_checkpoint(state, wanted or None, f"--from {named}: "), keeps)
+
+
+def known_runs(workspace: Workspace) -> set[str]:
+    """Return the ids of the runs in the database."""
+    return {run for run, _ in workspace.reader.run_names()} if workspace.has_store else set()
 
 
 def begun_from(pipeline: Pipeline, origin: OriginOptions, path: Path) -> Pipeline:
@@ -50,16 +65,7 @@ def begun_from(pipeline: Pipeline, origin: OriginOptions, path: Path) -> Pipelin
     return pipeline.model_copy(update={"origin": origin})
 
 
-def origin_options(checkpoint: Checkpoint, keeps: str) -> OriginOptions:
-    """Return the section of a pipeline that begins from this checkpoint."""
-    at = f"{checkpoint.cursor.stage}:{checkpoint.cursor.step}"
-    name, digest = checkpoint.name, checkpoint.digest
-    return OriginOptions.model_validate(
-        {"run": checkpoint.run, "at": at, "keeps": keeps, "checkpoint": name, "digest": digest}
-    )
-
-
-def beginning(workspace: Workspace, pipeline: Pipeline, where: str, owner: str, *, may_wait: bool) -> Beginning:
+def beginning(app: "App", pipeline: Pipeline, where: str, owner: str, *, may_wait: bool) -> Beginning:
     """Check a pipeline's origin, and return the pipeline with the checkpoint's name and digest filled in.
 
     `owner` is the Kaggle account. With `may_wait` the other run need not have the checkpoint yet. Raises BadInput if
@@ -68,7 +74,10 @@ def beginning(workspace: Workspace, pipeline: Pipeline, where: str, owner: str, 
     wanted = pipeline.origin
     if not wanted.run:
         return Beginning(pipeline)
-    other = workspace.run(wanted.run)
+    if wanted.digest and wanted.keeps != HISTORY and wanted.run not in known_runs(app):
+        origin = origin_of_dataset(app.gateway, pipeline, where)
+        return Beginning(pipeline, origin)
+    other = app.run(wanted.run)
     if other.run.owner != owner:
         raise BadInput(
             f"{where}: {other.run.id} belongs to the Kaggle account {other.run.owner}, and the credentials are {owner}'s: "

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic 
     "origin",
     metavar="RUN[:CHECKPOINT]",
     help="Begin with the weights and the optimizer's state of a checkpoint of RUN: its name or STAGE:STEP; default: the "
-    "newest.",
+    "newest. OWNER/SLUG names a checkpoint's dataset on Kaggle.",
 )
 @click.option("--weights-only", is_flag=True, help="With --from: begin with the weights alone.")
 @JSON

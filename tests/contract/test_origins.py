@@ -92,7 +92,10 @@ def test_a_warm_start_begins_with_the_checkpoints_state_at_step_0(ran: Ran) -> N
         ("nobody", True, "there is no run nobody"),
         ("{run}:one:7777", True, "no such verified checkpoint: its verified checkpoints are"),
         ("{run}", False, "keeps no optimizer state|wrote no model"),
-        ("./exported", True, "not from a folder or a dataset"),
+        ("./exported", True, "not from a folder or an export"),
+        ("bob/{run}-c0001", True, "the dataset belongs to bob"),
+        ("{owner}/count", True, "relay's datasets of checkpoints have names such as"),
+        ("{owner}/lost-0000-c0001", True, "Kaggle has no complete dataset lost-0000-c0001"),
     ],
 )
 def test_what_a_run_cannot_begin_with_is_refused_and_nothing_is_made(
@@ -100,8 +103,27 @@ def test_what_a_run_cannot_begin_with_is_refused_and_nothing_is_made(
 ) -> None:
     before = ran.relay.runs()
     with pytest.raises(BadInput, match=said):
-        ran.relay.start(PIPELINE | {"name": "cold"}, origin=origin.format(run=ran.run), weights_only=weights_only)
+        ran.relay.start(
+            PIPELINE | {"name": "cold"},
+            origin=origin.format(run=ran.run, owner=ran.kaggle.owner),
+            weights_only=weights_only,
+        )
     assert ran.relay.runs() == before
+
+
+def test_a_warm_start_begins_from_a_dataset_of_a_run_that_this_home_does_not_have(ran: Ran, tmp_path: Path) -> None:
+    theirs = ran.state(ran.run).checkpoints[0]
+    elsewhere = orchestrator.open(tmp_path / "home", environ=ran.kaggle.environment())
+    warm = PIPELINE | {"name": "away", "fork_points": [], "stages": [STAGE | {"steps": 3}]}
+    named = f"{ran.kaggle.owner}/{theirs.place}"
+    with pytest.raises(BadInput, match="wrote no model"):
+        elsewhere.start(warm, origin=named)
+    run = elsewhere.start(warm, origin=named, weights_only=True)
+    assert elsewhere.run(run)["state"] == "finished"
+    state = Store.at(elsewhere.home).load(run)
+    assert state.checkpoints[0].parent == theirs.digest
+    assert ran.kernel(state.sessions[0].slug).dataset_sources == (named,)
+    assert [path.name for path in (tmp_path / "home" / "runs").iterdir()] == [run], "no run seems lost"
 
 
 def forked(ran: Ran, folder: Path, name: str, at: str, steps: int = 6, **changes: object) -> Path:

@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.commands import Wait
+from orchestrator.engine.adopt.command import Adoption
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import tick
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from state.facts.run import OriginFound
 from state.model.run_origin import RunOrigin
 from state.model.run_state import Checkpoint
-from state.model.statuses import CheckpointStatus, RunStatus
+from state.model.statuses import CheckpointStatus, Phase, RunStatus
+from state.store import Store
 from tests.simulation.pipelines import expected_digest, pipeline
 
 FORK = "sim-f0f0"
@@ -143,3 +147,31 @@ def test_a_fork_is_carried_on_wherever_its_daemon_dies(folder: Path, shard: int)
             assert final_digest(fork.drive()) == expected_digest(parent.kaggle.pipeline), boundary
             assert set(parent.kaggle.started.values()) == {1}, boundary
             assert fork.state.checkpoints[0].parent == parent.state.checkpoints[0].digest, boundary
+
+
+def test_a_lost_fork_is_rebuilt_from_kaggle_with_its_origin(folder: Path) -> None:
+    for checkpoints in (0, 1):
+        with fast_folder() as root:
+            parent = parent_in(root)
+            left = advance(parent, 1)
+            parent.store.request(parent.run, "pause", {}, parent.clock.now())
+            parent.drive()
+            fork = fork_of(parent, left, root)
+            for _ in fork.ticks():
+                last = fork.state.last
+                begun = last is not None and last.phase is Phase.RUNNING
+                if begun and len([c for c in fork.state.checkpoints if c.published_at]) == checkpoints:
+                    break
+            before = fork.state
+            home = root / "new"
+            gateway = DirectGateway(parent.kaggle.world)
+            Adoption(gateway, HomeLayout(home), parent.clock, (), lambda home=home: Store.at(home)).adopt(
+                FORK, None, lambda _: None
+            )
+            found = Store.at(home).load(FORK)
+            assert found.run.origin == before.run.origin
+            assert [s.parent for s in found.sessions] == [s.parent for s in before.sessions]
+            assert [c.parent for c in found.checkpoints] == [c.parent for c in before.checkpoints]
+            fork.home, fork.store = HomeLayout(home), Store.at(home)
+            assert final_digest(fork.drive()) == expected_digest(parent.kaggle.pipeline)
+            assert set(parent.kaggle.started.values()) == {1}

@@ -81,6 +81,12 @@ def runs_on_kaggle(gateway: Gateway) -> tuple[RunOnKaggle, ...]:
     return tuple(found)
 
 
+def order_in_kernel(slug: str, gateway: Gateway) -> Order | None:
+    """Return the order of a kernel; None if there is no such kernel of relay's."""
+    kernel = gateway.find_kernel(slug)
+    return None if kernel is None else _order_in(kernel)
+
+
 def _first_order(slugs: Sequence[str], gateway: Gateway) -> Order | None:
     """Return the order of the first kernel that exists; None if the names only look like a run's."""
     for slug in slugs:
