@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.app.publish.kaggle_model import PublishIntent
 from stages.contract import (
     SECONDS_MAX,
     FileEntry,
@@ -23,7 +24,7 @@ from stages.documents import FORMAT, ContractError, Document, NewerFormat, Versi
 from stages.formats.export_manifest import ExportManifest
 from tests.unit.counting_runs import order
 
-VERSIONED = (Order, Manifest, Report, Progress, ExportManifest)
+VERSIONED = (Order, Manifest, Report, Progress, ExportManifest, PublishIntent)
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 NAMES = st.text(CHARACTERS, min_size=1, max_size=8)
 TEXTS = st.text(CHARACTERS, max_size=8)
@@ -205,6 +206,6 @@ def a_manifest() -> dict[str, Any]:
 
 
 def test_every_kind_of_document_says_which_it_is() -> None:
-    assert {cls.kind for cls in VERSIONED} == {"order", "manifest", "report", "progress", "export"}
+    assert {cls.kind for cls in VERSIONED} == {"order", "manifest", "report", "progress", "export", "publish-intent"}
     assert set(Versioned.__subclasses__()) == set(VERSIONED)
     assert all(issubclass(cls, Document) for cls in VERSIONED)
