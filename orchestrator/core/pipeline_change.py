@@ -3,7 +3,7 @@
 from orchestrator.base.errors import BadInput
 from orchestrator.core.plan import count_timed_out
 from orchestrator.pipeline.change_text import change_lines
-from orchestrator.pipeline.changes import Progress, merged
+from orchestrator.pipeline.changes import RunProgress, merged
 from orchestrator.pipeline.model import Pipeline
 from state.facts.base import Fact
 from state.facts.run import PipelineChanged, PipelineKept
@@ -28,7 +28,7 @@ def answerable(request: Request, state: RunState) -> bool:
     return request.verb != "edit" or state.run.status not in OPEN or session_to_await(state) is None
 
 
-def progress_of(state: RunState) -> Progress:
+def progress_of(state: RunState) -> RunProgress:
     """Return the point from which the run goes on, and the stages that its sessions have worked on."""
     cursors = [checkpoint.cursor for checkpoint in state.checkpoints]
     cursors += [at for s in state.sessions if s.pushed_at for at in (s.start, s.reached, s.furthest) if at is not None]
@@ -36,7 +36,7 @@ def progress_of(state: RunState) -> Progress:
     if origin is not None and origin.is_fork:
         head = head or origin.cursor
         cursors.append(origin.cursor)
-    return Progress(head, frozenset(at.stage for at in cursors))
+    return RunProgress(head, frozenset(at.stage for at in cursors))
 
 
 def change(state: RunState, given: Pipeline) -> tuple[Pipeline, tuple[str, ...]]:

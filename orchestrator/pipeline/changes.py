@@ -98,7 +98,7 @@ RATES = ("learning_rate", "learning_rate_after", "decay_steps")
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """Point from which a run goes on."""
 
     cursor: Cursor | None = None
@@ -107,7 +107,7 @@ class Progress:
     """Names of the stages that any session has worked on."""
 
 
-def merged(old: Pipeline, given: Pipeline, progress: Progress, run: str) -> Pipeline:
+def merged(old: Pipeline, given: Pipeline, progress: RunProgress, run: str) -> Pipeline:
     """Return the pipeline with which the run goes on as `given` says. It equals `old` if nothing changes.
 
     Raises BadInput that names each change which is not possible midway, with the reason and the remedy.
@@ -136,7 +136,7 @@ def flat(pipeline: Pipeline) -> dict[str, Any]:
     return found
 
 
-def _problems_of_keys(old: Pipeline, given: Pipeline, progress: Progress) -> Iterator[str]:
+def _problems_of_keys(old: Pipeline, given: Pipeline, progress: RunProgress) -> Iterator[str]:
     before, after = flat(old), flat(given)
     for key, rule in KEYS.items():
         if key == "stages" or before[key] == after[key]:
@@ -153,7 +153,7 @@ def _from_to(old: Any, new: Any) -> str:
 # --- stages --------------------------------------------------------------------
 
 
-def _merged_stages(old: Pipeline, given: Pipeline, progress: Progress) -> tuple[tuple[Stage, ...], list[str]]:
+def _merged_stages(old: Pipeline, given: Pipeline, progress: RunProgress) -> tuple[tuple[Stage, ...], list[str]]:
     begun = _begun(old, progress.cursor)
     names, wanted = [stage.name for stage, _ in begun], [stage.name for stage in given.stages]
     problems = [

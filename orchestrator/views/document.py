@@ -1,7 +1,7 @@
 """The status as one stable JSON document (see docs/status.md), from which all other views of a run are drawn."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -15,11 +15,10 @@ from orchestrator.pipeline.stage_plan import StagePlan
 from orchestrator.views.curves import Curves
 from orchestrator.views.lost import damaged_document, lost_documents
 from orchestrator.views.next_action import next_action
+from orchestrator.views.pipeline_changes import pipeline_changes
 from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts.base import Fact
 from state.facts.checkpoint import DamageFound, ModelPublished
-from state.facts.run import PipelineChanged
-from state.facts.session import PushIntended
 from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
 from state.model.metrics import Metric
@@ -192,27 +191,11 @@ def run_document(
         "quota_spent": goodput(sessions),
         "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
         "damage": [_damage(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
-        "changes": [*_changes(facts)],
+        "changes": [*pipeline_changes(facts)],
         "models": [_model(at, fact) for at, fact in facts if isinstance(fact, ModelPublished)],
         "forecast": None,
         "forecast_problem": "",
     }
-
-
-def _changes(facts: Sequence[tuple[datetime, Fact]]) -> Iterator[dict[str, Any]]:
-    """Describe each change of the pipeline, with the number of the last session that followed the pipeline before it."""
-    session: int | None = None
-    for at, fact in facts:
-        if isinstance(fact, PushIntended):
-            session = fact.number
-        elif isinstance(fact, PipelineChanged):
-            yield {
-                "at": _time(at),
-                "after_session": session,
-                "by": fact.by,
-                "difference": fact.difference.splitlines(),
-                "pipeline_digest": fact.pipeline_digest,
-            }
 
 
 def origin_document(origin: RunOrigin | None) -> dict[str, Any] | None:

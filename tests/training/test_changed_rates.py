@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.pipeline.changes import Progress, merged
+from orchestrator.pipeline.changes import RunProgress, merged
 from orchestrator.pipeline.loader import check
 from stages.catalog import KINDS
 from stages.contract import Cursor
@@ -40,7 +40,7 @@ def test_a_stage_goes_on_with_a_changed_rate_as_if_it_had_always_been_planned(
         SmallContext(begun.stages[0], TINY, 0, tmp_path / "cut", first, None, done, begun.inputs, begun.stages)
     )
 
-    progress = Progress(Cursor(stage=kind, step=done), frozenset({kind}))
+    progress = RunProgress(Cursor(stage=kind, step=done), frozenset({kind}))
     wanted = pipeline(kind, after, {**options, "learning_rate": 0.0007})
     (changed,) = merged(pipeline(kind, before, options), wanted, progress, "small-1").stages
     assert changed.options["learning_rate_after"] == {"2": 0.0007}

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.change_text import change_lines
-from orchestrator.pipeline.changes import KEYS, OPTIONS, Progress, When, flat, merged
+from orchestrator.pipeline.changes import KEYS, OPTIONS, RunProgress, When, flat, merged
 from orchestrator.pipeline.loader import check, parse
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
@@ -26,8 +26,8 @@ BEGUN: dict[str, Any] = {
         {"name": "eval", "kind": "evaluate", "steps": 4, "options": {}},
     ],
 }
-IN_GRPO = Progress(Cursor(stage="grpo", step=40), frozenset({"sft", "grpo"}))
-UNTRAINED = Progress()
+IN_GRPO = RunProgress(Cursor(stage="grpo", step=40), frozenset({"sft", "grpo"}))
+UNTRAINED = RunProgress()
 
 
 def pipeline(value: dict[str, Any] | None = None) -> Pipeline:
@@ -43,7 +43,7 @@ def changed(key: str, value: Any, base: dict[str, Any] = BEGUN) -> dict[str, Any
     return base | {first: changed(rest, value, base.get(first, {})) if rest else value}
 
 
-def taken(key: str, value: Any, progress: Progress = IN_GRPO, old: Pipeline | None = None) -> Pipeline:
+def taken(key: str, value: Any, progress: RunProgress = IN_GRPO, old: Pipeline | None = None) -> Pipeline:
     return merged(old or pipeline(), pipeline(changed(key, value)), progress, "gsm-1")
 
 
@@ -155,7 +155,7 @@ def test_until_the_first_checkpoint_what_is_trained_may_change(key: str, value: 
 
 def test_a_stage_that_sessions_have_worked_on_stays_also_before_the_first_checkpoint() -> None:
     with pytest.raises(BadInput, match="stage sft cannot be removed"):
-        taken("stages", BEGUN["stages"][1:], Progress(None, frozenset({"sft"})))
+        taken("stages", BEGUN["stages"][1:], RunProgress(None, frozenset({"sft"})))
 
 
 def test_stages_are_added_after_those_that_have_begun() -> None:
@@ -176,15 +176,15 @@ def test_a_learning_rate_of_a_stage_under_way_holds_after_the_steps_that_are_don
 
 def test_the_same_file_changes_nothing_once_more_also_when_more_steps_are_done() -> None:
     found = taken("grpo.options.learning_rate", 0.0005)
-    later = Progress(Cursor(stage="grpo", step=90), IN_GRPO.worked_on)
+    later = RunProgress(Cursor(stage="grpo", step=90), IN_GRPO.worked_on)
     assert taken("grpo.options.learning_rate", 0.0005, later, found) is found
-    ended = Progress(Cursor(stage="eval", step=2), IN_GRPO.worked_on)
+    ended = RunProgress(Cursor(stage="eval", step=2), IN_GRPO.worked_on)
     assert taken("grpo.options.learning_rate", 0.0005, ended, found) is found
 
 
 def test_a_second_change_keeps_the_first() -> None:
     found = taken("grpo.options.learning_rate", 0.0005)
-    later = Progress(Cursor(stage="grpo", step=90), IN_GRPO.worked_on)
+    later = RunProgress(Cursor(stage="grpo", step=90), IN_GRPO.worked_on)
     again = taken("grpo.options.learning_rate", 0.0001, later, found)
     assert options(again, "grpo")["learning_rate_after"] == {"40": 0.0005, "90": 0.0001}
     assert change_lines(found, again) == ("stage grpo: learning_rate: 0.0005 → 0.0001 after 90 steps",)
@@ -192,7 +192,7 @@ def test_a_second_change_keeps_the_first() -> None:
 
 def test_a_change_is_forgotten_where_the_run_goes_on_from_before_it() -> None:
     found = taken("grpo.options.learning_rate", 0.0005)
-    earlier = Progress(Cursor(stage="grpo", step=20), IN_GRPO.worked_on)
+    earlier = RunProgress(Cursor(stage="grpo", step=20), IN_GRPO.worked_on)
     again = taken("grpo.options.learning_rate", 0.001, earlier, found)
     assert options(again, "grpo") == {"learning_rate": 0.001}
     assert change_lines(found, again) == ("stage grpo: learning_rate: no change after 40 steps any more",)
@@ -231,7 +231,7 @@ def test_a_mended_stage_and_its_options_are_taken_over(tmp_path: Path) -> None:
     old = parse(text, "p.yaml", tmp_path)
     (tmp_path / "own.py").write_text("def train(context):\n    ...\n    return\n", encoding="utf-8")
     new = parse(text.replace("x: 1", "x: 2"), "p.yaml", tmp_path)
-    found = merged(old, new, Progress(Cursor(stage="a", step=3), frozenset({"a"})), "own-1")
+    found = merged(old, new, RunProgress(Cursor(stage="a", step=3), frozenset({"a"})), "own-1")
     assert found == new
     assert change_lines(old, found) == ("stage a: x: 1 → 2", "own.py: changed, 2 lines added and 1 removed")
 
