@@ -43,6 +43,8 @@ TOLD_OTHERWISE = {
 CALLS: dict[str, list[str]] = {
     "status": [],
     "start": ["PIPELINE"],
+    "fork": ["old-0001", "-o", "FORK"],
+    "sweep": ["PIPELINE", "--set", "one.payload_bytes=8,16", "--yes"],
     "pause": ["r-0001"],
     "cancel": ["r-0001", "--yes"],
     "resume": ["r-0002"],
@@ -84,6 +86,7 @@ class Place:
 
     def relay(self, *arguments: str) -> Result:
         places = {"PIPELINE": str(self.pipeline), "OUTPUT": str(self.home.parent / "report.html")}
+        places["FORK"] = str(self.home.parent / "fork.yaml")
         given = [places.get(argument, argument) for argument in arguments]
         return CliRunner().invoke(main, ["--home", str(self.home), *given], env=dict(self._kaggle.environment()))
 
