@@ -21,7 +21,6 @@ from orchestrator.pipeline import loader
 from orchestrator.pipeline import model as pipelines
 from orchestrator.pipeline.examples import default_pipeline
 from orchestrator.pipeline.own_data import sets_in_files
-from orchestrator.pipeline.sections import OriginOptions
 from orchestrator.rehearsal import machine_speed
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
@@ -60,8 +59,7 @@ def rehearse(
     With `as_json` standard output contains only the status document.
     """
     path = chosen or default_pipeline()
-    pipeline = loader.load(path).model_copy(update={"origin": OriginOptions()})  # there is no other run to begin from
-    pipeline = _at_this_machines_speed(pipeline, path)
+    pipeline = _at_this_machines_speed(loader.load(path).alone, path)
     with prepare_rehearsal(pipeline, path, home, port, faults, hasty=short) as app:
         stop.tell(app.stop.set)
         run = app.begin(pipeline.shortened() if short else pipeline, path)

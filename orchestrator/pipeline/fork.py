@@ -12,7 +12,7 @@ from stages.options import TrainingOptions
 from stages.options.training import set_and_count
 
 FREE_OPTIONS = (
-    "learning_rate", "schedule", "warmup_steps", "min_lr_ratio", "b1", "b2", "weight_decay", "clip_norm",
+    "learning_rate", "learning_rate_after", "decay_steps", "schedule", "warmup_steps", "min_lr_ratio", "b1", "b2", "weight_decay", "clip_norm",
     "probe_problems", "guard_steps", "guard_spike", "guard_collapse", "guard_idle", "guard_vanish",
     "temperature", "top_k", "num_generations", "max_completion_length", "epsilon", "epsilon_high", "loss_type",
     "scale_rewards", "mask_truncated_completions", "overlong_buffer", "overlong_penalty", "dynamic_sampling",

@@ -199,6 +199,11 @@ class Pipeline(BaseModel):
         """The stages, and the places in them."""
         return StagePlan(self.specs, self.origin.cursor if self.origin.continues else None)
 
+    @property
+    def alone(self) -> "Pipeline":
+        """The pipeline without its origin, for rehearsals, which have no other run to begin from."""
+        return self.model_copy(update={"origin": OriginOptions()})
+
     def shortened(self) -> "Pipeline":
         """Return the same pipeline with one step per stage and short sequences, to test that everything starts."""
         stages = (

@@ -47,6 +47,8 @@ TOLD_OTHERWISE = {
 CALLS: dict[str, list[str]] = {
     "status": [],
     "start": ["PIPELINE"],
+    "fork": ["old-0001", "-o", "FORK"],
+    "sweep": ["PIPELINE", "--set", "one.payload_bytes=8,16", "--yes"],
     "pause": ["r-0001"],
     "cancel": ["r-0001", "--yes"],
     "resume": ["r-0002"],

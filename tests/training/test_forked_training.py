@@ -32,7 +32,9 @@ def world_at(root: Path) -> Kaggle:
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoints of the parent after every step."""
     world = world_at(tmp_path_factory.mktemp("parent") / "kaggle")
-    _, report = world.run(order(model=TINY, stages=STAGES, save_interval_s=0.0, keep_checkpoints=99))
+    _, report = world.run(
+        order(model=TINY, stages=STAGES, start=Cursor(stage="sft", step=0), save_interval_s=0.0, keep_checkpoints=99)
+    )
     assert report.outcome == "finished", report.reason
     return world.working / "relay" / "checkpoints"
 

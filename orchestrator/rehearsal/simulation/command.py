@@ -17,7 +17,7 @@ def simulate(chosen: Path | None, count: int, seed: int, as_json: bool) -> int:
     Return 0 if every invariant held, otherwise 1. With `count` 1, print the chain's events tick by tick. Raises
     BadInput if the pipeline cannot be simulated.
     """
-    pipeline = None if chosen is None else loader.load(chosen)
+    pipeline = None if chosen is None else loader.load(chosen).alone
     if count == 1:
         story: list[str] = []
         ended = runner.one(seed, pipeline, story.append if as_json else click.echo)

@@ -35,7 +35,7 @@ def verify_resume(
 ) -> int:
     """Verify a pipeline and print the result. Return 0 if no bit differs, otherwise 1. Raises BadInput."""
     path = chosen or default_pipeline()
-    pipeline = loader.load(path)
+    pipeline = loader.load(path).alone
     _require_installed(pipeline.pins, path)
     order = chain.order_of(pipeline, steps)
     places = _cuts(order, at, count, seed)
