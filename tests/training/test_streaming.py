@@ -25,11 +25,11 @@ LIMITS = {"max_prompt_length": 48, "max_completion_length": 24}
 QUESTIONS = ("What is 2 + 3?", "Say hello", "Write a function f that adds 1", "?")
 
 
-def streamed(foundation: Foundation, question: str, drawing: Drawing) -> list[int]:
+def streamed(foundation: Foundation, question: str, drawing: Drawing, stops: tuple[int, ...] = ()) -> list[int]:
     pieces = foundation.tokenizer
     prompt = [pieces.bos_id(), *pieces.encode(prompt_of(question, foundation.options.system))]
     sampler = StreamingSampler(foundation, LIMITS["max_prompt_length"], LIMITS["max_completion_length"])
-    return list(sampler.stream(prompt, drawing, foundation.stops))
+    return list(sampler.stream(prompt, drawing, stops or foundation.stops))
 
 
 def generated(foundation: Foundation, questions: tuple[str, ...], drawing: Drawing) -> list[list[int]]:
@@ -65,6 +65,14 @@ def test_greedy_tokens_are_those_of_an_evaluation(tmp_path: Path, kind: str, lay
     wanted = generated(foundation, QUESTIONS, Drawing())
     assert [streamed(foundation, question, Drawing()) for question in QUESTIONS] == wanted
     assert len({tuple(tokens) for tokens in wanted}) > 1, "the questions have different answers"
+
+
+@pytest.mark.slow
+def test_an_answer_ends_with_its_first_stop_token(tmp_path: Path) -> None:
+    foundation = model(tmp_path, "gemma2", "flax", "float32")
+    whole = streamed(foundation, QUESTIONS[0], Drawing())
+    stop = whole[len(whole) // 2]
+    assert streamed(foundation, QUESTIONS[0], Drawing(), (stop, 1)) == whole[: whole.index(stop) + 1]
 
 
 @pytest.mark.slow
