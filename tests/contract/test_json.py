@@ -64,8 +64,6 @@ CALLS: dict[str, list[str]] = {
     "backup": [],
     "restore": [],
     "notify": [],
-    "fork": ["old-0001", "-o", "FORK"],
-    "sweep": ["PIPELINE", "--set", "one.payload_bytes=1,2", "--yes"],
     "plan": ["PIPELINE"],
     "explain": ["grpo"],
     "check": ["PIPELINE", "--offline"],
