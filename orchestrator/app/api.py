@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.app import pipeline_edits, requests
 from orchestrator.app.app import SETTLED, App, warn_stderr
-from orchestrator.app.origins import begun_from, named_origin
+from orchestrator.app.origins import begun_as_named
 from orchestrator.app.settings import Settings, home_folder
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import BadInput, Parked
@@ -117,14 +117,14 @@ class Relay:
         """Create a run and return its id; `run` or a daemon executes it.
 
         `origin`, as `RUN` or `RUN:STAGE:STEP`, names the checkpoint whose weights and optimizer state, or with
-        `weights_only` weights alone, the run begins with. Raises BadInput if a run of this pipeline is still open,
+        `weights_only` weights alone, the run begins with; a published model takes the place of `model.source`. Raises BadInput if a run of this pipeline is still open,
         unless `new` is set, or if it cannot begin with the checkpoint; nothing is created then.
         """
         draft = load(source)
         pipeline = draft.pipeline
         with _private():
             if origin:
-                pipeline = begun_from(pipeline, named_origin(self._app, origin, weights_only=weights_only), draft.path)
+                pipeline = begun_as_named(self._app, pipeline, draft.path, origin, weights_only=weights_only)
             return self._app.begin(pipeline, draft.path, new=new).id
 
     def tick(self) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.app.notify import config as notify_config
-from orchestrator.app.origins import beginning, begun_from
+from orchestrator.app.origins import beginning, begun_as_named
 from orchestrator.app.settings import Settings
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.clock import monotonic_s
@@ -33,7 +33,6 @@ from orchestrator.kaggle.model_gateway import ModelGateway
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.difference import first_difference
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.pipeline.sections import OriginOptions
 from orchestrator.views.lost import lost_sentence, pipeline_of
 from state.facts.checkpoint import CheckpointPublished
 from state.facts.run import RunStarted
@@ -96,11 +95,11 @@ class App(Workspace):
 
     # --- runs ----------------------------------------------------------------
 
-    def start(self, path: Path, *, new: bool = False, origin: OriginOptions | None = None) -> Run:
-        """Create a run of a pipeline file, from `origin` if it is given. Raises what `begin` raises."""
+    def start(self, path: Path, *, new: bool = False, origin: str = "", weights_only: bool = False) -> Run:
+        """Create a run of a pipeline file, from what `origin` names if it is given. Raises what `begin` raises."""
         pipeline = loader.load(path)
-        if origin is not None:
-            pipeline = begun_from(pipeline, origin, path)
+        if origin:
+            pipeline = begun_as_named(self, pipeline, path, origin, weights_only=weights_only)
         return self.begin(pipeline, path, new=new)
 
     def begin(self, pipeline: Pipeline, path: Path, *, new: bool = False, may_wait: bool = False) -> Run:

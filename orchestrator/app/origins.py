@@ -10,6 +10,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.core.origins import is_mountable, origin_checkpoint, will_never_come
 from orchestrator.core.plan import inputs_place
 from orchestrator.core.selectors import verified_checkpoint
+from orchestrator.kaggle.gateway import Access
 from orchestrator.pipeline.fork import fork_problem
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import OriginOptions
@@ -21,6 +22,12 @@ from state.model.statuses import InputsStatus
 
 if TYPE_CHECKING:
     from orchestrator.app.app import App
+
+
+MODEL_SLASHES = 4
+"""Slashes in the name of a model's version; a name of a dataset has one."""
+BASE_FILES = ("source", "tokenizer", "sha256")
+"""Keys of `model` that say where the base model's files are, and what they are."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,8 @@ def named_origin(app: "App", named: str, *, weights_only: bool = False) -> Origi
     keeps = WEIGHTS if weights_only else OPTIMIZER
     if named.startswith((".", "/", "~")) or "\\" in named or Path(named).is_dir():
         raise BadInput(
-            f"--from {named}: a run begins from a checkpoint, not from a folder or an export: name a RUN, RUN:STAGE:STEP or "
-            "the OWNER/SLUG of a checkpoint's dataset"
+            f"--from {named}: sessions cannot mount a folder of this machine: name a RUN, RUN:STAGE:STEP, the OWNER/SLUG of a "
+            "checkpoint's dataset, or the model that relay publish made of an export"
         )
     run, _, wanted = named.partition(":")
     if "/" in named:
@@ -51,6 +58,31 @@ def named_origin(app: "App", named: str, *, weights_only: bool = False) -> Origi
             return dataset_origin(app.gateway, named, keeps)
     state = app.run(run)
     return origin_options(verified_checkpoint(state, wanted or None, f"--from {named}: "), keeps)
+
+
+def begun_as_named(app: "App", pipeline: Pipeline, path: Path, named: str, *, weights_only: bool) -> Pipeline:
+    """Return the pipeline, read from `path`, as a run begins from what `--from` names: a checkpoint or a published model.
+
+    A model takes the place of `model.source`. Raises BadInput if there is no such thing, or if the pipeline cannot
+    begin with it.
+    """
+    if named.count("/") > 1 and not named.startswith((".", "/", "~")):
+        return _begun_with_model(app, pipeline, path, named)
+    return begun_from(pipeline, named_origin(app, named, weights_only=weights_only), path)
+
+
+def _begun_with_model(app: "App", pipeline: Pipeline, path: Path, ref: str) -> Pipeline:
+    base = pipeline.loaded_model
+    if base is None:
+        raise BadInput(f"{path}: no stage loads a model, so the run cannot begin with {ref}: leave --from out")
+    if ref.count("/") != MODEL_SLASHES:
+        raise BadInput(f"--from {ref}: write owner/model/framework/variation/version, as relay publish prints it")
+    if (seen := app.gateway.see_model(ref)).access is not Access.READABLE:
+        raise BadInput(
+            f"--from {ref}: Kaggle does not let this account read this model ({seen.reason}): check its name and version"
+        )
+    model = {key: value for key, value in pipeline.model.items() if key not in BASE_FILES}
+    return pipeline.model_copy(update={"model": model | {"kind": base.kind, "source": ref}})
 
 
 def known_runs(workspace: Workspace) -> set[str]:

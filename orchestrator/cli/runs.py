@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic 
     "origin",
     metavar="RUN[:CHECKPOINT]",
     help="Begin with the weights and the optimizer's state of a checkpoint of RUN: its name or STAGE:STEP; default: the "
-    "newest. OWNER/SLUG names a checkpoint's dataset on Kaggle.",
+    "newest. OWNER/SLUG names a checkpoint's dataset on Kaggle; the id of a model that relay publish printed begins with "
+    "the weights of that export.",
 )
 @click.option("--weights-only", is_flag=True, help="With --from: begin with the weights alone.")
 @JSON
@@ -42,12 +43,7 @@ def start(
         raise BadInput(
             "--weights-only says what to take of the checkpoint that --from names: add --from, or leave it out"
         )
-    begins_from = None
-    if origin is not None:
-        from orchestrator.app.origins import named_origin
-
-        begins_from = named_origin(app, origin, weights_only=weights_only)
-    run = app.start(pipeline, new=new, origin=begins_from)
+    run = app.start(pipeline, new=new, origin=origin or "", weights_only=weights_only)
     if as_json:
         from orchestrator.views import json_output
 

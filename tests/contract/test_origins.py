@@ -19,6 +19,7 @@ from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox
 from orchestrator.rehearsal.local_kaggle.rules import Rules
 from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from stages.contract import Manifest
 from state.model.run_state import RunState
 from state.store import Store
@@ -92,7 +93,7 @@ def test_a_warm_start_begins_with_the_checkpoints_state_at_step_0(ran: Ran) -> N
         ("nobody", True, "there is no run nobody"),
         ("{run}:one:7777", True, "no such verified checkpoint: its verified checkpoints are"),
         ("{run}", False, "keeps no optimizer state|wrote no model"),
-        ("./exported", True, "not from a folder or an export"),
+        ("./exported", True, "sessions cannot mount a folder"),
         ("bob/{run}-c0001", True, "the dataset belongs to bob"),
         ("{owner}/count", True, "relay's datasets of checkpoints have names such as"),
         ("{owner}/lost-0000-c0001", True, "Kaggle has no complete dataset lost-0000-c0001"),
@@ -124,6 +125,42 @@ def test_a_warm_start_begins_from_a_dataset_of_a_run_that_this_home_does_not_hav
     assert state.checkpoints[0].parent == theirs.digest
     assert ran.kernel(state.sessions[0].slug).dataset_sources == (named,)
     assert [path.name for path in (tmp_path / "home" / "runs").iterdir()] == [run], "no run seems lost"
+
+
+TUNED: dict[str, Any] = {
+    "name": "tuned",
+    "accelerator": "cpu",
+    "model": {"kind": "gemma2-2b", "sha256": "a" * 64, "dtype": "float32"},
+    "stages": [{"name": "sft", "kind": "sft", "steps": 5, "options": {"data": ["gsm8k"]}}],
+}
+PUBLISHED = "rehearsal/gsm/jax/2b/1"
+
+
+def test_a_run_begins_with_a_published_export_in_place_of_the_base_model(ran: Ran) -> None:
+    ran.kaggle.world.offer_model(PUBLISHED, {"tokenizer.model": Content.of_bytes(b"t", SystemClock().now())})
+    run = ran.relay.start(TUNED, origin=PUBLISHED)
+    try:
+        model = json.loads(ran.state(run).run.pipeline)["model"]
+        assert (model["kind"], model["source"], model["dtype"]) == ("gemma2-2b", PUBLISHED, "float32")
+        assert not model.get("sha256"), "other weights have another digest"
+    finally:
+        ran.relay.cancel(run)
+        ran.relay.tick()
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "named", "said"),
+    [
+        (TUNED, PUBLISHED.removesuffix("/1"), "write owner/model/framework/variation/version"),
+        (TUNED, "rehearsal/gsm/jax/9b/1", "check its name and version"),
+        (PIPELINE, PUBLISHED, "no stage loads a model"),
+    ],
+)
+def test_an_export_that_no_session_could_mount_is_refused(ran: Ran, pipeline: Any, named: str, said: str) -> None:
+    before = ran.relay.runs()
+    with pytest.raises(BadInput, match=said):
+        ran.relay.start(pipeline | {"name": "cold"}, origin=named)
+    assert ran.relay.runs() == before
 
 
 def forked(ran: Ran, folder: Path, name: str, at: str, steps: int = 6, **changes: object) -> Path:
