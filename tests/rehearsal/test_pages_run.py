@@ -42,6 +42,10 @@ ELSEWHERE = {
     r"relay compare": "tests/contract/test_compare_command.py: each home of the desk has one run",
     r"relay export": "tests/training/test_export_command.py: the desk's runs train nothing",
     r"relay publish": "tests/contract/test_publish_command.py: the desk's runs train nothing",
+    r"relay ask": "tests/training/test_ask_command.py: the desk's runs train nothing",
+    r"relay writeup my-gemma$": "tests/contract/test_writeup_command.py: the desk's runs have other names",
+    r"relay (fork|sweep)|relay start (\S+ --from|gsm-longer.yaml)": "tests/contract/test_origins.py, with runs that fit",
+    r"relay (edit|retry) .*--pipeline": "tests/simulation/test_changed_pipelines.py, with changed files",
     r"make oracle": "tests/oracle is what it is for",
     r"relay verify-resume( examples/tiny.yaml| mine.yaml.*)?$": "tests/training/test_verify_resume.py",
 }
