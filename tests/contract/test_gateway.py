@@ -369,6 +369,7 @@ def test_a_model_version_that_does_not_exist_is_absent(place: Place, ref: str) -
     assert place.gateway.see_model(ref).access is Access.ABSENT
 
 
+@pytest.mark.slow
 def test_a_model_is_downloaded_with_all_its_files_and_folders(place: Place, tmp_path: Path) -> None:
     now = place.clock.now()
     many = {f"gemma2-2b-it/d/{number:03}": Content.of_bytes(b"%d" % number, now) for number in range(230)}

@@ -21,6 +21,8 @@ from state.model.statuses import CheckpointStatus, Phase, RunStatus
 from state.store import Store
 from tests.simulation.pipelines import expected_digest, pipeline
 
+pytestmark = pytest.mark.slow
+
 FORK = "sim-f0f0"
 
 

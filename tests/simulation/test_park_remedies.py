@@ -21,6 +21,8 @@ from tests.simulation.pipelines import expected_digest
 from tests.simulation.test_taken_back import Wired
 from tests.simulation.typed import shown_command, told
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 RETRY, RESUME = f"relay retry {RUN}", f"relay resume {RUN}"

@@ -20,6 +20,8 @@ from state.model.statuses import CheckpointStatus, Phase, RunStatus
 from state.store import Store
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:

@@ -29,6 +29,8 @@ from stages.training.model import arrays_of
 from tests.training.exports import Trained, trained
 from tests.training.models import loaded
 
+pytestmark = pytest.mark.slow
+
 CASES = {
     "gemma2, one adapter": ("gemma2", "flax", {"adapters": 1}),
     "gemma2, two adapters, as many heads for keys": ("gemma2", "transformers", {"adapters": 2, "kv_heads": 2}),

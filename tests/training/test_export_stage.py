@@ -13,6 +13,8 @@ from stages.training.model import arrays_of
 from tests.training.harness import SMALL, TINY, Chain, shared_inputs, spec
 from tests.training.models import loaded
 
+pytestmark = pytest.mark.slow
+
 SFT = {"data": ["gsm8k"], "batch": 2, "max_seq_length": 64, "mode": "lora", "lora_rank": 2}
 
 

@@ -38,6 +38,7 @@ def opened(name: str, tmp_path: Path) -> Source:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "train", "held_out", "left_out"),
     [

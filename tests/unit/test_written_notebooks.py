@@ -89,6 +89,7 @@ def test_a_notebook_has_the_headings_that_judges_look_for_in_their_order(real: A
     assert [line.removeprefix("## ") for line in titles if line.startswith("## ")] == HEADINGS
 
 
+@pytest.mark.slow
 def test_the_same_pipeline_gives_the_same_notebook(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
@@ -140,6 +141,7 @@ def test_every_stage_is_called_in_the_pipelines_order(real: Any) -> None:
 # --- its values --------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_cell_of_variables_holds_what_the_pipeline_trains_with(tmp_path: Path) -> None:
     notebook = notebook_of("gemma2_2b.yaml", tmp_path)
     names = [
@@ -159,6 +161,7 @@ def test_the_cell_of_variables_holds_what_the_pipeline_trains_with(tmp_path: Pat
     assert system and asked == prompt_of("1 + 1?", system)
 
 
+@pytest.mark.slow
 def test_the_pipelines_cell_gives_every_stage_its_options(tmp_path: Path) -> None:
     notebook = notebook_of("gemma2_2b.yaml", tmp_path)
     (cell,) = [cell.source for cell in notebook.cells if "\nSTAGES = (" in cell.source]
