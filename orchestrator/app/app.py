@@ -110,7 +110,7 @@ class App(Workspace):
         if it cannot begin from its origin; nothing is created then.
         """
         if not new:
-            self._refuse_lost(path, pipeline)
+            self.refuse_lost(path, pipeline)
         self._refuse_a_second(path, pipeline, new)
         owner = self.gateway.owner()
         begun = beginning(self, pipeline, str(path), owner, may_wait=may_wait)
@@ -181,7 +181,7 @@ class App(Workspace):
         runs = [self.expected(self.store.load(run)).run for run in ids]
         return [run for run in runs if run.name == pipeline_name and run.status in OPEN]
 
-    def _refuse_lost(self, path: Path, pipeline: Pipeline) -> None:
+    def refuse_lost(self, path: Path, pipeline: Pipeline) -> None:
         """Raise BadInput if a lost run may be of this pipeline: a new run would spend the quota again."""
         lost = self.lost()
         if self.has_store:

@@ -147,7 +147,10 @@ def plan_sweep(path: Path, texts: tuple[str, ...]) -> Sweep:
     if pipeline.origin != OriginOptions():
         raise BadInput(f"{path}: a sweep begins with a run of its own: remove origin from the file")
     settings: list[Setting] = [read_setting(text, pipeline) for text in texts]
-    found = variants(pipeline, settings)
+    found = tuple(
+        Variant(loader.check(_plain(each.pipeline), str(path), path.parent), each.values)
+        for each in variants(pipeline, settings)
+    )
     count = shared_stages(settings, pipeline)
     stage = pipeline.stages[count - 1] if count else None
     shared = Cursor(stage=stage.name, step=found[0].pipeline.stages[count - 1].steps) if stage else None
@@ -161,6 +164,7 @@ def plan_sweep(path: Path, texts: tuple[str, ...]) -> Sweep:
 def start_sweep(app: "App", sweep: Sweep) -> list[tuple[str, Variant]]:
     """Create the runs of a sweep and return their ids. Raises BadInput, with nothing created, if one of them is open."""
     for variant in sweep.variants:
+        app.refuse_lost(sweep.path, variant.pipeline)
         if found := app.open_runs(variant.pipeline.name):
             raise BadInput(
                 f"{sweep.path}: run {found[0].id} of an earlier sweep is {found[0].status}: let it finish, or relay cancel "

@@ -63,6 +63,8 @@ def text_to_edit(app: App, state: RunState) -> str:
     """Return the run's pipeline as text: with the user's comments if relay or the file still has them, else as YAML."""
     _, facts = app.reader.load_with_facts(state.run.id)
     texts = [fact.pipeline_text for _, fact in facts if isinstance(fact, PipelineChanged)]
+    texts += [asked.arguments["text"] for asked in app.reader.requests(state.run.id) if "text" in asked.arguments]
+    state = app.expected(state)
     for text in (*texts[-1:], _text_of(Path(state.run.pipeline_path))):
         if text and _means_the_same(text, app, state):
             return text
@@ -192,7 +194,7 @@ def _folder(app: App, state: RunState) -> Iterator[Path]:
             target.write_text(source, encoding="utf-8")
         for name in pipeline.inputs.files:
             kept = app.home.inputs(state.run.id) / Path(name).name
-            if kept.is_file() and ".." not in Path(name).parts:
+            if kept.is_file() and not Path(name).is_absolute() and ".." not in Path(name).parts:
                 Path(found, name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(kept, Path(found, name))
         yield Path(found)

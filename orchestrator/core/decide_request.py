@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from orchestrator.core.commands import Append
-from orchestrator.core.pipeline_change import OPEN, answerable, change_facts
+from orchestrator.core.pipeline_change import OPEN, answerable, change_facts, with_queued
 from state import machine
 from state.facts.base import Fact
 from state.facts.checkpoint import CheckpointWithdrawn
@@ -24,6 +24,8 @@ def answered(state: RunState, requests: Iterable[Request], now: datetime) -> Run
     for request in requests:
         if answerable(request, state):
             state = _after(state, answer(request, state).facts, now)
+        elif request.verb == "edit":  # it waits for the end of a session
+            state = with_queued(request, state)
     return state
 
 

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from orchestrator.core.commands import Append, Command, Wait
 from orchestrator.core.plan import Limits
 from orchestrator.core.retention import is_origin
+from orchestrator.pipeline.fork import fork_problem
+from orchestrator.pipeline.model import Pipeline
 from state.facts.run import OriginFound, RunParked
 from state.model.run_origin import RunOrigin
 from state.model.run_state import Checkpoint, RunState
@@ -27,6 +29,8 @@ def await_origin(snapshot: Snapshot, limits: Limits, now: datetime) -> Command |
     checkpoint = None if other is None else origin_checkpoint(origin, other)
     if checkpoint is not None and is_mountable(checkpoint):
         name, digest, place = checkpoint.name, checkpoint.digest, checkpoint.place
+        if not origin.found and origin.is_fork and (problem := _parted(snapshot.state, origin, other)):
+            return Append((problem,))
         return None if origin.found else Append((OriginFound(checkpoint=name, digest=digest, dataset=place),))
     if other is None or will_never_come(checkpoint, other):
         return Append((_parked(snapshot.state, origin),))
@@ -56,6 +60,15 @@ def will_never_come(checkpoint: Checkpoint | None, other: RunState) -> bool:
     """Return True if the checkpoint has no dataset, and the other run will not publish one."""
     over = other.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED)
     return over if checkpoint is None else over or checkpoint.status in GONE
+
+
+def _parted(state: RunState, origin: RunOrigin, other: RunState | None) -> RunParked | None:
+    """Return why the run cannot continue the other one's history, if that run's pipeline was changed meanwhile."""
+    assert other is not None, "it has the checkpoint"
+    mine, theirs = (Pipeline.from_canonical(each.run.pipeline) for each in (state, other))
+    problem = fork_problem(theirs, mine, origin.cursor)
+    reason = f"the pipeline of {origin.run} was changed, and this run cannot begin from it any more: {problem}"
+    return RunParked(reason=reason, remedy=f"relay cancel {state.run.id}") if problem else None
 
 
 def _parked(state: RunState, origin: RunOrigin) -> RunParked:

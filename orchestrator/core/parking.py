@@ -6,7 +6,7 @@ from orchestrator.core.retention import NOT_FINITE, caused_by_parent, last_good_
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
 from state.facts.run import RunParked
-from state.model.run_state import Checkpoint, Run, RunState, Session
+from state.model.run_state import PIPELINE_CHANGED, Checkpoint, Run, RunState, Session
 from state.model.statuses import Outcome
 
 BROKEN_TRAINING = (
@@ -17,7 +17,8 @@ BROKEN_TRAINING = (
 
 def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
     """Return why the user must act before another session is started, or None."""
-    sessions = [s for s in state.sessions[state.run.accepted_sessions :] if not caused_by_parent(state, s)]
+    tried = [s for s in state.sessions[state.run.accepted_sessions :] if s.cause != PIPELINE_CHANGED]
+    sessions = [s for s in tried if not caused_by_parent(state, s)]
     if not sessions:
         return None
     last = sessions[-1]

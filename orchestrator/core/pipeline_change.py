@@ -1,14 +1,16 @@
 """Takes over a changed pipeline between two sessions, or refuses it with the reason. Pure."""
 
+from dataclasses import replace
+
 from orchestrator.base.errors import BadInput
-from orchestrator.core.plan import count_timed_out
+from orchestrator.core.plan import count_timed_out, run_cursor
 from orchestrator.pipeline.change_text import change_lines
 from orchestrator.pipeline.changes import RunProgress, merged
 from orchestrator.pipeline.model import Pipeline
 from state.facts.base import Fact
 from state.facts.run import PipelineChanged, PipelineKept
 from state.facts.session import SessionLost, SessionResized
-from state.model.run_state import RunState, Session
+from state.model.run_state import PIPELINE_CHANGED, RunState, Session
 from state.model.snapshot import Request
 from state.model.statuses import Phase, RunStatus
 
@@ -57,6 +59,15 @@ def goes_on_as(state: RunState, given: Pipeline) -> bool:
     return not lines or new.same_work(known)
 
 
+def with_queued(request: Request, state: RunState) -> RunState:
+    """Return the state with the pipeline that a waiting request asks for, as far as that can be told now."""
+    try:
+        new, _ = change(state, Pipeline.from_canonical(request.arguments["pipeline"]))
+    except BadInput:
+        return state
+    return replace(state, run=replace(state.run, pipeline=new.canonical(), pipeline_digest=new.digest))
+
+
 def change_facts(request: Request, state: RunState) -> tuple[Fact, ...]:
     """Return the facts that answer a request to change the pipeline; none if it changes nothing."""
     asked = request.arguments
@@ -85,9 +96,11 @@ def _replanned(state: RunState, new: Pipeline) -> tuple[Fact, ...]:
     last = state.last
     if last is None or last.phase is not Phase.PLANNED:
         return ()
-    if last.unclear or last.declined:
-        return (SessionLost(number=last.number, attempt=last.attempt, reason="the pipeline was changed"),)
     old = Pipeline.from_canonical(state.run.pipeline)
+    elsewhere = last.start != run_cursor(state, new) or old.handoff != new.handoff
+    if last.unclear or last.declined or elsewhere:
+        reason = "the pipeline was changed"
+        return (SessionLost(number=last.number, attempt=last.attempt, reason=reason, cause=PIPELINE_CHANGED),)
     limit_s = new.limit_s if last.limit_s == old.limit_s else min(last.limit_s, new.limit_s)
     budget_s = new.budget_s(limit_s, count_timed_out(state))
     if (limit_s, budget_s) == (last.limit_s, last.budget_s):

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import BadInput
+from orchestrator.pipeline.fork import evaluation_problem
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import Stage
+from orchestrator.pipeline.warm_start import misfit
 from stages.catalog import KINDS
 from stages.contract import Cursor
 from stages.options import TrainingOptions
@@ -112,7 +114,8 @@ def merged(old: Pipeline, given: Pipeline, progress: RunProgress, run: str) -> P
 
     Raises BadInput that names each change which is not possible midway, with the reason and the remedy.
     """
-    unsaid = {"origin": old.origin} if not given.origin.run else {}
+    same_origin = given.origin.run == "" or given.work.origin == old.work.origin
+    unsaid = {"origin": old.origin} if same_origin else {}
     given = given.model_copy(update=unsaid | ({} if given.fork_points else {"fork_points": old.fork_points}))
     problems = [*_problems_of_keys(old, given, progress)]
     stages, more = _merged_stages(old, given, progress)
@@ -123,6 +126,13 @@ def merged(old: Pipeline, given: Pipeline, progress: RunProgress, run: str) -> P
         )
     files = {"files": old.inputs.files, "sha256": old.inputs.sha256}
     found = given.model_copy(update={"stages": stages, "inputs": given.inputs.model_copy(update=files)})
+    if progress.cursor is not None and (problem := evaluation_problem(old, found, progress.cursor)):
+        raise BadInput(problem)
+    if old.origin.run and not old.origin.continues and progress.cursor is None:
+        first = old.stages[0]
+        contents = {} if first.kind == "counting" else {"weights": "", "optimizer": ""}
+        if problem := misfit(found, old, Cursor(stage=first.name, step=0), old.origin.keeps, contents):
+            raise BadInput(f"the run begins from {old.origin.run} at {old.origin.at}: {problem}")
     return old if found == old else found
 
 

@@ -28,7 +28,7 @@ def fork_problem(parent: Pipeline, fork: Pipeline, at: Cursor) -> str:
         _changed("seed", parent.seed, fork.seed),
         _changed("model", dict(parent.model), dict(fork.model)),
         _stages_problem(parent, fork, at),
-        _evaluation_problem(parent, fork, at),
+        evaluation_problem(parent, fork, at),
         _files_problem(parent, fork, at),
         _code_problem(parent, fork, at),
     )
@@ -70,6 +70,10 @@ def _stage_problem(before: Stage, after: Stage, key: str, at: Cursor) -> str:
         return f"{key}.kind changed from {before.kind} to {after.kind}, and {at.step} of its steps are done: leave it"
     if after.steps < at.step:
         return f"{key}.steps is {after.steps}, and {at.step} of its steps are done: use that or more"
+    if before.kind == "evaluate" and at.step == before.steps != after.steps:
+        return (
+            f"{key}.steps changed from {before.steps} to {after.steps}, and the stage is finished: leave it as it was"
+        )
     old, new = _plain(before)["options"], _plain(after)["options"]
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) == new.get(name) or _is_free(before, name, old, new, over=after.steps == at.step):
@@ -115,7 +119,7 @@ def _trains(stage: Stage) -> bool:
     return options is not None and "data" in vars(options)["__dataclass_fields__"] and stage.kind != "evaluate"
 
 
-def _evaluation_problem(parent: Pipeline, fork: Pipeline, at: Cursor) -> str:
+def evaluation_problem(parent: Pipeline, fork: Pipeline, at: Cursor) -> str:
     """Return a change of the evaluations' data that changes, or would have changed, the examples that are trained on."""
     begun = parent.stages[: _index(parent, at) + 1]
     if not any(_trains(stage) for stage in begun):

@@ -52,6 +52,8 @@ def _optimizer_misfit(first: Stage, stage: Stage, contents: Mapping[str, str]) -
         return f"the stage {first.name} is of kind {first.kind} and the checkpoint's of kind {stage.kind}: {remedy}"
     mine, theirs = (KINDS[each.kind].fit(each.options, "options") for each in (first, stage))
     assert isinstance(mine, TrainingOptions), "only training has an optimizer"
+    if mine.mode == "full" and bool(getattr(mine, "beta", 0)) != bool(getattr(theirs, "beta", 0)):
+        return f"beta of the stage {first.name} needs the reference model, which the checkpoint does not keep: {remedy}"
     for key in SAME_OPTIMIZER:
         wanted, found = getattr(mine, key), getattr(theirs, key)
         if wanted != found:

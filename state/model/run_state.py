@@ -12,6 +12,9 @@ from state.model.statuses import CheckpointStatus, InputsStatus, Outcome, Phase,
 KEPT_MIN = 2
 """Number of verified checkpoints that a run never loses: the newest, and the one to fall back to."""
 
+PIPELINE_CHANGED = "pipeline-changed"
+"""Cause of a planned session that was given up because it had the order of an earlier pipeline."""
+
 RUN_CANCELLED = "run-cancelled"
 """Cause of a lost session that relay stopped looking for only because its run was cancelled."""
 

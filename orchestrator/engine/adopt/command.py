@@ -11,13 +11,20 @@ import pydantic
 from orchestrator.base.clock import Clock
 from orchestrator.base.disk import private_folder
 from orchestrator.base.errors import BadInput, Corrupt, Transient
-from orchestrator.core.plan import inputs_of, limits_for
-from orchestrator.engine.adopt.evidence import Evidence, look, newest_dataset, origin_in, runs_on_kaggle
+from orchestrator.core.plan import inputs_of, limits_for, slug_of
+from orchestrator.engine.adopt.evidence import (
+    Evidence,
+    look,
+    newest_dataset,
+    order_in_kernel,
+    origin_in,
+    runs_on_kaggle,
+)
 from orchestrator.engine.adopt.rebuild import History, goes_on, inputs_facts, rebuild
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
-from orchestrator.kaggle.gateway import Gateway
+from orchestrator.kaggle.gateway import DatasetSeen, Gateway
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline, canonical_in
 from orchestrator.pipeline.sections import SLUG
@@ -79,7 +86,7 @@ class Adoption:
         canonical = _canonical(evidence, given, path)
         pipeline = _read(canonical, run)
         if pipeline.inputs.files and evidence.inputs is None and pipeline.origin.run:  # forks share their parent's
-            evidence = replace(evidence, inputs=newest_dataset(inputs_of(pipeline.origin.run), self.gateway))
+            evidence = replace(evidence, inputs=self._inherited_inputs(pipeline.origin.run))
         if pipeline.inputs.files:
             _check_inputs(evidence, path)
         private_folder(self.home.path)
@@ -102,6 +109,16 @@ class Adoption:
         _clear(self.home.adopting(run))
         _say(history, tell)
         return _document(history)
+
+    def _inherited_inputs(self, run: str) -> DatasetSeen | None:
+        """Return the dataset of data files of the nearest run, from this one back, that published one."""
+        while run:
+            if (found := newest_dataset(inputs_of(run), self.gateway)) is not None:
+                return found
+            order = order_in_kernel(slug_of(run, 1, 1), self.gateway)
+            canonical = canonical_in(order) if order is not None else None
+            run = Pipeline.from_canonical(canonical).origin.run if canonical is not None else ""
+        return None
 
     def _history(self, evidence: Evidence, pipeline: Pipeline, canonical: str, path: Path | None) -> History:
         first = evidence.orders[0]

@@ -75,7 +75,7 @@ def rebuild(history: History, evidence: Evidence, pipeline: Pipeline, shell: Eff
     sessions: dict[Key, StartedSession | Manifest] = {ran.key: ran for ran in evidence.sessions}
     for manifest in manifests.values():  # a deleted kernel whose checkpoint still exists
         sessions.setdefault((manifest.session, manifest.attempt), manifest)
-    _Replay(history, evidence, pipeline, shell, manifests, places, dict(sorted(sessions.items()))).tell()
+    _Replay(history, evidence, shell, manifests, places, dict(sorted(sessions.items()))).tell()
 
 
 def _manifests(
@@ -105,7 +105,6 @@ def _manifests(
 class _Replay:
     history: History
     evidence: Evidence
-    pipeline: Pipeline
     shell: EffectContext
     manifests: Mapping[str, Manifest]
     places: Mapping[str, str]
@@ -134,6 +133,11 @@ class _Replay:
     @property
     def state(self) -> RunState:
         return self.history.state
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline that the run followed at this point of its history."""
+        return Pipeline.from_canonical(self.state.run.pipeline)
 
     # --- one session ---------------------------------------------------------
 

@@ -6,13 +6,17 @@ from datetime import timedelta
 from kaggle_kernels import build
 from orchestrator.base.errors import NameTaken, Permanent, Transient
 from orchestrator.base.humanize import duration
+from orchestrator.core.pipeline_change import OPEN
 from orchestrator.core.plan import Limits
 from orchestrator.core.search_time import search_time_s
+from orchestrator.engine.adopt.changed_orders import change_before
 from orchestrator.engine.effects.context import WELL, EffectContext, EffectResult
 from orchestrator.engine.effects.session_status import seen_of
 from orchestrator.engine.ownership import Mark, refuse_overtaken
 from orchestrator.kaggle.gateway import Worker
 from orchestrator.pipeline.model import Pipeline
+from state.facts.base import Fact
+from state.facts.run import PipelineChanged
 from state.facts.session import PushConfirmed, PushUnclear, PushUnfound
 from state.model.poll_state import PollState
 from state.model.run_state import RunState, Session
@@ -35,6 +39,12 @@ class Ours:
 
     fact: PushConfirmed
     older: bool
+    changed: tuple[PipelineChanged, ...] = ()
+    """The change of the pipeline that its order follows, if a restored backup does not know of it."""
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        return (*self.changed, self.fact)
 
 
 def never_pushed(session: Session) -> bool:
@@ -74,7 +84,8 @@ def seen_as_ours(state: RunState, session: Session, shell: EffectContext, watch:
     if seen.worker is Worker.UNKNOWN or empty:
         raise Transient(f"Kaggle has {found.ref}, but it is not certain that it will run")
     fact = PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=version, adopted=True)
-    return Ours(fact, mark.generation < state.run.generation)
+    changed = change_before(state.run, order) if state.run.status in OPEN else ()
+    return Ours(fact, mark.generation < state.run.generation, changed)
 
 
 # --- an unclear push ---------------------------------------------------------
@@ -85,7 +96,7 @@ def find_push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: E
     state, watch, limits = snapshot.state, snapshot.watch, shell.limits
     adopted = seen_as_ours(state, session, shell, watch)
     if adopted is not None:
-        return EffectResult((adopted.fact,))
+        return EffectResult(adopted.facts)
     if session.unclear_at is None:
         reason = "relay stopped before it learned whether Kaggle took it"
         fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)

@@ -39,7 +39,7 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Effect
     try:
         adopted = _adopt_earlier_push(snapshot, session, shell)
         if adopted is not None:
-            return EffectResult((adopted,))
+            return EffectResult(adopted)
         if snapshot.state.run.foreign_push_possible:
             return _search_first(session, shell)
         return _pushed(snapshot, session, pipeline, shell)
@@ -73,12 +73,12 @@ def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Eff
     return EffectResult((PushConfirmed(number=number, attempt=attempt, kernel_version=pushed.version),))
 
 
-def _adopt_earlier_push(snapshot: Snapshot, session: Session, shell: EffectContext) -> Fact | None:
+def _adopt_earlier_push(snapshot: Snapshot, session: Session, shell: EffectContext) -> tuple[Fact, ...] | None:
     """Return the kernel that an earlier push left; raises Overtaken if this home folder never pushed this session."""
     adopted = seen_as_ours(snapshot.state, session, shell, snapshot.watch)
     if adopted is not None and shell.identity and never_pushed(session) and not adopted.older:
         raise overtaken_unawares(f"the kernel {session.slug}", snapshot.state.run)
-    return None if adopted is None else adopted.fact
+    return None if adopted is None else adopted.facts
 
 
 def _search_first(session: Session, shell: EffectContext) -> EffectResult:
@@ -98,7 +98,7 @@ def _resolve_unclear(state: RunState, session: Session, shell: EffectContext, er
     except (Refused, Transient):
         adopted = None
     if adopted is not None:
-        return EffectResult((adopted.fact,))
+        return EffectResult(adopted.facts)
     fact = PushUnclear(number=session.number, attempt=session.attempt, reason=str(error))
     return EffectResult((fact,), looked_for(session, shell))
 

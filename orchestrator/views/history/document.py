@@ -107,6 +107,7 @@ def _boundaries(run: Mapping[str, Any], positions: Mapping[str, int]) -> list[di
             "at": positions[session["from"]["stage"]] + session["from"]["step"],
         }
         for session in run["sessions"]
+        if session["from"]["stage"] in positions  # not one that was given up before it began, with its stage
     ]
 
 
