@@ -120,5 +120,9 @@ RUN_TRANSITIONS: dict[RunStatus, dict[type[Fact], RunStatus]] = {
         RunCancelled: RunStatus.CANCELLED,
     },
     RunStatus.FINISHED: {},
-    RunStatus.CANCELLED: {RunResumed: RunStatus.ACTIVE, RunTakenOver: RunStatus.CANCELLED},
+    RunStatus.CANCELLED: {
+        RunResumed: RunStatus.ACTIVE,
+        RunTakenOver: RunStatus.CANCELLED,
+        PipelineKept: RunStatus.CANCELLED,
+    },
 }

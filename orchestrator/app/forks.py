@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from orchestrator.app.dataset_origins import origin_options
+from orchestrator.app.pipeline_edits import lies_inside
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.disk import disk_errors, write_whole
 from orchestrator.base.errors import BadInput
@@ -101,7 +102,10 @@ def _files_beside(workspace: Workspace, state: RunState, pipeline: Pipeline, fol
     """Write the run's modules and data files into the folder, but no file whose name is there already."""
     stored = workspace.home.inputs(state.run.id)
     contents = {name: text.encode() for name, text in pipeline.sources.items()}
-    missing = [name for name in pipeline.inputs.files if not (folder / name).exists()]
+    inside = [
+        name for name in pipeline.inputs.files if lies_inside(name)
+    ]  # elsewhere the user's own files stay as they are
+    missing = [name for name in inside if not (folder / name).exists()]
     contents |= {name: (stored / Path(name).name).read_bytes() for name in missing}
     written = []
     for name, content in contents.items():

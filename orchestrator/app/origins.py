@@ -125,6 +125,10 @@ def beginning(app: "App", pipeline: Pipeline, where: str, owner: str, *, may_wai
         raise BadInput(f"{where}: origin.at is {wanted.at}, which {other.run.id} does not have")
     if problem := _problem(pipeline, their, wanted, checkpoint):
         raise BadInput(f"{where}: the run cannot begin from {other.run.id} at {wanted.at}: {problem}")
+    if wanted.keeps == HISTORY and pipeline.position(wanted.cursor) >= pipeline.total_steps:
+        raise BadInput(
+            f"{where}: nothing is left to do after {wanted.at} of {other.run.id}: add a stage, or steps to the last one"
+        )
     full = origin_options(checkpoint, wanted.keeps) if checkpoint else wanted.model_copy(update={"run": other.run.id})
     begun = RunOrigin(
         run=other.run.id,

@@ -90,8 +90,9 @@ def planned_retry(
     run = state.run.id
     arguments = _arguments(edited) | (abandon_arguments(state) if abandon_session else {})
     awaited = session_to_await(state)
+    unchanged = f"retry {run}" if from_step is None else f"resume {run} --from-step {from_step}"
     if awaited is not None and not abandon_session and from_step is None:
-        lines = _lines(state, edited, f"or type relay retry {run} to try it unchanged")
+        lines = _lines(state, edited, f"or type relay {unchanged} to try it unchanged")
         return PlannedChange(run=run, verb="retry", arguments=arguments, lines=lines, awaited=awaited)
     if from_step is not None:
         if not abandon_session:
@@ -106,7 +107,7 @@ def planned_retry(
         raise BadInput(kept.reason)
     changed = next((fact for fact in facts if isinstance(fact, PipelineChanged)), None)
     lines = () if changed is None else tuple(changed.difference.splitlines())
-    _require_difference(lines, state, edited, f"or type relay retry {run} to try it unchanged")
+    _require_difference(lines, state, edited, f"or type relay {unchanged} to try it unchanged")
     return PlannedChange(run=run, verb="retry", arguments=arguments, lines=lines)
 
 
@@ -179,6 +180,11 @@ def _means_the_same(text: str, app: App, state: RunState) -> bool:
         return False
 
 
+def lies_inside(name: str) -> bool:
+    """Return True if the file lies in the folder that it is named in, so that a copy may be written there."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
 @contextmanager
 def _folder(app: App, state: RunState) -> Iterator[Path]:
     """Yield the folder of the run's pipeline file; if that file is gone, one with the run's own copies of its files."""
@@ -194,7 +200,7 @@ def _folder(app: App, state: RunState) -> Iterator[Path]:
             target.write_text(source, encoding="utf-8")
         for name in pipeline.inputs.files:
             kept = app.home.inputs(state.run.id) / Path(name).name
-            if kept.is_file() and not Path(name).is_absolute() and ".." not in Path(name).parts:
+            if kept.is_file() and lies_inside(name):
                 Path(found, name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(kept, Path(found, name))
         yield Path(found)

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 
 from orchestrator.app.app import App
+from orchestrator.app.origins import known_runs
 from orchestrator.base.errors import BadInput, Transient
+from orchestrator.core.origins import is_mountable, origin_checkpoint, will_never_come
 from orchestrator.core.selectors import abandon_arguments, checkpoint_at, require_session_ended
 from orchestrator.engine.checkpoint_checks import is_dataset, is_here, is_output
 from orchestrator.kaggle.refusals import SOURCES_NOT_ACCEPTED
@@ -82,6 +84,7 @@ def _require_checkpoint(app: App, state: RunState, chosen: Checkpoint | None) ->
         return here or is_dataset(checkpoint, app.gateway) or is_output(checkpoint, session, app.gateway)
 
     if not state.checkpoints:
+        _require_origin(app, state)
         return {}
     if chosen is not None and exists(chosen):
         return republishing(app, chosen)
@@ -95,6 +98,21 @@ def _require_checkpoint(app: App, state: RunState, chosen: Checkpoint | None) ->
         f"{run.id}: its checkpoint {chosen.name} is gone from this disk and from Kaggle: add --from-step "
         f"{older.cursor.stage}:{older.cursor.step}, the newest that is left"
     )
+
+
+def _require_origin(app: App, state: RunState) -> None:
+    """Raise BadInput if the run begins from another run's checkpoint that has no dataset any more, and gets none."""
+    run, origin = state.run, state.run.origin
+    if origin is None or origin.run not in known_runs(app):
+        return
+    other = app.run(origin.run)
+    checkpoint = origin_checkpoint(origin, other)
+    there = checkpoint is not None and is_mountable(checkpoint)
+    if not there and will_never_come(checkpoint, other):
+        raise BadInput(
+            f"{run.id} cannot be taken back, since the checkpoint {origin.place} of {origin.run}, which it begins from, is not "
+            "on Kaggle and will not be published any more: begin another run from a checkpoint that exists"
+        )
 
 
 def parked_over_sources(state: RunState) -> bool:

@@ -21,10 +21,12 @@ ABANDONED = "you abandoned it"
 
 def answered(state: RunState, requests: Iterable[Request], now: datetime) -> RunState:
     """Return the run's state once the daemon has answered these requests, if nothing else happens meanwhile."""
-    for request in requests:
-        if answerable(request, state):
-            state = _after(state, answer(request, state).facts, now)
-        elif request.verb == "edit":  # it waits for the end of a session
+    waiting = list(requests)
+    while (request := next((each for each in waiting if answerable(each, state)), None)) is not None:
+        waiting.remove(request)
+        state = _after(state, answer(request, state).facts, now)
+    for request in waiting:
+        if request.verb == "edit":  # it waits for the end of a session
             state = with_queued(request, state)
     return state
 
@@ -43,6 +45,8 @@ def answer(request: Request, state: RunState) -> Append:
             return Append((RunParked(reason="paused by you", remedy=f"relay resume {state.run.id}"),), request.id)
         case "edit" if status in OPEN:
             return Append(change_facts(request, state), request.id)
+        case "edit" if status is RunStatus.CANCELLED:
+            return Append((PipelineKept(reason="the run was cancelled before that"),), request.id)
         case "retry" if status in (RunStatus.PARKED, RunStatus.WAITING) and "pipeline" in request.arguments:
             return Append(_retried_with(request, state), request.id)
         case "resume" | "retry" if status in (RunStatus.PARKED, RunStatus.WAITING):

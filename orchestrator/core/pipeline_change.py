@@ -19,8 +19,15 @@ OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 
 
 def session_to_await(state: RunState) -> Session | None:
-    """Return the session that has to end before the pipeline can change: it follows the pipeline as it is."""
-    return state.last if state.last is not None and state.last.pending else None
+    """Return the session that has to end before the pipeline can change: it follows the pipeline as it is.
+
+    A planned one may run already if it may have been pushed before the run was taken over or restored from a backup.
+    """
+    last = state.last
+    if last is None:
+        return None
+    perhaps = last.phase is Phase.PLANNED and state.run.foreign_push_possible
+    return last if last.pending or perhaps else None
 
 
 def answerable(request: Request, state: RunState) -> bool:

@@ -114,9 +114,7 @@ def merged(old: Pipeline, given: Pipeline, progress: RunProgress, run: str) -> P
 
     Raises BadInput that names each change which is not possible midway, with the reason and the remedy.
     """
-    same_origin = given.origin.run == "" or given.work.origin == old.work.origin
-    unsaid = {"origin": old.origin} if same_origin else {}
-    given = given.model_copy(update=unsaid | ({} if given.fork_points else {"fork_points": old.fork_points}))
+    given = given.model_copy(update=_unsaid(old, given))
     problems = [*_problems_of_keys(old, given, progress)]
     stages, more = _merged_stages(old, given, progress)
     if problems := [*problems, *more]:
@@ -134,6 +132,19 @@ def merged(old: Pipeline, given: Pipeline, progress: RunProgress, run: str) -> P
         if problem := misfit(found, old, Cursor(stage=first.name, step=0), old.origin.keeps, contents):
             raise BadInput(f"the run begins from {old.origin.run} at {old.origin.at}: {problem}")
     return old if found == old else found
+
+
+def _unsaid(old: Pipeline, given: Pipeline) -> dict[str, Any]:
+    """Return what relay added to the pipeline, and a file does not say: the origin's checkpoint, and fork points."""
+    found: dict[str, Any] = {}
+    wanted, known = given.work.origin, old.work.origin
+    by_name = wanted.model_copy(update={"run": known.run}) if wanted.run == known.run.rpartition("-")[0] else wanted
+    if not wanted.run or by_name == known:
+        found["origin"] = old.origin
+    if not given.fork_points:
+        left = {stage.name for stage in given.stages}
+        found["fork_points"] = tuple(name for name in old.fork_points if name in left)
+    return found
 
 
 def flat(pipeline: Pipeline) -> dict[str, Any]:

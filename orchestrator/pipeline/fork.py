@@ -80,7 +80,18 @@ def _stage_problem(before: Stage, after: Stage, key: str, at: Cursor) -> str:
             continue
         found = first_difference({f"{key}.options.{name}": old.get(name)}, {f"{key}.options.{name}": new.get(name)})
         return f"{found}, and {at.step} of the stage's steps depend on it: leave it as it was"
-    return ""
+    return _rate_problem(old, new, key, at) if before.kind in KINDS else ""
+
+
+def _rate_problem(old: Mapping[str, Any], new: Mapping[str, Any], key: str, at: Cursor) -> str:
+    """Return a change of the learning rate that no later step would follow, since an earlier change of it still holds."""
+    before, after, later = old.get("learning_rate"), new.get("learning_rate"), new.get("learning_rate_after") or {}
+    if before == after or not any(int(step) <= at.step for step in later):
+        return ""
+    return (
+        f"{key}.options.learning_rate changed from {before} to {after}, and only learning_rate_after decides about the steps "
+        f"after {at.step}: change it there, and leave learning_rate as it was"
+    )
 
 
 def _is_free(stage: Stage, name: str, old: Mapping[str, Any], new: Mapping[str, Any], *, over: bool) -> bool:

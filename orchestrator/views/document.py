@@ -15,6 +15,7 @@ from orchestrator.pipeline.stage_plan import StagePlan
 from orchestrator.views.curves import Curves
 from orchestrator.views.lost import damaged_document, lost_documents
 from orchestrator.views.next_action import next_action
+from orchestrator.views.origin_text import origin_document
 from orchestrator.views.pipeline_changes import pipeline_changes
 from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts.base import Fact
@@ -23,7 +24,6 @@ from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
 from state.model.metrics import Metric
 from state.model.poll_state import PollState
-from state.model.run_origin import RunOrigin
 from state.model.run_state import Checkpoint, RunState, Session
 from state.model.snapshot import QuotaRow, Request
 from state.model.statuses import CheckpointStatus, RunStatus
@@ -195,19 +195,6 @@ def run_document(
         "models": [_model(at, fact) for at, fact in facts if isinstance(fact, ModelPublished)],
         "forecast": None,
         "forecast_problem": "",
-    }
-
-
-def origin_document(origin: RunOrigin | None) -> dict[str, Any] | None:
-    """Describe the checkpoint of another run that a run begins from."""
-    if origin is None:
-        return None
-    return {
-        "run": origin.run,
-        "at": origin.place,
-        "keeps": origin.keeps,
-        "checkpoint": origin.checkpoint or None,
-        "digest": origin.digest or None,
     }
 
 

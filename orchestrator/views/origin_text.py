@@ -1,9 +1,23 @@
-"""The checkpoint of another run that a run begins from, in words. Pure."""
+"""The checkpoint of another run that a run begins from, as a document and in words. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from stages.contract import HISTORY, OPTIMIZER
+from state.model.run_origin import RunOrigin
+
+
+def origin_document(origin: RunOrigin | None) -> dict[str, Any] | None:
+    """Describe the checkpoint of another run that a run begins from."""
+    if origin is None:
+        return None
+    return {
+        "run": origin.run,
+        "at": origin.place,
+        "keeps": origin.keeps,
+        "checkpoint": origin.checkpoint or None,
+        "digest": origin.digest or None,
+    }
 
 
 def origin_sentence(origin: Mapping[str, Any]) -> str:

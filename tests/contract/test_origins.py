@@ -230,3 +230,45 @@ def test_a_sweep_trains_what_its_runs_share_once(ran: Ran, tmp_path: Path) -> No
     )
     compared = json.loads(ran.command("compare", *runs, "--json").stdout)
     assert len(compared["runs"]) == 3
+
+
+def test_a_sweep_of_which_one_run_may_be_lost_starts_none(ran: Ran, tmp_path: Path) -> None:
+    path, lost = tmp_path / "half.yaml", Path(ran.relay.home) / "runs/half-v2-abcd"
+    path.write_text(json.dumps(PIPELINE | {"name": "half"}), encoding="utf-8")
+    before = ran.relay.runs()
+    lost.mkdir()
+    try:
+        done = ran.command("sweep", str(path), "--set", "three.steps=3,4", "--yes")
+    finally:
+        lost.rmdir()
+    assert done.returncode == 2
+    assert "half-v2-abcd" in done.stderr
+    assert ran.relay.runs() == before
+
+
+def test_a_fork_with_nothing_left_to_do_is_not_started(ran: Ran, tmp_path: Path) -> None:
+    before = ran.relay.runs()
+    done = ran.command("fork", ran.run, "-o", str(tmp_path / "end.yaml"), "--start")
+    assert done.returncode == 2
+    assert f"nothing is left to do after three:6 of {ran.run}: add a stage, or steps to the last one" in done.stderr
+    assert ran.relay.runs() == before
+
+
+def test_a_fork_writes_no_file_outside_its_folder(ran: Ran, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    data = tmp_path / "in/data.jsonl"
+    data.write_text("{}\n", encoding="utf-8")
+    for name in (str(data), "../data.jsonl"):
+        (tmp_path / "data.jsonl").write_text("{}\n", encoding="utf-8")
+        path = tmp_path / "in/own.yaml"
+        path.write_text(json.dumps(PIPELINE | {"name": "own", "inputs": {"files": [name]}}), encoding="utf-8")
+        run = ran.relay.start(path)
+        ran.relay.run(run, until=lambda _, run=run: bool(ran.state(run).checkpoints))
+        for gone in (data, tmp_path / "data.jsonl"):
+            gone.unlink(missing_ok=True)
+        done = ran.command("fork", run, "-o", str(tmp_path / "in" / f"{run}.yaml"))
+        assert done.returncode == 0, done.stderr
+        assert not data.exists() and not (tmp_path / "data.jsonl").exists()
+        ran.relay.cancel(run)
+        ran.relay.tick()
+        data.write_text("{}\n", encoding="utf-8")

@@ -1,6 +1,8 @@
 """A run whose pipeline is changed midway goes on with it from the next session on, and ends as if it had always been so."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,54 @@ def test_a_change_of_a_run_that_waits_for_its_next_session_resizes_the_planned_o
     state = chain.drive()
     assert final_digest(state) == expected_digest(parse(LONGER, "p"))
     assert [session.limit_s for session in state.sessions] == [2000.0, 2000.0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (PIPELINE, PIPELINE.replace("name: one", "name: uno")),
+        (PIPELINE, PIPELINE.replace("stages:\n", "stages:\n  - {name: zero, kind: counting, steps: 5}\n")),
+        (PIPELINE + "handoff: kernel-output\n", PIPELINE),
+    ],
+)
+def test_a_planned_session_that_would_start_or_mount_otherwise_is_planned_anew(
+    folder: Path, old: str, new: str
+) -> None:
+    chain = Chain(SimulatedKaggle(parse(old, "sim.yaml")), folder, store=Store.at(folder))
+    until(chain, "session_planned", times=2 if "handoff" in old else 1)
+    told(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", new), "--yes")
+    state = chain.drive()
+    assert state.run.status is RunStatus.FINISHED
+    assert final_digest(state) == expected_digest(parse(new, "p"))
+    assert set(chain.kaggle.started.values()) == {1}
+    assert set(orders_digests(chain)) <= {parse(old, "p").digest, parse(new, "p").digest}
+    told(chain, "report", RUN, "--output", str(folder / "report.html"))
+
+
+def test_a_change_that_waits_when_its_run_is_cancelled_is_refused_in_words(chain: Chain, folder: Path) -> None:
+    until(chain, "seen_running")
+    told(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", LONGER), "--yes")
+    told(chain, "cancel", RUN, "--yes")
+    until(chain, "run_cancelled")
+    until(chain, "pipeline_kept")
+    told(chain, "resume", RUN)
+    state = chain.drive()
+    (kept,) = [fact for _, fact in chain.store.facts(RUN) if isinstance(fact, PipelineKept)]
+    assert kept.reason == "the run was cancelled before that"
+    assert final_digest(state) == expected_digest(parse(PIPELINE, "p"))
+
+
+def test_from_an_older_checkpoint_an_unchanged_file_names_the_command_that_goes_there(
+    chain: Chain, folder: Path
+) -> None:
+    until(chain, "checkpoint_published", times=2)
+    told(chain, "pause", RUN)
+    chain.drive()
+    path = write_pipeline(folder / "sim.yaml", PIPELINE)
+    place = f"one:{chain.state.checkpoints[0].cursor.step}"
+    result = relay(chain, "retry", RUN, "--pipeline", path, "--from-step", place, "--yes")
+    assert result.exit_code == 2
+    assert f"or type relay resume {RUN} --from-step {place} to try it unchanged" in result.output
 
 
 def test_status_and_report_show_the_change_with_the_session_before_it(chain: Chain, folder: Path) -> None:
@@ -191,6 +241,31 @@ def test_without_any_text_the_editor_opens_the_runs_pipeline_as_yaml(chain: Chai
     assert final_digest(chain.drive()) == expected_digest(parse(PIPELINE.replace("120", "130"), "p"))
 
 
+def test_a_second_change_in_the_editor_keeps_the_first_which_still_waits(chain: Chain, folder: Path) -> None:
+    until(chain, "seen_running")
+    for script in ('sed -i "s/limit_s: 1000.0/limit_s: 2000.0/" "$1"', 'sed -i "s/steps: 120/steps: 150/" "$1"'):
+        changing = editor(folder, script)
+        told(chain, "edit", RUN, "--yes", EDITOR=changing, VISUAL=changing)
+    found = Pipeline.from_canonical(chain.drive().run.pipeline)
+    assert (found.limit_s, found.stages[1].steps) == (2000.0, 150)
+    assert [fact.difference for fact in changes(chain)] == [
+        "session.limit_s: 1000.0 → 2000.0",
+        "stage two: steps: 120 → 150",
+    ]
+
+
+def test_the_editor_leaves_the_users_data_files_as_they_are(folder: Path) -> None:
+    data = folder / "data.jsonl"
+    data.write_text("old\n", encoding="utf-8")
+    text = PIPELINE + f"inputs: {{files: [{data}]}}\n"
+    chain = Chain(SimulatedKaggle(parse(text, "sim.yaml", folder)), folder, store=Store.at(folder))
+    chain.home.keep_inputs(RUN, [data])
+    data.write_text("newer work\n", encoding="utf-8")
+    changing = editor(folder, 'sed -i "s/steps: 120/steps: 130/" "$1"')
+    relay(chain, "edit", RUN, "--yes", EDITOR=changing, VISUAL=changing)
+    assert data.read_text(encoding="utf-8") == "newer work\n"
+
+
 def test_an_editor_that_saves_nothing_or_nonsense_changes_nothing(chain: Chain, folder: Path) -> None:
     for script in ("true", 'echo "nonsense" > "$1"'):
         changing = editor(folder, script)
@@ -241,3 +316,37 @@ def test_the_order_of_a_session_holds_the_pipeline_that_it_follows(chain: Chain,
     texts = [canonical_in(trained.order) for trained in chain.kaggle.trained]
     assert texts[0] == parse(PIPELINE, "p").canonical()
     assert set(texts[1:]) == {parse(MORE, "p").canonical()}
+
+
+def test_a_backup_from_before_a_change_learns_of_it_from_the_order_of_the_session_that_runs(
+    chain: Chain, folder: Path
+) -> None:
+    until(chain, "checkpoint_published")
+    backup = told(chain, "backup").split()[0]
+    told(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", MORE), "--yes")
+    until(chain, "push_confirmed")
+    chain.store.close()
+    with closing(sqlite3.connect(folder / "relay.db")) as database:  # its daemon ended
+        database.execute("DELETE FROM lease")
+        database.commit()
+    told(chain, "restore", backup)
+    chain.store = Store.at(folder)
+    chain.identity = chain.state.run.home or chain.identity
+    state = chain.drive()
+    assert state.run.pipeline_digest == parse(MORE, "p").digest
+    assert final_digest(state) == expected_digest(parse(MORE, "p"))
+    assert set(chain.kaggle.started.values()) == {1}
+
+
+def test_a_run_that_went_back_and_shrank_the_stage_that_it_left_is_made_again(folder: Path) -> None:
+    old = PIPELINE.replace("steps: 120", "steps: 220")
+    chain = Chain(SimulatedKaggle(parse(old, "sim.yaml")), folder, store=Store.at(folder))
+    until(chain, "checkpoint_published", times=3)
+    told(chain, "pause", RUN)
+    chain.drive()
+    less = write_pipeline(folder / "sim.yaml", old.replace("steps: 220", "steps: 50"))
+    place = f"one:{chain.state.checkpoints[0].cursor.step}"
+    told(chain, "retry", RUN, "--pipeline", less, "--from-step", place, "--yes")
+    until(chain, "checkpoint_published")
+    moved(chain, folder / "new", store=Store.at(folder / "new"))
+    assert chain.drive().run.status is RunStatus.FINISHED

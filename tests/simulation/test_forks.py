@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.app import requests
+from orchestrator.base.errors import BadInput
 from orchestrator.core.commands import Wait
 from orchestrator.engine.adopt.command import Adoption
 from orchestrator.engine.home import HomeLayout
@@ -20,6 +22,7 @@ from state.model.run_state import Checkpoint
 from state.model.statuses import CheckpointStatus, Phase, RunStatus
 from state.store import Store
 from tests.simulation.pipelines import expected_digest, pipeline
+from tests.simulation.test_taken_back import Wired
 
 pytestmark = pytest.mark.slow
 
@@ -177,3 +180,15 @@ def test_a_lost_fork_is_rebuilt_from_kaggle_with_its_origin(folder: Path) -> Non
             fork.home, fork.store = HomeLayout(home), Store.at(home)
             assert final_digest(fork.drive()) == expected_digest(parent.kaggle.pipeline)
             assert set(parent.kaggle.started.values()) == {1}
+
+
+def test_a_cancelled_fork_whose_parent_has_pruned_its_checkpoint_is_not_taken_back(folder: Path) -> None:
+    parent = Chain(parent_in(folder).kaggle, folder, store=Store.at(folder))
+    left = advance(parent, 1)
+    fork, app = fork_of(parent, left, folder), Wired(parent)
+    fork.store.request(FORK, "cancel", {}, fork.clock.now())
+    fork.drive()
+    parent.drive()
+    assert parent.state.checkpoints[0].status is CheckpointStatus.PRUNED
+    with pytest.raises(BadInput, match=f"the checkpoint one:{left.cursor.step} of {parent.run}"):
+        requests.resume(app, FORK)

@@ -11,6 +11,7 @@ from orchestrator.pipeline.change_text import change_lines
 from orchestrator.pipeline.changes import KEYS, OPTIONS, RunProgress, When, flat, merged
 from orchestrator.pipeline.loader import check, parse
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.sections import OriginOptions
 from stages.catalog import KINDS
 from stages.contract import Cursor
 
@@ -89,7 +90,6 @@ def test_what_cannot_change_midway_says_why() -> None:
         ("grpo.steps", 300),
         ("eval.steps", 9),
         ("eval.options.batch", 16),
-        ("eval.kind", "curate"),
         ("eval.name", "other"),
     ],
 )
@@ -137,6 +137,70 @@ def test_what_finished_steps_depend_on_is_refused_with_the_reason_and_the_remedy
         taken(key, value)
     assert why in str(refused.value)
     assert "relay fork gsm-1" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("eval.kind", "curate", "no evaluation asks gsm8k any more, which changes the examples of the stage grpo"),
+        (
+            "eval.options.data",
+            ["gsm8k", "mbpp"],
+            "an evaluation asks mbpp, and the steps until grpo:40 were not kept apart",
+        ),
+        ("stages", BEGUN["stages"][:2], "no evaluation asks gsm8k any more"),
+    ],
+)
+def test_an_evaluation_stays_that_decides_which_rows_are_trained_on(key: str, value: Any, why: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        taken(key, value)
+    assert why in str(refused.value)
+    assert taken(key, value, UNTRAINED) == pipeline(changed(key, value))
+
+
+def begun_from(keeps: str, at: str = "sft:9") -> Pipeline:
+    """The pipeline as a run that begins from another run's checkpoint has it."""
+    origin = OriginOptions(run="old-1a2b", at=at, keeps=keeps, checkpoint="old-1a2b-c0001", digest="d" * 64)
+    return pipeline().model_copy(update={"origin": origin})
+
+
+@pytest.mark.parametrize(
+    ("keeps", "key", "value", "why"),
+    [
+        (
+            "optimizer",
+            "sft.options.mode",
+            "lora",
+            "mode of the stage sft is lora, and full where the checkpoint was trained",
+        ),
+        ("optimizer", "stages", BEGUN["stages"][1:], "the stage grpo is of kind grpo and the checkpoint's of kind sft"),
+        ("weights", "model.dtype", "bfloat16", "model.dtype is bfloat16 here and float32 there"),
+    ],
+)
+def test_a_run_that_begins_with_a_checkpoint_keeps_fitting_it_until_it_has_one_of_its_own(
+    keeps: str, key: str, value: Any, why: str
+) -> None:
+    with pytest.raises(BadInput, match="the run begins from old-1a2b at sft:9") as refused:
+        taken(key, value, UNTRAINED, begun_from(keeps))
+    assert why in str(refused.value)
+    assert taken("sft.options.batch", 4, UNTRAINED, begun_from(keeps)).stages[0].options["batch"] == 4
+
+
+@pytest.mark.parametrize("named", ["old-1a2b", "old"])
+def test_an_origin_that_a_user_wrote_by_hand_is_the_runs_own(named: str) -> None:
+    known = begun_from("weights")
+    by_hand = pipeline().model_copy(update={"origin": OriginOptions(run=named, at="sft:9", keeps="weights")})
+    assert merged(known, by_hand, UNTRAINED, "gsm-1") is known
+    other = by_hand.model_copy(update={"origin": OriginOptions(run=named, at="sft:8", keeps="weights")})
+    with pytest.raises(BadInput, match="origin cannot change"):
+        merged(known, other, UNTRAINED, "gsm-1")
+
+
+def test_fork_points_stay_unless_their_stage_is_removed() -> None:
+    known = pipeline().model_copy(update={"fork_points": ("sft", "grpo")})
+    assert taken("session.limit_s", 200, old=known).fork_points == ("sft", "grpo")
+    wanted = pipeline(BEGUN | {"stages": [BEGUN["stages"][0], BEGUN["stages"][2]]})
+    assert merged(known, wanted, UNTRAINED, "gsm-1").fork_points == ("sft",)
 
 
 def test_every_mistake_is_named_at_once() -> None:

@@ -1,9 +1,12 @@
 """What may differ in a fork · what fits a warm start · the pipelines that a sweep makes."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.app.forks import plan_sweep
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.fork import fork_problem
 from orchestrator.pipeline.loader import check, parse
@@ -73,6 +76,8 @@ def test_everything_after_the_place_of_the_fork_may_differ(at: Cursor, fork: Pip
         row("less than is done", MIDWAY, pipeline(changed(SFT, 39), GRPO, ASKS), "steps is 39, and 40 of its steps"),
         row("a reference model that was not kept", Cursor(stage="grpo", step=5),
             pipeline(SFT, changed(GRPO, beta=0), ASKS), "stages[1].options.beta changed"),
+        row("steps of an evaluation that is finished", Cursor(stage="asks", step=4), pipeline(SFT, GRPO, changed(ASKS, 8)),
+            "stages[2].steps changed from 4 to 8, and the stage is finished"),
         row("problems to ask that were trained on", AFTER, pipeline(SFT, GRPO, changed(ASKS, data=["mbpp"])),
             "an evaluation asks mbpp, and the steps until sft:100 were not kept apart"),
         row("problems that are not asked any more, midway", MIDWAY, pipeline(SFT, GRPO),
@@ -81,6 +86,26 @@ def test_everything_after_the_place_of_the_fork_may_differ(at: Cursor, fork: Pip
 )  # fmt: skip
 def test_what_was_trained_until_the_fork_may_not_change(at: Cursor, fork: Pipeline, said: str) -> None:
     assert said in fork_problem(PARENT, fork, at)
+
+
+@pytest.mark.parametrize(
+    ("rate", "later", "at", "refused"),
+    [
+        row("a later rate holds already", 1e-6, {"30": 2e-5}, 40, True),
+        row("it holds from here on", 1e-6, {"40": 2e-5}, 40, True),
+        row("it holds for the steps until then", 1e-6, {"60": 2e-5}, 40, False),
+        row("the later rate changed", 1e-4, {"30": 3e-5}, 40, False),
+        row("the later rate was removed", 1e-6, {}, 40, False),
+    ],
+)
+def test_a_learning_rate_that_no_step_would_follow_is_refused(
+    rate: float, later: dict[str, float], at: int, refused: bool
+) -> None:
+    known = pipeline(changed(SFT, learning_rate_after={"30": 2e-5}), GRPO, ASKS)
+    fork = pipeline(changed(SFT, learning_rate=rate, learning_rate_after=later), GRPO, ASKS)
+    found = fork_problem(known, fork, Cursor(stage="sft", step=at))
+    assert ("only learning_rate_after decides about the steps after 40" in found) == refused
+    assert bool(found) == refused
 
 
 def own(source: str, files: dict[str, str] | None = None, steps: int = 5) -> Pipeline:
@@ -155,6 +180,16 @@ def test_what_fits_a_warm_start(
     assert said in found if said else found == ""
 
 
+ROLLS = changed(GRPO, mode="full", beta=0.0)
+
+
+@pytest.mark.parametrize(("keeps", "refused"), [(OPTIMIZER, True), (WEIGHTS, False)])
+def test_a_full_optimizer_fits_only_if_the_reference_model_is_as_it_was(keeps: str, refused: bool) -> None:
+    found = misfit(pipeline(changed(ROLLS, beta=0.5)), pipeline(ROLLS), Cursor(stage="grpo", step=5), keeps, TRAINED)
+    assert ("beta of the stage grpo needs the reference model" in found) == refused
+    assert misfit(pipeline(ROLLS), pipeline(ROLLS), Cursor(stage="grpo", step=5), keeps, TRAINED) == ""
+
+
 # --- the section in the file, and sweeps ---------------------------------------------
 
 
@@ -215,6 +250,17 @@ def test_a_sweep_that_makes_no_sense_is_refused(texts: list[str], said: str) -> 
     with pytest.raises(BadInput) as refused:
         variants(PARENT, [read_setting(text, PARENT) for text in texts])
     assert said in str(refused.value)
+
+
+def test_each_pipeline_of_a_sweep_is_checked_as_a_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    last = {"name": "out", "kind": "export", "steps": 1}
+    path.write_text(json.dumps({"name": "p", "model": MODEL, "stages": [SFT, GRPO, last]}), encoding="utf-8")
+    (tmp_path / "mine.py").write_text("def r(completions, **more): ...\n", encoding="utf-8")
+    found = plan_sweep(path, ('grpo.rewards={"mine:r": 1.0},{"correctness": 1.0}',)).variants
+    assert [list(each.pipeline.sources) for each in found] == [["mine.py"], []]
+    with pytest.raises(BadInput, match=r"stages\[2\]"):
+        plan_sweep(path, ("out.steps=1,2",))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from orchestrator.base.errors import (
     NoSlot,
     OutOfQuota,
     Overtaken,
+    Permanent,
     Refused,
     RelayError,
     Transient,
@@ -21,6 +22,7 @@ from orchestrator.engine.effects.find_push import ForeignKernel, looked_for, nev
 from orchestrator.engine.effects.unknown_sessions import OlderAlive, refuse_beside_others
 from orchestrator.engine.ownership import open_to_parking, overtaken_unawares, take_over
 from orchestrator.kaggle.gateway import KernelPush
+from orchestrator.kaggle.refusals import SOURCES_NOT_ACCEPTED
 from orchestrator.pipeline.model import Pipeline
 from state.facts.base import Fact
 from state.facts.run import RunParked, RunWaiting
@@ -50,7 +52,20 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Effect
         parked = RunParked(reason=str(error), remedy=remedy, generation=error.generation)
         return EffectResult((PushUnsent(number=number, attempt=attempt, reason=str(error)), parked))
     except (Refused, Transient, BadInput) as error:
-        return EffectResult((PushUnsent(number=number, attempt=attempt, reason=str(error)),), failure=error)
+        failure = _about_origin(error, snapshot.state, session)
+        return EffectResult((PushUnsent(number=number, attempt=attempt, reason=str(failure)),), failure=failure)
+
+
+def _about_origin(error: RelayError, state: RunState, session: Session) -> RelayError:
+    """Return the error, with the remedy if the session mounts another run's checkpoint, which may have been deleted."""
+    origin = state.run.origin
+    if origin is None or session.parent is not None or SOURCES_NOT_ACCEPTED not in str(error):
+        return error
+    return Permanent(
+        f"{error}. The dataset {origin.dataset} with the checkpoint that this run begins from belongs to {origin.run}, and relay "
+        f"retry does not publish that one again: if it was deleted, type relay cancel {state.run.id} and begin another run "
+        "from a checkpoint that exists"
+    )
 
 
 def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:

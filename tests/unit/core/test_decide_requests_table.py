@@ -6,7 +6,8 @@ import pytest
 
 from orchestrator.core.commands import Append, Command
 from orchestrator.core.decide import decide
-from orchestrator.pipeline.model import Pipeline, SessionLimits
+from orchestrator.core.decide_request import answered
+from orchestrator.pipeline.model import Pipeline, SessionLimits, Stage
 from state.facts.checkpoint import CheckpointWithdrawn
 from state.facts.run import PipelineChanged, PipelineKept, RunCancelled, RunParked, RunResumed, RunTakenOver
 from state.facts.session import SessionResized, SessionSought
@@ -25,6 +26,7 @@ from tests.unit.core.decisions import (
 )
 from tests.unit.core.situations import (
     LIMITS,
+    MOUNTS_OUTPUT,
     NOW,
     PIPELINE,
     RUN,
@@ -55,6 +57,7 @@ LATER = 2_000_000_000_000
 
 CHANGED = pipeline(session=SessionLimits(limit_s=2000.0, margin_s=100.0, min_session_s=250.0))
 SEEDED = pipeline(seed=1)
+RENAMED = pipeline(stages=(Stage(name="z", kind="counting", steps=100), *PIPELINE.stages[1:]))
 BEGUN = run(pipeline=PIPELINE.canonical())
 PARKED_RUN = run(PARKED, pipeline=PIPELINE.canonical())
 
@@ -64,10 +67,13 @@ def edited(to: Pipeline = CHANGED, verb: str = "edit", **more: str) -> Request:
     return request(verb, pipeline=to.canonical(), path="new.yaml", by="ann@laptop", text="name: r", **more)
 
 
-def changed() -> PipelineChanged:
+GIVEN_UP = lost("the pipeline was changed", cause="pipeline-changed")
+
+
+def changed(to: Pipeline = CHANGED) -> PipelineChanged:
     return PipelineChanged(
-        pipeline=CHANGED.canonical(),
-        pipeline_digest=CHANGED.digest,
+        pipeline=to.canonical(),
+        pipeline_digest=to.digest,
         pipeline_path="new.yaml",
         difference="session.limit_s: 1000.0 → 2000.0",
         by="ann@laptop",
@@ -174,7 +180,7 @@ REQUESTS = [
     row(
         "a cancelled run's pipeline stays",
         given(state(of=run(CANCELLED, pipeline=PIPELINE.canonical())), edited()),
-        fulfilled(),
+        fulfilled(PipelineKept(reason="the run was cancelled before that")),
     ),
     *(
         row(
@@ -200,7 +206,32 @@ REQUESTS = [
     row(
         "a planned session whose push was unclear may have the old order, and is given up",
         given(state(session(Phase.PLANNED, unclear=1), of=BEGUN), edited()),
-        fulfilled(changed(), lost("the pipeline was changed")),
+        fulfilled(changed(), GIVEN_UP),
+    ),
+    row(
+        "a planned session that would start elsewhere is given up",
+        given(state(session(Phase.PLANNED), of=BEGUN), edited(RENAMED)),
+        fulfilled(
+            replace(
+                changed(RENAMED),
+                difference="stage a: removed\nstage z: added, counting, 100 steps",
+            ),
+            GIVEN_UP,
+        ),
+    ),
+    row(
+        "one that would mount its parent's output too",
+        given(state(session(Phase.PLANNED), of=BEGUN), edited(MOUNTS_OUTPUT)),
+        fulfilled(replace(changed(MOUNTS_OUTPUT), difference='handoff: "dataset" → "kernel-output"'), GIVEN_UP),
+    ),
+    row(
+        "a planned session may run already, by a push before the run was taken over: the change waits, and others do not",
+        given(
+            state(session(Phase.PLANNED), of=replace(BEGUN, foreign_push_possible=True)),
+            edited(),
+            replace(request("cancel"), id=8),
+        ),
+        Append((RunCancelled(),), 8),
     ),
     row(
         "a change that has become impossible is refused, and the run goes on",
@@ -355,3 +386,13 @@ REQUESTS = [
 @pytest.mark.parametrize(("snapshot", "command"), REQUESTS)
 def test_a_request_is_answered_first(snapshot: Snapshot, command: Command) -> None:
     assert decide(snapshot, PIPELINE, LIMITS, NOW) == command
+
+
+def test_a_change_that_waits_counts_as_made_for_the_next_one() -> None:
+    known = state(session(Phase.RUNNING), of=BEGUN)
+    more = replace(edited(RENAMED), id=8)
+    assert answered(known, (edited(), more), NOW).run.pipeline == RENAMED.canonical()
+    assert answered(known, (edited(),), NOW).run.pipeline == CHANGED.canonical()
+    assert answered(known, (edited(), request("cancel")), NOW).run.pipeline == PIPELINE.canonical(), (
+        "a cancel forgets it"
+    )

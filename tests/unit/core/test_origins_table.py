@@ -11,6 +11,7 @@ from orchestrator.core.decide import decide
 from orchestrator.core.origins import origin_place
 from orchestrator.core.plan import order_for
 from orchestrator.core.retention import prunable
+from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import OriginOptions
 from stages.contract import Parent
 from state.facts.run import OriginFound, RunParked
@@ -22,6 +23,7 @@ from state.model.statuses import CheckpointStatus, Phase, RunStatus
 from tests.unit.core.situations import (
     LIMITS,
     NOW,
+    PIPELINE,
     RUN,
     at,
     checkpoint,
@@ -47,7 +49,7 @@ HOURS = QuotaRow(owner="me", accelerator="tpu", used_s=0, reserved_s=0, total_s=
 def other(status: CheckpointStatus | None = PUBLISHED, of: RunStatus = RunStatus.ACTIVE, **changes: Any) -> RunState:
     """The other run, with a checkpoint of that status at a:40."""
     found = () if status is None else (_theirs(status, **changes),)
-    return state(checkpoints=found, of=run(of, id=OTHER))
+    return state(checkpoints=found, of=run(of, id=OTHER, pipeline=pipeline().canonical()))
 
 
 def _theirs(status: CheckpointStatus, **changes: Any) -> Checkpoint:
@@ -56,8 +58,8 @@ def _theirs(status: CheckpointStatus, **changes: Any) -> Checkpoint:
 
 def decided(origin: RunOrigin, there: RunState | None, mine: RunState | None = None) -> Command:
     known = mine or state()
-    known = replace(known, run=replace(known.run, origin=origin))
     wanted = FORK if origin.is_fork else WARM
+    known = replace(known, run=replace(known.run, origin=origin, pipeline=wanted.canonical()))
     return decide(Snapshot(state=known, quota=HOURS, origin=there), wanted, LIMITS, NOW)
 
 
@@ -102,6 +104,27 @@ def test_a_run_is_parked_if_that_checkpoint_will_never_come(origin: RunOrigin, t
 def test_the_awaited_checkpoint_is_recorded_once_it_is_published() -> None:
     found = OriginFound(checkpoint=f"{OTHER}-c0001", digest="digest 1", dataset=f"{OTHER}-c0001-n2")
     assert decided(WAITS, other(dataset=f"{OTHER}-c0001-n2")) == Append((found,))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        row("what was trained until there", pipeline(seed=1), "seed changed from 1 to 0"),
+        row("what comes later", pipeline(stages=PIPELINE.stages[:1]), ""),
+    ],
+)
+def test_a_fork_is_parked_if_its_parent_was_changed_before_it_had_the_checkpoint(changed: Pipeline, said: str) -> None:
+    there = other()
+    there = replace(there, run=replace(there.run, pipeline=changed.canonical()))
+    found = decided(WAITS, there)
+    assert isinstance(found, Append)
+    (fact,) = found.facts
+    if not said:
+        assert isinstance(fact, OriginFound)
+        return
+    assert isinstance(fact, RunParked)
+    assert said in fact.reason
+    assert fact.remedy == f"relay cancel {RUN}"
 
 
 @pytest.mark.parametrize(

@@ -240,3 +240,10 @@ def test_sessions_that_a_retry_would_only_repeat_park_the_run(
     known: RunState, of: Pipeline, fact: RunParked | None
 ) -> None:
     assert park_reason(known, of) == fact
+
+
+def test_sessions_that_a_changed_pipeline_gave_up_are_no_attempts() -> None:
+    tries = [session(Phase.LOST, 1, n, outcome=Outcome.LOST, reason="gone", transient=True) for n in range(1, 4)]
+    assert park_reason(state(*tries), PIPELINE) is not None
+    changed = [replace(each, cause="pipeline-changed") for each in tries]
+    assert park_reason(state(*changed), PIPELINE) is None

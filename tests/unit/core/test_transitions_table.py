@@ -349,7 +349,7 @@ RUNS: dict[str, dict[str, str]] = {
         "run_cancelled": "cancelled",
     },
     "finished": {},
-    "cancelled": {"run_resumed": "active", "run_taken_over": "cancelled"},
+    "cancelled": {"run_resumed": "active", "run_taken_over": "cancelled", "pipeline_kept": "cancelled"},
 }
 
 
