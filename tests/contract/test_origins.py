@@ -272,3 +272,22 @@ def test_a_fork_writes_no_file_outside_its_folder(ran: Ran, tmp_path: Path) -> N
         ran.relay.cancel(run)
         ran.relay.tick()
         data.write_text("{}\n", encoding="utf-8")
+
+
+def test_a_lost_fork_of_a_fork_finds_the_data_files_that_their_first_run_published(ran: Ran, tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text("{}\n", encoding="utf-8")
+    path = tmp_path / "first.yaml"
+    path.write_text(json.dumps(PIPELINE | {"name": "first", "inputs": {"files": ["data.jsonl"]}}), encoding="utf-8")
+    runs = [ran.relay.start(path)]
+    for at in ("one:8", "two:6"):
+        assert ran.relay.run(runs[-1])["state"] == "finished"
+        path = tmp_path / f"{at[:3]}.yaml"
+        assert ran.command("fork", runs[-1], "--at", at, "-o", str(path)).returncode == 0
+        runs.append(ran.relay.start(path))
+    assert ran.relay.run(runs[-1])["state"] == "finished"
+    elsewhere = orchestrator.open(tmp_path / "home", environ=ran.kaggle.environment())
+    environ = {"PYTHONPATH": str(ROOT), **ran.kaggle.environment()}
+    done = relay("adopt", runs[-1], home=elsewhere.home, environ=environ)
+    assert done.returncode == 0, done.stderr
+    found = Store.at(elsewhere.home).load(runs[-1])
+    assert found.run.inputs_dataset == f"{runs[0]}-inputs"

@@ -22,7 +22,7 @@ from state.model.run_state import Checkpoint
 from state.model.statuses import CheckpointStatus, Phase, RunStatus
 from state.store import Store
 from tests.simulation.pipelines import expected_digest, pipeline
-from tests.simulation.test_taken_back import Wired
+from tests.simulation.test_taken_back import Wired, until
 
 pytestmark = pytest.mark.slow
 
@@ -192,3 +192,16 @@ def test_a_cancelled_fork_whose_parent_has_pruned_its_checkpoint_is_not_taken_ba
     assert parent.state.checkpoints[0].status is CheckpointStatus.PRUNED
     with pytest.raises(BadInput, match=f"the checkpoint one:{left.cursor.step} of {parent.run}"):
         requests.resume(app, FORK)
+
+
+def test_a_fork_whose_parents_dataset_was_deleted_says_that_no_retry_publishes_it_again(folder: Path) -> None:
+    parent = parent_in(folder)
+    left = advance(parent, 1)
+    fork = fork_of(parent, left, folder)
+    until(fork, "session_planned")
+    parent.kaggle.gateway().delete_dataset(left.place)
+    state = fork.drive()
+    assert state.run.status is RunStatus.PARKED
+    assert "Kaggle does not accept these sources" in state.run.reason
+    assert f"belongs to {parent.run}, and relay retry does not publish that one again" in state.run.reason
+    assert f"type relay cancel {FORK} and begin another run" in state.run.reason

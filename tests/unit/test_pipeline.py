@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.base.errors import BadInput
 from orchestrator.core.plan import order_for, plan_session
+from orchestrator.engine.adopt.changed_orders import change_unknown_to
 from orchestrator.pipeline.difference import first_difference
 from orchestrator.pipeline.loader import load, parse
 from orchestrator.pipeline.model import SHORT, Pipeline, canonical_in
@@ -18,6 +19,7 @@ from stages.documents import ContractError
 from state import machine
 from state.facts.run import RunStarted
 from state.model.run_state import RunState, Session
+from state.model.statuses import RunStatus
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -235,6 +237,18 @@ def test_an_order_whose_parts_were_changed_is_no_proof_of_a_pipeline() -> None:
     order = order_for(state, session, pipeline)
     with pytest.raises(ContractError, match="is not the one that its digest names"):
         canonical_in(replace(order, seed=order.seed + 1))
+
+
+def test_an_order_tells_an_open_run_of_a_change_that_it_does_not_know_unless_it_cannot_be_read() -> None:
+    known, changed = parse(GOOD, "p.yaml"), parse(GOOD.replace("steps: 30", "steps: 31"), "p.yaml")
+    run = planned(known)[0].run
+    state, session = planned(changed)
+    order = order_for(state, session, changed)
+    (fact,) = change_unknown_to(run, order)
+    assert (fact.pipeline, fact.pipeline_digest) == (changed.canonical(), changed.digest)
+    assert change_unknown_to(state.run, order) == ()
+    assert change_unknown_to(replace(run, status=RunStatus.CANCELLED), order) == ()
+    assert change_unknown_to(run, replace(order, seed=order.seed + 1)) == ()
 
 
 def test_an_order_of_an_older_relay_is_readable_and_holds_no_pipeline() -> None:

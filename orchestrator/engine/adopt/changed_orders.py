@@ -1,5 +1,6 @@
-"""Finds out from the orders of a lost run when its pipeline was changed."""
+"""Finds out from the orders of a lost or restored run when its pipeline was changed."""
 
+from orchestrator.core.pipeline_change import OPEN
 from orchestrator.pipeline.change_text import change_lines
 from orchestrator.pipeline.model import Pipeline, canonical_in
 from stages.contract import Order
@@ -20,3 +21,11 @@ def change_before(run: Run, order: Order) -> tuple[PipelineChanged, ...]:
         difference="\n".join(lines),
     )
     return (changed,)
+
+
+def change_unknown_to(run: Run, order: Order) -> tuple[PipelineChanged, ...]:
+    """Return the change that the order follows and an open run lacks; none if the order's pipeline cannot be read."""
+    try:
+        return change_before(run, order) if run.status in OPEN else ()
+    except ValueError:  # ContractError, or a pipeline that only a newer relay understands
+        return ()

@@ -6,21 +6,19 @@ from datetime import timedelta
 from kaggle_kernels import build
 from orchestrator.base.errors import NameTaken, Permanent, Transient
 from orchestrator.base.humanize import duration
-from orchestrator.core.pipeline_change import OPEN
 from orchestrator.core.plan import Limits
 from orchestrator.core.search_time import search_time_s
-from orchestrator.engine.adopt.changed_orders import change_before
+from orchestrator.engine.adopt.changed_orders import change_unknown_to
 from orchestrator.engine.effects.context import WELL, EffectContext, EffectResult
 from orchestrator.engine.effects.session_status import seen_of
 from orchestrator.engine.ownership import Mark, refuse_overtaken
 from orchestrator.kaggle.gateway import Worker
 from orchestrator.pipeline.model import Pipeline
-from stages.contract import Order
 from state.facts.base import Fact
 from state.facts.run import PipelineChanged
 from state.facts.session import PushConfirmed, PushUnclear, PushUnfound
 from state.model.poll_state import PollState
-from state.model.run_state import Run, RunState, Session
+from state.model.run_state import RunState, Session
 from state.model.snapshot import Snapshot
 
 LOOKS_MIN = 5
@@ -85,15 +83,7 @@ def seen_as_ours(state: RunState, session: Session, shell: EffectContext, watch:
     if seen.worker is Worker.UNKNOWN or empty:
         raise Transient(f"Kaggle has {found.ref}, but it is not certain that it will run")
     fact = PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=version, adopted=True)
-    return Ours(fact, mark.generation < state.run.generation, _change_unknown_here(state.run, order))
-
-
-def _change_unknown_here(run: Run, order: Order) -> tuple[PipelineChanged, ...]:
-    """Return the change that the order follows and that this database lacks; none of a pipeline that cannot be read."""
-    try:
-        return change_before(run, order) if run.status in OPEN else ()
-    except ValueError:  # ContractError, or a pipeline that this relay does not understand
-        return ()
+    return Ours(fact, mark.generation < state.run.generation, change_unknown_to(state.run, order))
 
 
 # --- an unclear push ---------------------------------------------------------

@@ -52,20 +52,7 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Effect
         parked = RunParked(reason=str(error), remedy=remedy, generation=error.generation)
         return EffectResult((PushUnsent(number=number, attempt=attempt, reason=str(error)), parked))
     except (Refused, Transient, BadInput) as error:
-        failure = _about_origin(error, snapshot.state, session)
-        return EffectResult((PushUnsent(number=number, attempt=attempt, reason=str(failure)),), failure=failure)
-
-
-def _about_origin(error: RelayError, state: RunState, session: Session) -> RelayError:
-    """Return the error, with the remedy if the session mounts another run's checkpoint, which may have been deleted."""
-    origin = state.run.origin
-    if origin is None or session.parent is not None or SOURCES_NOT_ACCEPTED not in str(error):
-        return error
-    return Permanent(
-        f"{error}. The dataset {origin.dataset} with the checkpoint that this run begins from belongs to {origin.run}, and relay "
-        f"retry does not publish that one again: if it was deleted, type relay cancel {state.run.id} and begin another run "
-        "from a checkpoint that exists"
-    )
+        return EffectResult((PushUnsent(number=number, attempt=attempt, reason=str(error)),), failure=error)
 
 
 def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
@@ -85,7 +72,22 @@ def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Eff
         return EffectResult((refused, RunWaiting(until=until.isoformat(), reason=str(error))))
     except Ambiguous as error:
         return _resolve_unclear(snapshot.state, session, shell, error)
+    except Permanent as error:
+        if remedy := _remedy_at_origin(error, snapshot.state, session):
+            raise Permanent(f"{error}. {remedy}") from error
+        raise
     return EffectResult((PushConfirmed(number=number, attempt=attempt, kernel_version=pushed.version),))
+
+
+def _remedy_at_origin(error: Permanent, state: RunState, session: Session) -> str:
+    """Return what to do if the session mounts another run's checkpoint, whose dataset may be what Kaggle lacks."""
+    origin = state.run.origin
+    if origin is None or session.parent is not None or SOURCES_NOT_ACCEPTED not in str(error):
+        return ""
+    return (
+        f"The checkpoint that this run begins from belongs to {origin.run}, and relay retry does not publish that one again: "
+        f"if its dataset was deleted, type relay cancel {state.run.id} and begin another run from a checkpoint that exists"
+    )
 
 
 def _adopt_earlier_push(snapshot: Snapshot, session: Session, shell: EffectContext) -> tuple[Fact, ...] | None:
