@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from orchestrator.core.commands import Append, Command, Prune, Publish, Wait
-from orchestrator.core.decide_request import answer
+from orchestrator.core.decide_request import next_answer
 from orchestrator.core.decide_session import blocking_session, carry_on, dataset_due, waits_for_a_person
 from orchestrator.core.decide_start import begin_planned, begin_session, quota_again
-from orchestrator.core.pipeline_change import answerable
 from orchestrator.core.plan import WEEK, Limits
 from orchestrator.core.retention import prunable
 from orchestrator.core.waits import HOURS, SLOT, park_for_wait, wait_is_over, waited_too_long
@@ -47,9 +46,7 @@ def _go_on(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime
 
 
 def _answer_user(snapshot: Snapshot) -> Command | None:
-    """Answer the oldest request that does not wait: for time to prune, or for the end of a session."""
-    asked = next((request for request in snapshot.requests if answerable(request, snapshot.state)), None)
-    return None if asked is None else answer(asked, snapshot.state)
+    return next_answer(snapshot.requests, snapshot.state)
 
 
 def _rest(snapshot: Snapshot, limits: Limits, now: datetime) -> Command | None:

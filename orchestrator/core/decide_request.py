@@ -22,13 +22,29 @@ ABANDONED = "you abandoned it"
 def answered(state: RunState, requests: Iterable[Request], now: datetime) -> RunState:
     """Return the run's state once the daemon has answered these requests, if nothing else happens meanwhile."""
     waiting = list(requests)
-    while (request := next((each for each in waiting if answerable(each, state)), None)) is not None:
-        waiting.remove(request)
-        state = _after(state, answer(request, state).facts, now)
+    while (found := next_answer(waiting, state)) is not None:
+        waiting = [request for request in waiting if request.id != found.fulfilled]
+        state = _after(state, found.facts, now)
     for request in waiting:
         if request.verb == "edit":  # it waits for the end of a session
             state = with_queued(request, state)
     return state
+
+
+def next_answer(requests: Iterable[Request], state: RunState) -> Append | None:
+    """Answer the oldest request that does not wait: for time to prune, or for the end of a session. None if all wait.
+
+    A change that waits is refused before a later one by `relay retry` is made: it would undo that one afterwards.
+    """
+    waiting: list[Request] = []
+    for request in requests:
+        if answerable(request, state):
+            retried = "pipeline" in request.arguments and state.run.status in (RunStatus.PARKED, RunStatus.WAITING)
+            if waiting and retried:
+                return Append((PipelineKept(reason="a later relay retry --pipeline takes its place"),), waiting[0].id)
+            return answer(request, state)
+        waiting += [request] if request.verb == "edit" else []
+    return None
 
 
 def _after(state: RunState, facts: Iterable[Fact], now: datetime) -> RunState:

@@ -13,7 +13,7 @@ from state.facts.run import PipelineChanged, PipelineKept, RunCancelled, RunPark
 from state.facts.session import SessionResized, SessionSought
 from state.model.poll_state import PollState
 from state.model.snapshot import Request, Snapshot
-from state.model.statuses import Phase
+from state.model.statuses import Phase, RunStatus
 from tests.unit.core.decisions import (
     CANCELLED,
     COLLECTED,
@@ -272,6 +272,15 @@ REQUESTS = [
         fulfilled(ABANDONED, RunResumed(), changed()),
     ),
     row(
+        "a change that waits would undo the retry's, and is refused before that",
+        given(
+            state(session(Phase.QUEUED), of=PARKED_RUN),
+            edited(RENAMED),
+            replace(edited(verb="retry", abandon_session=SLUG), id=8),
+        ),
+        fulfilled(PipelineKept(reason="a later relay retry --pipeline takes its place")),
+    ),
+    row(
         "from an older checkpoint the seed may not change, and the limit may",
         given(
             state(gained(1), gained(2), checkpoints=(checkpoint(1, step(50)), checkpoint(2, step(80))), of=PARKED_RUN),
@@ -393,6 +402,8 @@ def test_a_change_that_waits_counts_as_made_for_the_next_one() -> None:
     more = replace(edited(RENAMED), id=8)
     assert answered(known, (edited(), more), NOW).run.pipeline == RENAMED.canonical()
     assert answered(known, (edited(),), NOW).run.pipeline == CHANGED.canonical()
-    assert answered(known, (edited(), request("cancel")), NOW).run.pipeline == PIPELINE.canonical(), (
-        "a cancel forgets it"
-    )
+    parked, retried = replace(known, run=PARKED_RUN), edited(verb="retry", abandon_session=SLUG)
+    found = answered(parked, (edited(RENAMED), replace(retried, id=8)), NOW).run
+    assert (found.pipeline, found.status) == (CHANGED.canonical(), RunStatus.ACTIVE), "the later change holds"
+    cancel = replace(request("cancel"), id=8)
+    assert answered(known, (edited(), cancel), NOW).run.pipeline == PIPELINE.canonical(), "a cancel forgets it"
