@@ -2,10 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import BadInput
+from orchestrator.core.durations import estimate_durations
+from orchestrator.core.forecast import Unforeseeable, forecast
+from orchestrator.core.forecast_session import RunPosition
 from orchestrator.pipeline.loader import load
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.notebook import texts
@@ -111,6 +115,16 @@ def _values(pipeline: Pipeline, path: Path, choice: NotebookChoice) -> NotebookV
         accelerator=pipeline.accelerator,
         own=dict(pipeline.sources),
         model_id=choice.model_id,
+        sessions=_sessions(pipeline),
         title=choice.title
         or f"Teaching {model.source.split('/')[-2 if model.kaggle_model else -1]} to reason with Tunix",
     )
+
+
+def _sessions(pipeline: Pipeline) -> int:
+    """Return how many sessions the pipeline takes at most by the step times that it names; 0 if it names too few."""
+    begin = RunPosition(now=datetime.fromtimestamp(0, UTC), position=pipeline.position(pipeline.beginning))
+    try:
+        return forecast(pipeline, estimate_durations(pipeline), begin, None).sessions_most
+    except Unforeseeable:
+        return 0

@@ -102,6 +102,22 @@ def test_a_session_stops_itself_forty_minutes_before_the_limit_of_nine_hours(lim
     assert stop_after_s(limit_s) / 3600 == pytest.approx(hours, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("expect", "said"),
+    [
+        ("{}", "checkpoint. If it was not finished, it goes on in another session"),
+        ("{step_s: {grpo: 10}}", "All of it is expected to fit into one session of 9 hours. If"),
+        ("{step_s: {grpo: 10000}}", "All of it is expected to take up to 2 sessions of 9 hours. If"),
+    ],
+)
+def test_the_introduction_says_how_many_sessions_it_takes_if_the_pipeline_says_how_long_steps_are(
+    expect: str, said: str, tmp_path: Path
+) -> None:
+    path = pipeline_at(tmp_path, GRPO.replace("steps: 1", "steps: 4") + f"expect: {expect}\n")
+    write_notebook(path, NotebookChoice(tmp_path / "n.ipynb"))
+    assert said in nbformat.read(tmp_path / "n.ipynb", as_version=4).cells[0].source
+
+
 # --- its code ----------------------------------------------------------------
 
 

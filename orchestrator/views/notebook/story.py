@@ -59,10 +59,16 @@ def _to_run(values: NotebookValues, model: Model) -> str:
     attached += [f"a dataset with the file `{name}`" for name in values.files]
     inputs = f"attach {', '.join(attached)}, " if attached else ""
     hours = cells_of.stop_after_s(values.limit_s) / 3600
+    limit = f"{values.limit_s / 3600:g} hours"
+    expected = ""
+    if values.sessions == 1:
+        expected = f"All of it is expected to fit into one session of {limit}. "
+    elif values.sessions:
+        expected = f"All of it is expected to take up to {values.sessions} sessions of {limit}. "
     return (
         f"{inputs}choose the accelerator {ACCELERATORS.get(values.accelerator, values.accelerator)}, allow internet access, and *Save & Run All*. The session stops by "
-        f"itself after {hours:.1f} hours and saves a checkpoint. If it was not finished, add the notebook's own output as an input "
-        "and run it again: it finds the checkpoint and goes on.\n\nLong modules are folded away; open the cells to read them."
+        f"itself after {hours:.1f} hours and saves a checkpoint. {expected}If it was not finished, it goes on in another session: add "
+        "the notebook's own output as an input and run it again, and it finds the checkpoint.\n\nLong modules are folded away; open the cells to read them."
     )
 
 
@@ -211,7 +217,9 @@ def template(system: str) -> str:
 
 
 def _inference() -> Iterator[NotebookCell]:
-    yield markdown("## Inference\n\nThe newest checkpoint in Tunix's sampler, asked greedily.")
+    yield markdown(
+        "## Inference\n\nThe newest checkpoint in Tunix's sampler, asked greedily, whether all stages are finished or not."
+    )
     yield code(cells_of.INFERENCE.format(package=PACKAGE))
 
 
