@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from orchestrator.views.format import ACCELERATOR_NAMES
 from orchestrator.views.notebook import code_cells as cells_of
 from orchestrator.views.notebook import texts
 from orchestrator.views.notebook.cells import NotebookCell, code, markdown, module_cells
@@ -11,9 +12,6 @@ from stages import options
 from stages.contract import StageSpec
 from stages.data.prompts import prompt_of
 from stages.options import Grpo, Model
-
-ACCELERATORS = {"TpuV5E8": "TPU v5e-8", "TpuV6E8": "TPU v6e-8", "NvidiaTeslaT4": "GPU T4 x2", "cpu": "None (CPU)"}
-"""Names of accelerators in Kaggle's editor."""
 
 
 def story(values: NotebookValues, modules: Sequence[LibraryModule]) -> list[NotebookCell]:
@@ -66,7 +64,7 @@ def _to_run(values: NotebookValues, model: Model) -> str:
     elif values.sessions:
         expected = f"All of it is expected to take up to {values.sessions} sessions of {limit}. "
     return (
-        f"{inputs}choose the accelerator {ACCELERATORS.get(values.accelerator, values.accelerator)}, allow internet access, and *Save & Run All*. The session stops by "
+        f"{inputs}choose the accelerator {ACCELERATOR_NAMES.get(values.accelerator, 'None (CPU)')}, allow internet access, and *Save & Run All*. The session stops by "
         f"itself after {hours:.1f} hours and saves a checkpoint. {expected}If it was not finished, it goes on in another session: add "
         "the notebook's own output as an input and run it again, and it finds the checkpoint.\n\nLong modules are folded away; open the cells to read them."
     )
