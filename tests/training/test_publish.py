@@ -34,6 +34,9 @@ def test_the_trained_weights_come_back_from_kaggle(tmp_path: Path) -> None:
             kaggle.world.offer_model(BASE, {p.name: Content.of_bytes(p.read_bytes(), now) for p in model.iterdir()})
         done = relay("publish", "tiny", "--model", "alice/tiny", home=desk.home, environ=kaggle.environment())
         assert done.returncode == 0, done.stderr
+        again = relay("publish", "tiny", "--model", "alice/tiny", home=desk.home, environ=kaggle.environment())
+        assert (again.returncode, again.stdout) == (0, done.stdout), again.stderr
+        assert "the same weights were published before: nothing is exported or sent" in again.stderr
         ref = done.stdout.splitlines()[0].removeprefix("Model ID  ")
         assert ref.startswith("alice/tiny/jax/")
         fetched = Path(

@@ -11,6 +11,10 @@ FRAMEWORKS = {"tunix": "jax", "safetensors": "transformers", "peft": "other"}
 """Kaggle's framework for each layout of an export; none of its own has safetensors' or PEFT's name."""
 LICENCE = "Other (specified in description)"
 """Kaggle's name of a licence: its list has none of Gemma's or Llama's terms, so that they are in the texts."""
+SIZE = re.compile(r"\d+[kmb]|model")
+"""Default names of the variation of an export for Tunix."""
+KAGGLE_PARTS = 5
+"""Number of parts of a model's name on Kaggle: owner, model, framework, variation, version."""
 NOTICE_NAME = "NOTICE"
 CARD_NAME = "README.md"
 LLAMA_NOTICE = (
@@ -25,8 +29,18 @@ def variation_of(manifest: ExportManifest) -> str:
     if manifest.layout == "tunix":
         sizes = (parts[1] for entry in manifest.files if len(parts := entry.path.split("/")) > 2)
         return next(sizes, "model")
-    name = re.sub(r"[^a-z0-9]+", "-", manifest.base_model.rpartition("/")[2].lower()).strip("-") or "model"
-    return f"{name}-lora" if manifest.layout == "peft" else name
+    return _named_by_base(manifest.layout, manifest.base_model)
+
+
+def is_usual_variation(name: str, layout: str, base: str) -> bool:
+    """Return whether `variation_of` can have returned the name for an export in this layout of this base model."""
+    return bool(SIZE.fullmatch(name)) if layout == "tunix" else name == _named_by_base(layout, base)
+
+
+def _named_by_base(layout: str, base: str) -> str:
+    parts = base.split("/")
+    name = re.sub(r"[^a-z0-9]+", "-", parts[3 if len(parts) == KAGGLE_PARTS else -1].lower()).strip("-") or "model"
+    return f"{name}-lora" if layout == "peft" else name
 
 
 def names_in_version(manifest: ExportManifest, variation: str) -> dict[str, str]:
