@@ -32,6 +32,8 @@ class Origin:
     stages: tuple[StageSpec, ...]
     checkpoint: str = ""
     contents: Mapping[str, str] | None = None
+    made_up: bool = False
+    """True if a stand-in took the place of the base model in the run."""
 
 
 def base_model(options: Model) -> str:

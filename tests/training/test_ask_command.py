@@ -89,7 +89,7 @@ def test_an_adapter_alone_cannot_be_asked(desk: Laptop, tmp_path: Path) -> None:
         (("tiny", " "), "the question is empty"),
         (("tiny", "?", "--checkpoint", "c0007"), f"--checkpoint c0007: {RUN} has no such verified checkpoint"),
         (("tiny", "?", "--checkpoint", "sft:1"), "holds no model that relay's own stages trained"),
-        (("tiny", "?", "--base", "."), "holds neither a Flax checkpoint"),
+        (("tiny", "?", "--base", "."), "here holds no model: neither *.safetensors with"),
         (("tiny", "?", "--top-k", "5"), "--top-k and --top-p need a --temperature above 0"),
         (("tiny", "?", "--accelerator", "GPU"), "--accelerator needs --file"),
         (("tiny", "word " * 9000), "which is too long: shorten it"),

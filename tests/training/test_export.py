@@ -16,6 +16,8 @@ from tunix.models.gemma import params as gemma2_params
 from tunix.models.gemma3 import params as gemma3_params
 
 from stages.data import prompt_of
+from stages.data.mounted import STAND_IN_MARK
+from stages.data.pins import Pins
 from stages.formats.card import base_model
 from stages.formats.export_manifest import ExportManifest
 from stages.formats.hugging_face import chat_template
@@ -24,7 +26,7 @@ from stages.formats.trained_weights import stored_state
 from stages.options import Export, Model
 from stages.stage import StageFailed
 from stages.training import gemma
-from stages.training.checkpoints import tree_digest
+from stages.training.checkpoints import TOKENIZER_PIN, tree_digest
 from stages.training.model import arrays_of
 from tests.training.exports import Trained, trained
 from tests.training.models import loaded
@@ -216,6 +218,34 @@ def test_an_export_of_another_base_model_is_refused_and_leaves_nothing(small: Tr
     with pytest.raises(StageFailed, match="cannot be read"):
         other.exporter().export(Export(), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_another_tokenizer_than_the_runs_is_refused_also_after_all_weights_were_trained(
+    full: bool, tmp_path: Path
+) -> None:
+    model = trained(tmp_path / "model", "gemma2", "transformers", adapters=0 if full else 1, full=full)
+    pins = Pins()
+    assert pins.same(TOKENIZER_PIN, "a" * 64)
+    state = json.loads((model.checkpoint / "state.json").read_text())
+    (model.checkpoint / "state.json").write_text(json.dumps({**state, "data": pins.described()}))
+    for layout in ("safetensors", "tunix"):
+        with pytest.raises(StageFailed, match="is not the tokenizer that the run started with"):
+            model.exporter().export(Export(format=layout), tmp_path / "out")
+
+
+@pytest.mark.parametrize("layout", ["safetensors", "peft", "tunix"])
+@pytest.mark.parametrize("made_up", [False, True])
+def test_the_run_and_not_the_folder_of_the_base_decides_whether_a_model_is_made_up(
+    layout: str, made_up: bool, tmp_path: Path
+) -> None:
+    model = trained(tmp_path / "model", "gemma2", "transformers")
+    if not made_up:
+        (model.root / "tiny-it" / STAND_IN_MARK).write_text("")
+    manifest = model.exporter(made_up=made_up).export(Export(format=layout), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert ("stand-in that was made up for a rehearsal" in card) is made_up
+    assert ("Gemma Terms of Use" in manifest.licences[manifest.base_model]) is not made_up
 
 
 def test_an_existing_folder_is_refused_and_left_alone(small: Trained, tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ def test_the_trained_weights_come_back_from_kaggle(tmp_path: Path) -> None:
         fetched = Path(
             Program(Client(kaggle, SystemClock()), tmp_path).hub(f"print(kagglehub.model_download('{ref}'))")
         )
+    asked = relay("ask", "--export", str(fetched), "2+3?", "--json", "--max-new-tokens", "3", home=desk.home)
+    assert asked.returncode == 0, asked.stderr
     manifest = ExportManifest.from_json((fetched / "export.json").read_bytes())
     packing.verify_files(fetched, manifest.files)
     found = arrays_of(loaded({"kind": "gemma2", "source": str(fetched)}).model)

@@ -1,8 +1,8 @@
-"""Names of what is published: the default variation of each format, and which ones can have been chosen by default."""
+"""Names of what is published: the default variation of each format, and where the weights lie."""
 
 import pytest
 
-from orchestrator.app.publish.documents import is_usual_variation, variation_of
+from orchestrator.app.publish.documents import is_usual_variation, manifest_of_version, variation_of
 from stages.contract import Cursor, FileEntry
 from stages.formats.export_manifest import ExportManifest
 
@@ -37,3 +37,18 @@ def test_a_variation_is_named_after_the_base_model_and_not_after_its_version(lay
     exported = manifest(layout, base, "jax/2b/_METADATA", "jax/tokenizer.model")
     assert variation_of(exported) == name
     assert is_usual_variation(name, layout, base) and not is_usual_variation("mine", layout, base)
+
+
+@pytest.mark.parametrize(
+    ("layout", "files", "exported", "published"),
+    [
+        ("tunix", ("jax/2b/_METADATA", "jax/2b/d/0a1b", "jax/tokenizer.model", "README.md"), "jax/2b", "mine"),
+        ("safetensors", ("model.safetensors", "config.json"), ".", "."),
+    ],
+)
+def test_the_weights_are_found_in_an_export_and_in_its_published_version(
+    layout: str, files: tuple[str, ...], exported: str, published: str
+) -> None:
+    made = manifest(layout, "google/gemma-2-2b-it", *files)
+    assert made.weights_folder == exported
+    assert manifest_of_version(made, "mine", ()).weights_folder == published
