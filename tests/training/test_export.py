@@ -1,7 +1,9 @@
 """Exports hold the weights that a session computes with, exactly, for each program that reads them; or they are not there at all."""
 
+import ast
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ import safetensors.numpy
 from flax import nnx
 from tunix.models.gemma import model as gemma2
 from tunix.models.gemma import params as gemma2_params
+from tunix.models.gemma3 import model as gemma3
 from tunix.models.gemma3 import params as gemma3_params
 
 from stages.data import prompt_of
 from stages.data.mounted import STAND_IN_MARK
 from stages.data.pins import Pins
-from stages.formats.card import base_model
+from stages.formats.card import base_model, load_code
 from stages.formats.export_manifest import ExportManifest
 from stages.formats.hugging_face import chat_template
 from stages.formats.safetensors_files import TensorShape, write_model
@@ -189,6 +192,47 @@ def test_the_card_has_the_runs_numbers_data_licences_and_digests(small: Trained,
         manifest.weights_sha256,
     ):
         assert text in card
+
+
+@pytest.mark.parametrize(
+    ("layout", "library", "says", "is_silent_about"),
+    [
+        (
+            "safetensors",
+            "transformers",
+            ["AutoTokenizer.from_pretrained(folder)", "The chat template renders"],
+            ["tunix.m"],
+        ),
+        ("peft", "peft", ["PeftModel.from_pretrained(base, folder)", "The chat template renders"], ["tunix.m"]),
+        (
+            "tunix",
+            "tunix",
+            ["load_and_format_params(weights)", "    <start_of_turn>user"],
+            ["transformers", "chat template"],
+        ),
+    ],
+)
+def test_the_card_says_how_its_own_format_is_loaded_and_asked(
+    small: Trained, tmp_path: Path, layout: str, library: str, says: list[str], is_silent_about: list[str]
+) -> None:
+    small.exporter().export(Export(format=layout), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert f'library_name: "{library}"' in card
+    assert [text for text in says if text not in card] == []
+    assert [text for text in is_silent_about if text in card] == []
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma2-9b", "gemma3", "gemma3-270m"])
+@pytest.mark.parametrize("layout", ["safetensors", "peft", "tunix"])
+def test_the_code_that_loads_an_export_is_python_and_names_what_tunix_has(kind: str, layout: str) -> None:
+    text = load_code(layout, "google/gemma-2-2b-it", kind)
+    ast.parse(text)
+    if layout == "tunix" and kind.startswith("gemma3"):
+        (method,) = re.findall(r"ModelConfig\.(\w+)\(", text)
+        assert hasattr(gemma3.ModelConfig, method)
+    elif layout == "tunix":
+        (version,) = re.findall(r'version = "(.*?)"', text)
+        assert hasattr(gemma2.ModelConfig, version.replace("2-", "gemma2_"))
 
 
 @pytest.mark.parametrize(

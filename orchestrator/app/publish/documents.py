@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from stages.contract import FileEntry
-from stages.formats.card import licence_lines
+from stages.formats.card import licence_lines, load_code
 from stages.formats.export_manifest import ExportManifest
 
 FRAMEWORKS = {"tunix": "jax", "safetensors": "transformers", "peft": "other"}
@@ -91,16 +91,13 @@ def overview(manifest: ExportManifest) -> str:
 def usage(manifest: ExportManifest, place: str) -> str:
     """Return how to load the model, and its licences, in Markdown. `place` is owner/model/framework/variation."""
     variation = place.rpartition("/")[2]
-    load = {
-        "tunix": f'weights = f"{{folder}}/{variation}"  # an Orbax checkpoint for Tunix\'s loaders of Gemma\n'
-        'tokenizer = f"{folder}/tokenizer.model"',
-        "safetensors": "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-        'model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")\n'
-        "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        "peft": "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n"
-        f'base = AutoModelForCausalLM.from_pretrained("{manifest.base_model}", attn_implementation="eager")\n'
-        "model = PeftModel.from_pretrained(base, folder)",
-    }[manifest.layout]
+    if manifest.layout == "tunix":
+        load = (
+            f'weights = f"{{folder}}/{variation}"  # an Orbax checkpoint for Tunix\'s loaders of Gemma\n'
+            'tokenizer = f"{folder}/tokenizer.model"'
+        )
+    else:
+        load = load_code(manifest.layout, manifest.base_model, manifest.model_kind)
     return (
         f'```python\nimport kagglehub\n\nfolder = kagglehub.model_download("{place}")\n{load}\n```\n\n'
         f"## Licences\n\n{notice(manifest)}"
