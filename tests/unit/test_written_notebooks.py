@@ -19,6 +19,7 @@ from orchestrator.pipeline.loader import load
 from orchestrator.views.notebook.code_cells import stop_after_s, written
 from orchestrator.views.notebook.library import PACKAGE
 from orchestrator.views.notebook.story import template
+from orchestrator.views.notebook.texts import about_stage
 from stages.data.prompts import prompt_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -283,6 +284,34 @@ def test_a_pipeline_that_no_notebook_can_show_is_refused_with_the_reason(name: s
     with pytest.raises(BadInput, match=re.escape(reason)):
         write_notebook(pipeline_at(tmp_path, stages, **changes), NotebookChoice(tmp_path / "n.ipynb"))
     assert not (tmp_path / "n.ipynb").exists()
+
+
+TWO = (
+    "  - {name: before, kind: evaluate, steps: %d, options: {data: [gsm8k], batch: 10}}\n"
+    "  - {name: grpo, kind: grpo, steps: 1, options: {data: [gsm8k]}}\n"
+    "  - {name: after, kind: evaluate, steps: 5, options: {data: [gsm8k], batch: 10}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (5, "Every evaluation asks the same problems."),
+        (2, "Evaluations ask different numbers of problems: this one the first 20 of the same problems."),
+    ],
+)
+def test_evaluations_are_said_to_ask_the_same_problems_only_if_they_do(steps: int, said: str, tmp_path: Path) -> None:
+    stages = load(pipeline_at(tmp_path, TWO % steps)).specs
+    assert said in about_stage(stages[0], stages)
+
+
+def test_the_stand_in_of_a_rehearsal_is_named_as_a_model_that_nobody_can_attach(tmp_path: Path) -> None:
+    said = write_notebook(EXAMPLES / "tiny.yaml", NotebookChoice(tmp_path / "n.ipynb"))
+    assert "the model relay/tiny-gemma2/flax/base/1 is a stand-in of rehearsals, which nobody can attach" in said
+
+
+def test_a_notebook_speaks_of_one_version_of_tunix(real: Any) -> None:
+    assert [path for path, text in modules(real).items() if "0.1.5" in text] == []
 
 
 # --- the command -------------------------------------------------------------

@@ -150,7 +150,7 @@ def _stages(values: NotebookValues, modules: dict[str, LibraryModule]) -> Iterat
     shown: set[str] = set()
     for number, spec in enumerate(values.stages, 1):
         yield markdown(
-            f"### Stage {number}: {texts.title_of(spec)} (`{spec.name}`)\n\n{texts.about_stage(spec)}{_differences(spec)}"
+            f"### Stage {number}: {texts.title_of(spec)} (`{spec.name}`)\n\n{texts.about_stage(spec, values.stages)}{_differences(spec)}"
         )
         for name in ("grpo", "continued") if spec.kind == "continued" else (spec.kind,):
             if name in modules and name not in shown:
