@@ -43,8 +43,10 @@ def _export(context: Context, options: Export) -> None:
 
     def step(number: int) -> Mapping[str, float]:
         if number == 1:
-            origin = Origin(context.run, opened.cursor, context.plan, opened.digest, opened.contents)
-            exporter = Exporter(opened.directory, fit(Model, context.model, "model"), origin, partial(_files, context))
+            model = fit(Model, context.model, "model")
+            made_up = model_files.is_at_hand(model, context.inputs) and _files(context).made_up
+            origin = Origin(context.run, opened.cursor, context.plan, opened.digest, opened.contents, made_up=made_up)
+            exporter = Exporter(opened.directory, model, origin, partial(_files, context))
             target = context.exports / context.spec.name
             manifest = exporter.export(options, target)
             size_bytes = sum(entry.size_bytes for entry in manifest.files)

@@ -103,7 +103,7 @@ def _of_export(choice: ModelChoice, folder: Path) -> AnsweringModel:
         raise BadInput(
             f"--export {folder} holds the adapter alone: ask the run itself, or export it with --format safetensors"
         )
-    weights = folder / "jax" if manifest.layout == "tunix" else folder
+    weights = folder / manifest.weights_folder  # a published version has its files at other places than an export
     limits = Asking()
     model = {
         "kind": manifest.model_kind,

@@ -12,6 +12,7 @@ from orchestrator.app.origins import begun_from, named_origin
 from orchestrator.base.errors import BadInput
 from orchestrator.core.asking import Drawing
 from orchestrator.pipeline import loader
+from orchestrator.pipeline.environments import HARDWARE
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from stages.contract import ANSWERS
 from stages.data.questions import read_questions
@@ -58,6 +59,10 @@ def answer_file(app: App, choice: FileChoice) -> AnsweringRun:
     state = app.run(choice.run)
     named = f"{state.run.id}:{choice.checkpoint or ''}"
     origin = named_origin(app, named, weights_only=True)
+    if choice.accelerator is not None and choice.accelerator not in HARDWARE:
+        raise BadInput(
+            f"--accelerator {choice.accelerator}: there is none of that name: use one of {', '.join(HARDWARE)}"
+        )
     if choice.file.suffix != ".jsonl":
         raise BadInput(f"--file {choice.file}: give it a name that ends in .jsonl, with a question on each line")
     try:

@@ -21,7 +21,7 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import Access
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.format import size
-from stages.contract import ARTIFACTS_DIRECTORY, BLOB_NAME, Manifest
+from stages.contract import ARTIFACTS_DIRECTORY, BLOB_NAME, STAND_IN_METRIC, Manifest
 from stages.session import packing
 from state.model.run_state import Checkpoint, RunState
 
@@ -80,6 +80,7 @@ def export(app: App, name: str, choice: ExportChoice) -> str:
         "inputs": str(models_folder(app.home)),
         "scratch": str(app.home.path),
         "base": str(choice.base.absolute()) if choice.base else "",
+        "made_up": any(metric.name == f"{STAND_IN_METRIC}model" for metric in app.reader.last_metrics(state.run.id)),
     }
     manifest = _written(app.home.checkpoint(state.run.id, checkpoint.name), target, request)
     size_bytes = sum(entry["size_bytes"] for entry in manifest["files"])

@@ -2,10 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import BadInput
+from orchestrator.core.durations import estimate_durations
+from orchestrator.core.forecast import Unforeseeable, forecast
+from orchestrator.core.forecast_session import RunPosition
 from orchestrator.pipeline.loader import load
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.notebook import texts
@@ -19,6 +23,8 @@ from stages.training.model_files import BASE, INSTRUCT
 SIZE_BYTES_MAX = 1_000_000
 """Size of a notebook, in bytes, from which on Kaggle refuses it."""
 MODEL_ID = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*")
+STAND_IN_OWNER = "relay/"
+"""Beginning of the names of models that only a rehearsal's Kaggle has."""
 LEFT_OUT = ("export",)
 """Kinds of stages that a notebook leaves out: they do not change the weights, and depend on relay."""
 
@@ -62,6 +68,12 @@ def write_notebook(path: Path, choice: NotebookChoice) -> str:
     lines += [
         f"left out: stage {name}, of a kind that needs relay and does not change the weights" for name in left_out
     ]
+    model = pipeline.loaded_model
+    if model is not None and model.source.startswith(STAND_IN_OWNER):
+        lines.append(
+            f"the model {model.source} is a stand-in of rehearsals, which nobody can attach on Kaggle: the notebook runs "
+            "only where its files are; name a model of Kaggle or Hugging Face before you publish it"
+        )
     attached = [*pipeline.model_sources, *pipeline.inputs.datasets, *pipeline.inputs.files]
     lines += [f"attach on Kaggle: {', '.join(attached)}"] if attached else []
     return "\n".join(lines)
@@ -111,6 +123,16 @@ def _values(pipeline: Pipeline, path: Path, choice: NotebookChoice) -> NotebookV
         accelerator=pipeline.accelerator,
         own=dict(pipeline.sources),
         model_id=choice.model_id,
+        sessions=_sessions(pipeline),
         title=choice.title
         or f"Teaching {model.source.split('/')[-2 if model.kaggle_model else -1]} to reason with Tunix",
     )
+
+
+def _sessions(pipeline: Pipeline) -> int:
+    """Return how many sessions the pipeline takes at most by the step times that it names; 0 if it names too few."""
+    begin = RunPosition(now=datetime.fromtimestamp(0, UTC), position=pipeline.position(pipeline.beginning))
+    try:
+        return forecast(pipeline, estimate_durations(pipeline), begin, None).sessions_most
+    except Unforeseeable:
+        return 0

@@ -47,7 +47,7 @@ def write_up(app: Workspace, name: str, choice: WriteupChoice) -> str:
     told = json.loads(found[NUMBERS_FILE])
     return (
         f"{folder} holds the write-up of {run}: {TEXT_FILE} with {told['words']:,} of at most {told['words_max']:,} words, and "
-        f"{len(found) - 2} pictures and diagrams; {NUMBERS_FILE} says where each number comes from"
+        f"{len(found) - 3} pictures and diagrams; {NUMBERS_FILE} says where each number comes from"
     )
 
 

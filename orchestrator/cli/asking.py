@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for rich
 
 PROMPT = "ask> "
 QUIT = ("/quit", "/exit")
+HELP = "at this prompt there are /quit and /exit, which end, and /help; every other line is a question"
 
 
 @click.command()
@@ -111,6 +112,8 @@ def _question(given: str | None, *, as_json: bool) -> str | None:
             raise BadInput("--json needs a QUESTION, or one on standard input")
         return None
     question = (sys.stdin.read() if given is None else given).strip()
+    if not question and given is None:
+        raise BadInput("there is no QUESTION on the command line, and standard input is empty: write one there or here")
     if not question:
         raise BadInput("the question is empty")
     return question
@@ -169,10 +172,19 @@ def _converse(process: "AnsweringProcess", title: str, drawing: "Drawing", *, ra
             return
         if not question:
             continue
+        if is_word(question):
+            said = HELP if question == "/help" else f"there is no {question}: {HELP}"
+            click.echo(f"relay: {said}", err=True)
+            continue
         try:
             _answer(process, question, drawing, raw=raw)
         except BadInput as error:
             click.echo(f"relay: {error}", err=True)
+
+
+def is_word(line: str) -> bool:
+    """Return whether a line looks like a command for the prompt, and not like a question."""
+    return line.startswith("/") and line[1:].replace("-", "").isalpha()
 
 
 def _answer(process: "AnsweringProcess", question: str, drawing: "Drawing", *, raw: bool) -> None:

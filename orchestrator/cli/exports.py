@@ -104,14 +104,20 @@ def publish(
 
     Example: relay publish gsm-3f9a --model you/gsm-reasoner
     """
-    from orchestrator.app.publish.command import SourceChoice, prepare
+    from orchestrator.app.publish.command import SourceChoice, prepare, published_before
     from orchestrator.views.upload_progress import UploadProgress
 
     if where["public"] and not yes:
         _require_terminal(run)  # before anything is exported
     app, report = app_of(context), UploadProgress()
     destination, usual = _destination(app, run, **where)
-    publication = prepare(app, run, SourceChoice(checkpoint, layout, folder), destination, usual, report)
+    source = SourceChoice(checkpoint, layout, folder)
+    if lines := published_before(app, run, source, destination, usual):
+        report.say("the same weights were published before: nothing is exported or sent")
+        for line in lines:
+            click.echo(line)
+        return
+    publication = prepare(app, run, source, destination, usual, report)
     if (question := publication.question()) and not yes and not _agreed(question):
         click.echo("relay: nothing was published", err=True)
         context.exit(1)

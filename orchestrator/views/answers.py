@@ -68,10 +68,17 @@ class AnswerPrinter:
 
 
 def note_on(answered: Answered) -> str:
-    """Return the sentence to print below an answer that has no end; empty for others."""
+    """Return the sentence to print below an answer that is not complete; empty for others.
+
+    Text without any tags counts as an answer: a model may have been trained without them.
+    """
     if answered.interrupted:
         return "(stopped)"
-    return f"(cut off after {answered.tokens:,} tokens: --max-new-tokens allows more)" if answered.truncated else ""
+    if answered.truncated:
+        return f"(cut off after {answered.tokens:,} tokens: --max-new-tokens allows more)"
+    has_text = bool(answered.text.strip())
+    ended_early = answer_of(answered.text) is None and (bool(reasoning_of(answered.text)) or not has_text)
+    return "(the model ended without an answer)" if ended_early else ""
 
 
 def answer_document(question: str, model: str, answered: Answered, drawing: Drawing) -> dict[str, Any]:

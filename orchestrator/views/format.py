@@ -16,6 +16,8 @@ STYLES = {
     "failed": "red",
     "lost": "red",
 }
+ACCELERATOR_NAMES = {"TpuV5E8": "TPU v5e-8", "TpuV6E8": "TPU v6e-8", "NvidiaTeslaT4": "GPU T4 x2"}
+"""Names of accelerators in Kaggle's editor."""
 MAIN_METRICS = ("loss", "reward", "format", "accuracy", "hard_accuracy", "tried", "hard", "kl")
 PROGRESS = {
     "learning_rate": "learning rate {:.3g}",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.contract import Cursor, StageSpec
+from stages.data.prompts import prompt_of
 from stages.data.registry import KNOWN
 from stages.options import Model
 from stages.options.training import set_and_count
@@ -15,6 +16,8 @@ KAGGLE_NAME = re.compile(r"gemma-?(\d)-(\d+[bm](?:-it|-pt)?)", re.IGNORECASE)
 """Pattern of Google's names of variations on Kaggle, such as `gemma2-2b-it`, which is `gemma-2-2b-it` at Hugging Face."""
 SHOWN_OPTIONS = ("mode", "lora_rank", "lora_alpha", "learning_rate", "batch", "num_generations", "beta", "loss_type")
 """Options that the table of stages shows if the pipeline gives them."""
+LIBRARIES = {"safetensors": "transformers", "peft": "peft", "tunix": "tunix"}
+"""Library that reads each layout of an export."""
 RATES = ("accuracy", "format", "hard_accuracy", "asked")
 GEMMA_NOTICE = (
     "Gemma is provided under and subject to the Gemma Terms of Use found at https://ai.google.dev/gemma/terms. "
@@ -32,6 +35,8 @@ class Origin:
     stages: tuple[StageSpec, ...]
     checkpoint: str = ""
     contents: Mapping[str, str] | None = None
+    made_up: bool = False
+    """True if a stand-in took the place of the base model in the run."""
 
 
 def base_model(options: Model) -> str:
@@ -50,12 +55,12 @@ def card(
     options: Model, origin: Origin, artifacts: Mapping[str, str], about: Mapping[str, str], *, made_up: bool
 ) -> str:
     """Return the card. `artifacts` are the checkpoint's texts, which hold the evaluations; `about` are lines for a list."""
-    done = stages_done(origin)
+    done, layout = stages_done(origin), about["format"]
     sets = _sets(done)
     front = {
         "base_model": base_model(options),
         "datasets": [KNOWN[name].repository for name in sets if name in KNOWN],
-        "library_name": "peft" if about.get("format") == "peft" else "transformers",
+        "library_name": LIBRARIES[layout],
         "license": "other" if made_up else "gemma",
         "pipeline_tag": "text-generation",
         "tags": ["gemma", "reasoning", *sorted({stage.kind for stage in done if ":" not in stage.kind})],
@@ -76,7 +81,11 @@ def card(
         *(_stage(stage) for stage in done),
         "",
         *_evaluations(done, artifacts),
-        *_prompt(options),
+        "## Loading it",
+        "",
+        f"`folder` is the folder of this file.\n\n```python\n{load_code(layout, base_model(options), options.kind)}\n```",
+        "",
+        *_prompt(options, layout),
         "## Data and licences",
         "",
         *(f"* {line}" for line in licence_lines(licences(options, origin, made_up=made_up), base_model(options))),
@@ -151,7 +160,41 @@ def _evaluations(stages: Sequence[StageSpec], artifacts: Mapping[str, str]) -> l
     ]
 
 
-def _prompt(options: Model) -> list[str]:
+def load_code(layout: str, base: str, kind: str) -> str:
+    """Return Python that loads an export in this layout from `folder`."""
+    family, _, size = kind.partition("-")
+    if layout == "peft":
+        return (
+            "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+            f'base = AutoModelForCausalLM.from_pretrained("{base}", attn_implementation="eager")\n'
+            "model = PeftModel.from_pretrained(base, folder)"
+        )
+    if layout == "safetensors":
+        return (
+            "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+            'model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")\n'
+            "tokenizer = AutoTokenizer.from_pretrained(folder)"
+        )
+    found = 'weights = str(next(Path(folder).resolve().rglob("_METADATA")).parent)'
+    if family == "gemma3":
+        load = (
+            f"config = model.ModelConfig.gemma3_{size or '1b'}_it()  # the method of the model's size\n"
+            "loaded = params.create_model_from_checkpoint(weights, config)"
+        )
+    else:
+        load = (
+            f"version = \"2-{size or '2b'}\"  # Tunix's name of the model's size\n"
+            "loaded = model.Gemma.from_params(params.load_and_format_params(weights), version=version)"
+        )
+    module = "gemma3" if family == "gemma3" else "gemma"
+    return f"from pathlib import Path\n\nfrom tunix.models.{module} import model, params\n\n{found}\n{load}"
+
+
+def _prompt(options: Model, layout: str) -> list[str]:
+    if layout == "tunix":
+        question = prompt_of("What is 2 + 3?", options.system)
+        said = ["## Prompt", "", "In training a question was written like this, after `<bos>`:", ""]
+        return [*said, *(f"    {line}" for line in question.splitlines()), ""]
     said = ["## Prompt", "", "The chat template renders a question as in training."]
     if options.system:
         said += ["It puts these words before the first question unless the conversation has a system turn:", ""]

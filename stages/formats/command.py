@@ -3,7 +3,6 @@
 The answer is the last line, in JSON: the manifest of the export, or the cause and the reason why there is none.
 """
 
-import dataclasses
 import json
 import logging
 import sys
@@ -15,6 +14,7 @@ from stages.contract import Cursor, StageSpec
 from stages.documents import Document
 from stages.formats.card import Origin
 from stages.formats.exporting import Exporter
+from stages.formats.named_base import find_base
 from stages.options import Export, Model, fit
 from stages.stage import StageFailed
 from stages.training import model_files
@@ -40,6 +40,8 @@ class ExportRequest(Document):
     inputs: str
     scratch: str
     base: str = ""
+    made_up: bool = False
+    """True if a stand-in took the place of the base model in the run."""
 
 
 def main() -> int:
@@ -56,11 +58,14 @@ def main() -> int:
 
 def _export(request: ExportRequest) -> Any:
     model = fit(Model, request.model, "model")
-    origin = Origin(request.run, request.cursor, request.stages, request.checkpoint, request.contents)
+    origin = Origin(
+        request.run, request.cursor, request.stages, request.checkpoint, request.contents, made_up=request.made_up
+    )
 
     def find_files() -> ModelFiles:
-        chosen = dataclasses.replace(model, source=request.base) if request.base else model
-        return model_files.find(chosen, Path(request.inputs), Path(request.scratch))
+        if request.base:
+            return find_base(model, Path(request.base))
+        return model_files.find(model, Path(request.inputs), Path(request.scratch))
 
     exporter = Exporter(Path(request.directory), model, origin, find_files)
     return exporter.export(fit(Export, request.options, "export"), Path(request.target))

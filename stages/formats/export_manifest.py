@@ -14,6 +14,8 @@ from stages.session import packing
 from stages.stage import StageFailed
 
 EXPORT_NAME = "export.json"
+ORBAX_MARK = "_METADATA"
+"""File of an Orbax checkpoint that lies directly in its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,12 @@ class ExportManifest(Versioned):
     licences: dict[str, str] = field(default_factory=dict)
     """Terms of the base model and of the data, by their names."""
     files: tuple[FileEntry, ...]
+
+    @property
+    def weights_folder(self) -> str:
+        """Folder of the weights, relative to the export; of an Orbax checkpoint the one that directly holds its metadata."""
+        marked = [Path(entry.path).parent for entry in self.files if Path(entry.path).name == ORBAX_MARK]
+        return min(marked, key=lambda folder: len(folder.parts), default=Path()).as_posix()
 
 
 @contextlib.contextmanager

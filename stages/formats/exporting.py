@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stages.contract import ARTIFACTS_DIRECTORY
+from stages.data.pins import Pins
 from stages.formats import card, hugging_face, peft_files, tunix_files
 from stages.formats.card import Origin
 from stages.formats.export_manifest import EXPORT_NAME, ExportManifest, file_entries, new_folder
@@ -108,8 +109,15 @@ class Exporter:
         return digest.hex()
 
     def _tokenizer(self) -> Tokenizer:
-        """Read the base model's tokenizer; raises StageFailed if it has more tokens than the model."""
+        """Read the base model's tokenizer; raises StageFailed if it is another than the run's."""
         pieces, weights = tokenizer.read(self._weights.files.tokenizer), self._weights
+        pins = Pins()
+        pins.recall(self._state.data)
+        if not pins.same(checkpoints.TOKENIZER_PIN, pieces.sha256):
+            raise StageFailed(
+                "model-changed",
+                f"{weights.files.tokenizer} is not the tokenizer that the run started with: name another",
+            )
         if pieces.size > weights.sizes.vocabulary:
             raise StageFailed(
                 "model-mismatch",
@@ -129,7 +137,7 @@ class Exporter:
             "format": layout,
             "type": dtype,
         }
-        made_up = layout != "peft" and self._weights.files.made_up
+        made_up = origin.made_up
         text = card.card(self.options, origin, self._artifacts, about, made_up=made_up)
         (folder / "README.md").write_text(text, encoding="utf-8")
         manifest = ExportManifest(

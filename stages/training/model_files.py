@@ -55,7 +55,7 @@ def find(options: Model, inputs: Path, scratch: Path) -> ModelFiles:
     next time) or `tokenizer-missing`.
     """
     folder = _folder(options, inputs, scratch)
-    for weights in (folder, *_below(folder)):
+    for weights in (folder, *below(folder)):
         layout = layout_of(weights)
         if layout is not None:
             return ModelFiles(weights.absolute(), layout, _tokenizer(options, weights))
@@ -63,6 +63,12 @@ def find(options: Model, inputs: Path, scratch: Path) -> ModelFiles:
         "model-missing",
         f"model.source: {folder} holds neither a Flax checkpoint (Orbax) nor *.safetensors; {_mounted(inputs)}",
     )
+
+
+def is_at_hand(options: Model, inputs: Path) -> bool:
+    """Return whether the model's files are mounted, or in a folder of this machine: nothing has to be downloaded."""
+    local = options.source.startswith(("/", "."))
+    return Path(options.source).is_dir() if local else _named(options.source, inputs) is not None
 
 
 def is_instruct(options: Model, files: ModelFiles) -> bool:
@@ -142,7 +148,8 @@ def _mounted(inputs: Path) -> str:
     return f"mounted instead: {', '.join(found[:5])}" if found else "no model is mounted"
 
 
-def _below(folder: Path) -> list[Path]:
+def below(folder: Path) -> list[Path]:
+    """Return the folders directly in a folder, without hidden ones."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 

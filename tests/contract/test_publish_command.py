@@ -15,7 +15,7 @@ from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, Fa
 from orchestrator.rehearsal.local_kaggle.model_records import KaggleModel, ModelText, VariationText
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from stages.formats.card import GEMMA_NOTICE
-from stages.formats.export_manifest import ExportManifest
+from stages.formats.export_manifest import ExportManifest, file_entries
 from stages.session import packing
 from tests.contract.local import AT_ONCE, Client
 from tests.contract.program import Program
@@ -102,11 +102,34 @@ def test_the_same_export_is_not_sent_again_and_another_becomes_the_next_version(
     assert here.publish().exit_code == 0
     sent = len(here.made())
     again = here.publish()
-    assert (again.exit_code, f"{TUNIX}/1 has the same files already" in again.stderr) == (0, True)
+    assert (again.exit_code, f"{TUNIX}/1 has the same weights already" in again.stderr) == (0, True)
     assert (here.versions(), len(here.made())) == ([1], sent)
     other = made_up(tmp_path / "other", weights_sha256="f" * 64)
     assert here.publish(folder=other).stdout.startswith(f"Model ID  {TUNIX}/2\n")
     assert here.versions() == [1, 2]
+
+
+def test_the_same_weights_in_files_of_other_names_are_not_sent_again(here: Desk, tmp_path: Path) -> None:
+    """TensorStore gives its files random names, so that no two exports have the same ones."""
+    assert here.publish().exit_code == 0
+    sent = len(here.made())
+    other = made_up(tmp_path / "other")
+    (other / "jax/2b/d/0a1b").rename(other / "jax/2b/d/77fe")
+    manifest = ExportManifest.from_json((other / "export.json").read_bytes())
+    (other / "export.json").unlink()
+    (other / "export.json").write_text(replace(manifest, files=file_entries(other)).to_json())
+    again = here.publish(folder=other)
+    assert again.stdout.startswith(f"Model ID  {TUNIX}/1\n"), again.stderr
+    assert (here.versions(), len(here.made())) == ([1], sent)
+
+
+def test_a_version_that_was_deleted_is_sent_again(here: Desk) -> None:
+    here.publish()
+    with here.kaggle.world.at_now():
+        the_variation = here.kaggle.world.models.find("rehearsal", "gsm").variations[0]
+        the_variation.versions.clear()
+    assert here.publish().exit_code == 0
+    assert len(here.versions()) == 1
 
 
 # --- public ---------------------------------------------------------------------------

@@ -99,6 +99,19 @@ def test_it_is_fetched_published_and_not_kept(tmp_path: Path) -> None:
         assert list(HomeLayout(here.home).exports(EXPORTED).iterdir()) == []
 
 
+def test_what_was_published_is_neither_fetched_nor_sent_again(tmp_path: Path) -> None:
+    with exported(tmp_path) as here:
+        command = ("publish", EXPORTED, "--model", "rehearsal/gsm")
+        first = here.relay(*command)
+        sent = len(here.made())
+        again = here.relay(*command)
+        assert (again.exit_code, again.stdout) == (0, first.stdout), again.stderr
+        assert "the same weights were published before: nothing is exported or sent" in again.stderr
+        assert "fetched the export" not in again.stderr
+        assert (here.versions(), len(here.made())) == ([1], sent)
+        assert here.relay(*command, "--variation", "mine").stdout.startswith("Model ID  rehearsal/gsm/jax/mine/1\n")
+
+
 def test_damaged_bytes_of_it_are_not_published(tmp_path: Path) -> None:
     with exported(tmp_path, jax__2b__d__0a1b=b"rotten") as here:
         done = here.relay("publish", EXPORTED, "--model", "rehearsal/gsm")

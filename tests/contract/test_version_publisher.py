@@ -12,8 +12,10 @@ import pytest
 from orchestrator.app.publish.kaggle_model import NewVersion, VersionPublisher
 from orchestrator.base.errors import Refused, Transient
 from orchestrator.kaggle.client import KaggleGateway
-from orchestrator.kaggle.model_gateway import Reached, ignore_progress
+from orchestrator.kaggle.model_gateway import ModelUpload, Reached, ignore_progress
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan, ModelAction, ModelFault
+from stages.contract import Cursor
+from state.facts.checkpoint import ModelPublished
 from tests.contract.test_own_models import ABOUT, PLACE, upload_of
 from tests.contract.worlds import Place, over_http
 
@@ -46,7 +48,7 @@ class Publishing:
         upload = upload_of(folder, **(files or {"a": b"1"}))
         version = NewVersion(place=PLACE, upload=upload, content=content, about=ABOUT, description="d", notes="n")
         publisher = VersionPublisher(models, self.place.clock, folder, self.told)
-        number = publisher.publish(version, known, public=False)
+        number = publisher.publish(version, None if known is None else published(known, upload), public=False)
         publisher.forget(PLACE)
         return number
 
@@ -54,6 +56,23 @@ class Publishing:
         with self.place.world.at_now():
             (model,) = self.place.world.models.all()
             return [version.number for variation in model.variations for version in variation.versions]
+
+
+def published(number: int, upload: ModelUpload) -> ModelPublished:
+    """The fact of a version with these files."""
+    return ModelPublished(
+        place="kaggle",
+        model=f"{PLACE}/{number}",
+        url="",
+        public=False,
+        layout="tunix",
+        dtype="float32",
+        cursor=Cursor(stage="sft", step=1),
+        checkpoint="c",
+        weights_sha256="e",
+        files=len(upload.files),
+        size_bytes=sum(upload.sizes.values()),
+    )
 
 
 @contextmanager

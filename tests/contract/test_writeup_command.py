@@ -18,7 +18,15 @@ from tests.unit.histories import trained
 pytestmark = pytest.mark.slow
 
 SOURCE = {"PYTHONPATH": str(Path(__file__).parents[2])}
-OF_EVERY_RUN = {"writeup.md", "numbers.json", "pipeline.mmd", "pipeline.svg", "pipeline.png", "cover.png"}
+OF_EVERY_RUN = {
+    "writeup.md",
+    "numbers.json",
+    "pipeline.mmd",
+    "pipeline.svg",
+    "pipeline.png",
+    "cover.png",
+    "pipeline.yaml",
+}
 PICTURES = {"curves.png", "hours.png", "sessions.png"}
 
 

@@ -70,6 +70,6 @@ def test_every_session_trains_on_the_users_files_and_the_run_says_what_was_made_
         "ask": ["mbpp", "model"],
     }
     assert not any(name.startswith("stand_in") for stage in run["stages"] for name in stage["metrics"])
-    sentence = "Stand-ins made up for rehearsals took the place of mbpp, model in sft, ask"
+    sentence = "Stand-ins made up for rehearsals took the place of the model and of the data set mbpp in sft and ask"
     assert sentence in " ".join(done.stdout.split())
     assert "stand-in mbpp, model" in " ".join(done.stdout.split())

@@ -43,8 +43,9 @@ class Trained:
     def options(self) -> Model:
         return fit(Model, self.values, "model")
 
-    def exporter(self, stages: tuple[StageSpec, ...] = STAGES) -> Exporter:
-        origin = Origin("tiny-1a2b", Cursor(stage="after", step=1), stages, "c" * 64, {"weights": "d" * 64})
+    def exporter(self, stages: tuple[StageSpec, ...] = STAGES, *, made_up: bool = False) -> Exporter:
+        cursor, contents = Cursor(stage="after", step=1), {"weights": "d" * 64}
+        origin = Origin("tiny-1a2b", cursor, stages, "c" * 64, contents, made_up=made_up)
         none = Path("none")
         return Exporter(self.checkpoint, self.options, origin, lambda: model_files.find(self.options, none, none))
 

@@ -87,9 +87,14 @@ def test_an_adapter_alone_cannot_be_asked(desk: Laptop, tmp_path: Path) -> None:
         (("tiny", "?", "--export", "."), "name a run or --export, not both"),
         (("--export", ".", "?"), "it has no readable export.json"),
         (("tiny", " "), "the question is empty"),
+        (("tiny", "--json"), "no QUESTION on the command line, and standard input is empty"),
+        (
+            ("tiny", "--file", "q.jsonl", "--accelerator", "foo"),
+            "--accelerator foo: there is none of that name: use one of",
+        ),
         (("tiny", "?", "--checkpoint", "c0007"), f"--checkpoint c0007: {RUN} has no such verified checkpoint"),
         (("tiny", "?", "--checkpoint", "sft:1"), "holds no model that relay's own stages trained"),
-        (("tiny", "?", "--base", "."), "holds neither a Flax checkpoint"),
+        (("tiny", "?", "--base", "."), "here holds no model: neither *.safetensors with"),
         (("tiny", "?", "--top-k", "5"), "--top-k and --top-p need a --temperature above 0"),
         (("tiny", "?", "--accelerator", "GPU"), "--accelerator needs --file"),
         (("tiny", "word " * 9000), "which is too long: shorten it"),
@@ -210,7 +215,13 @@ def test_at_a_prompt_questions_follow_each_other_and_ctrl_c_stops_an_answer(desk
         terminal.until("ask> ")
         terminal.type("\x1b[A")  # the history holds the first question
         terminal.until(QUESTION)
-        terminal.type("\x15/quit\n")
+        terminal.type("\x15/help\n")
+        assert "/quit and /exit, which end" in terminal.until("question")
+        terminal.until("ask> ")
+        terminal.type("/clear\n")
+        assert "there is no /clear" in terminal.until("question")
+        terminal.until("ask> ")
+        terminal.type("/quit\n")
         assert terminal.end() == 0
     assert leftovers(desk) == []
 

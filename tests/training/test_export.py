@@ -1,7 +1,9 @@
 """Exports hold the weights that a session computes with, exactly, for each program that reads them; or they are not there at all."""
 
+import ast
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,13 @@ import safetensors.numpy
 from flax import nnx
 from tunix.models.gemma import model as gemma2
 from tunix.models.gemma import params as gemma2_params
+from tunix.models.gemma3 import model as gemma3
 from tunix.models.gemma3 import params as gemma3_params
 
 from stages.data import prompt_of
-from stages.formats.card import base_model
+from stages.data.mounted import STAND_IN_MARK
+from stages.data.pins import Pins
+from stages.formats.card import base_model, load_code
 from stages.formats.export_manifest import ExportManifest
 from stages.formats.hugging_face import chat_template
 from stages.formats.safetensors_files import TensorShape, write_model
@@ -24,7 +29,7 @@ from stages.formats.trained_weights import stored_state
 from stages.options import Export, Model
 from stages.stage import StageFailed
 from stages.training import gemma
-from stages.training.checkpoints import tree_digest
+from stages.training.checkpoints import TOKENIZER_PIN, tree_digest
 from stages.training.model import arrays_of
 from tests.training.exports import Trained, trained
 from tests.training.models import loaded
@@ -190,6 +195,47 @@ def test_the_card_has_the_runs_numbers_data_licences_and_digests(small: Trained,
 
 
 @pytest.mark.parametrize(
+    ("layout", "library", "says", "is_silent_about"),
+    [
+        (
+            "safetensors",
+            "transformers",
+            ["AutoTokenizer.from_pretrained(folder)", "The chat template renders"],
+            ["tunix.m"],
+        ),
+        ("peft", "peft", ["PeftModel.from_pretrained(base, folder)", "The chat template renders"], ["tunix.m"]),
+        (
+            "tunix",
+            "tunix",
+            ["load_and_format_params(weights)", "    <start_of_turn>user"],
+            ["transformers", "chat template"],
+        ),
+    ],
+)
+def test_the_card_says_how_its_own_format_is_loaded_and_asked(
+    small: Trained, tmp_path: Path, layout: str, library: str, says: list[str], is_silent_about: list[str]
+) -> None:
+    small.exporter().export(Export(format=layout), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert f'library_name: "{library}"' in card
+    assert [text for text in says if text not in card] == []
+    assert [text for text in is_silent_about if text in card] == []
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma2-9b", "gemma3", "gemma3-270m"])
+@pytest.mark.parametrize("layout", ["safetensors", "peft", "tunix"])
+def test_the_code_that_loads_an_export_is_python_and_names_what_tunix_has(kind: str, layout: str) -> None:
+    text = load_code(layout, "google/gemma-2-2b-it", kind)
+    ast.parse(text)
+    if layout == "tunix" and kind.startswith("gemma3"):
+        (method,) = re.findall(r"ModelConfig\.(\w+)\(", text)
+        assert hasattr(gemma3.ModelConfig, method)
+    elif layout == "tunix":
+        (version,) = re.findall(r'version = "(.*?)"', text)
+        assert hasattr(gemma2.ModelConfig, version.replace("2-", "gemma2_"))
+
+
+@pytest.mark.parametrize(
     ("source", "name"),
     [
         ("google/gemma-2/flax/gemma2-2b-it/1", "google/gemma-2-2b-it"),
@@ -216,6 +262,34 @@ def test_an_export_of_another_base_model_is_refused_and_leaves_nothing(small: Tr
     with pytest.raises(StageFailed, match="cannot be read"):
         other.exporter().export(Export(), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_another_tokenizer_than_the_runs_is_refused_also_after_all_weights_were_trained(
+    full: bool, tmp_path: Path
+) -> None:
+    model = trained(tmp_path / "model", "gemma2", "transformers", adapters=0 if full else 1, full=full)
+    pins = Pins()
+    assert pins.same(TOKENIZER_PIN, "a" * 64)
+    state = json.loads((model.checkpoint / "state.json").read_text())
+    (model.checkpoint / "state.json").write_text(json.dumps({**state, "data": pins.described()}))
+    for layout in ("safetensors", "tunix"):
+        with pytest.raises(StageFailed, match="is not the tokenizer that the run started with"):
+            model.exporter().export(Export(format=layout), tmp_path / "out")
+
+
+@pytest.mark.parametrize("layout", ["safetensors", "peft", "tunix"])
+@pytest.mark.parametrize("made_up", [False, True])
+def test_the_run_and_not_the_folder_of_the_base_decides_whether_a_model_is_made_up(
+    layout: str, made_up: bool, tmp_path: Path
+) -> None:
+    model = trained(tmp_path / "model", "gemma2", "transformers")
+    if not made_up:
+        (model.root / "tiny-it" / STAND_IN_MARK).write_text("")
+    manifest = model.exporter(made_up=made_up).export(Export(format=layout), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert ("stand-in that was made up for a rehearsal" in card) is made_up
+    assert ("Gemma Terms of Use" in manifest.licences[manifest.base_model]) is not made_up
 
 
 def test_an_existing_folder_is_refused_and_left_alone(small: Trained, tmp_path: Path) -> None:

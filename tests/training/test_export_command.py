@@ -163,7 +163,7 @@ def test_the_newest_checkpoint_is_exported_in_every_format(desk: Laptop, layout:
         (("tiny", "--checkpoint", "c0007"), f"--checkpoint c0007: {RUN} has no such verified checkpoint"),
         (("tiny", "--to", "there/out"), "there is not a folder: create it first"),
         (("tiny", "--checkpoint", "sft:1"), "holds no model that relay's own stages trained"),
-        (("tiny", "--base", "."), "holds neither a Flax checkpoint"),
+        (("tiny", "--base", "."), "here holds no model: neither *.safetensors with"),
     ],
 )
 def test_bad_input_is_one_sentence_and_creates_nothing(desk: Laptop, arguments: tuple[str, ...], said: str) -> None:

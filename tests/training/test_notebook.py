@@ -155,6 +155,7 @@ def test_a_notebook_whose_time_is_up_goes_on_from_its_own_output_to_the_same_wei
     assert "grpo: the time of this session is up" in first and first.endswith(
         "run again with this output as an input\n"
     )
+    assert "Answers of the model after step 1 of the stage sft:" in first and "Question: " in first
 
     inputs = mounted(tmp_path / "inputs", tmp_path / "first")
     cache = downloaded(inputs, tmp_path / "cache")

@@ -34,11 +34,16 @@ def test_the_trained_weights_come_back_from_kaggle(tmp_path: Path) -> None:
             kaggle.world.offer_model(BASE, {p.name: Content.of_bytes(p.read_bytes(), now) for p in model.iterdir()})
         done = relay("publish", "tiny", "--model", "alice/tiny", home=desk.home, environ=kaggle.environment())
         assert done.returncode == 0, done.stderr
+        again = relay("publish", "tiny", "--model", "alice/tiny", home=desk.home, environ=kaggle.environment())
+        assert (again.returncode, again.stdout) == (0, done.stdout), again.stderr
+        assert "the same weights were published before: nothing is exported or sent" in again.stderr
         ref = done.stdout.splitlines()[0].removeprefix("Model ID  ")
         assert ref.startswith("alice/tiny/jax/")
         fetched = Path(
             Program(Client(kaggle, SystemClock()), tmp_path).hub(f"print(kagglehub.model_download('{ref}'))")
         )
+    asked = relay("ask", "--export", str(fetched), "2+3?", "--json", "--max-new-tokens", "3", home=desk.home)
+    assert asked.returncode == 0, asked.stderr
     manifest = ExportManifest.from_json((fetched / "export.json").read_bytes())
     packing.verify_files(fetched, manifest.files)
     found = arrays_of(loaded({"kind": "gemma2", "source": str(fetched)}).model)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator.views.notebook.parts.run_stages import Experiment, Training
-from stages.contract import MANIFEST_NAME, OUTPUT_DIRECTORY, StageSpec
-from stages.stage import Context, Next, StageFailed
+from stages.contract import MANIFEST_NAME, OUTPUT_DIRECTORY, Cursor, StageSpec
+from stages.stage import Context, Next, OpenedCheckpoint, StageFailed
 
 STAGES = (
     StageSpec(name="first", kind="own:count", steps=3, options={"factor": 3}),
@@ -154,3 +154,23 @@ def test_a_step_that_is_not_a_number_ends_the_training(metric: str, tmp_path: Pa
     training = session(tmp_path / "working", tmp_path / "none", late=True)
     with pytest.raises(StageFailed, match=f"{metric} of first is not finite at step 2"):
         training.context(STAGES[0]).step_done(2, {metric: float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("kinds", "place", "trained"),
+    [
+        (("evaluate", "own:count"), None, False),
+        (("evaluate", "own:count"), 0, False),
+        (("evaluate", "own:count"), 1, True),
+        (("own:count", "evaluate"), 0, True),
+        (("curate", "evaluate"), 1, False),
+    ],
+)
+def test_a_checkpoint_answers_questions_once_a_stage_before_its_end_has_trained(
+    kinds: tuple[str, str], place: int | None, trained: bool, tmp_path: Path
+) -> None:
+    stages = tuple(replace(spec, kind=kind) for spec, kind in zip(STAGES, kinds, strict=True))
+    training = session(tmp_path / "working", tmp_path, experiment=replace(EXPERIMENT, stages=stages))
+    cursor = None if place is None else Cursor(stage=stages[place].name, step=1)
+    training.checkpoint = None if cursor is None else OpenedCheckpoint(cursor, tmp_path, contents={})
+    assert training.has_trained is trained

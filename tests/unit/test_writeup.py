@@ -15,9 +15,10 @@ import matplotlib
 import pytest
 
 from orchestrator.pipeline import loader
-from orchestrator.views.writeup.files import default_template, writeup_files
+from orchestrator.views.writeup.files import default_template, pipeline_yaml, writeup_files
 from orchestrator.views.writeup.ledger import Ledger
 from orchestrator.views.writeup.result_values import published_values
+from orchestrator.views.writeup.sources import WriteupSources
 from orchestrator.views.writeup.traced import TracedNumber, code
 from orchestrator.views.writeup.values import writeup_values
 from state.facts.base import Fact, LoggedFact
@@ -82,7 +83,7 @@ def followed(value: Any, path: str) -> Any:
 
 TIMES = ("run.began", "run.as_of", "run.elapsed")
 ROUGH = re.compile(
-    r"\.(begin|end)\.(step|stage)$|\.outcome$|^checkpoint\.(stage|step)$|data\[|\.rewards\.|^model\.base$"
+    r"\.(begin|end)\.(step|stage)$|\.outcome$|^checkpoint\.(stage|step)$|data\[|\.rewards\.|^model\.base$|^run\.accelerator$"
 )
 """Values that are a part of what their origin holds, or words for it."""
 
@@ -194,16 +195,68 @@ class ModelNamed(Fact):
     model: str
 
 
-def test_a_published_model_is_named_once_with_the_fact_that_tells_of_it(tmp_path: Path) -> None:
+def test_the_newest_version_of_each_published_variation_is_named_with_the_fact_that_tells_of_it(tmp_path: Path) -> None:
     sources = sources_in(tmp_path, counting())
-    told = [
-        LoggedFact(number=90 + n, run="r", at=AT, fact=ModelNamed(model=m)) for n, m in enumerate(["me/a/1", "me/a/1"])
-    ]
+    ids = ["me/a/jax/2b/9", "me/a/jax/2b/10", "you/b@0a1b", "you/b@77aa", "me/a/other/2b/1"]
+    told = [LoggedFact(number=90 + n, run="r", at=AT, fact=ModelNamed(model=m)) for n, m in enumerate(ids)]
     with_model = dataclasses.replace(sources, facts=[*sources.facts, *told])
-    (found,) = published_values(with_model)
-    assert (found, found.source) == ("me/a/1", {"fact": 90, "name": "model_published", "path": "model"})
+    found = published_values(with_model)
+    assert found == [ids[1], ids[3], ids[4]]
+    assert found[0].source == {"fact": 91, "name": "model_published", "path": "model"}
     assert "## Unrestricted mode" in texted(with_model, default_template())[0]
     assert "## Unrestricted mode" not in texted(sources, default_template())[0]
+
+
+def rehearsed(home: Path) -> WriteupSources:
+    """The trained run, if a rehearsal's stand-ins had taken the place of its model and of a data set."""
+    sources = sources_in(home, trained())
+    document = {**sources.run, "stages": [{**stage, "stand_ins": ["mbpp", "model"]} for stage in sources.run["stages"]]}
+    return dataclasses.replace(sources, compared=dataclasses.replace(sources.compared, document=document))
+
+
+def test_a_rehearsal_does_not_claim_that_anything_was_trained_on_kaggle(tmp_path: Path) -> None:
+    text, _ = texted(rehearsed(tmp_path), default_template())
+    assert text.startswith("# tiny: a rehearsal of relay/tiny-gemma2/flax/base/1 with stand-ins\n")
+    assert "took the place of the model and of the data set mbpp in sft, after-sft, grpo," in text
+    assert "This is a rehearsal: it takes 7 stages through the sessions of a local Kaggle on one machine." in text
+    assert "trained on Kaggle" not in text and "We train" not in text
+
+
+def test_a_real_run_names_its_accelerator_plainly_and_its_own_limit(tmp_path: Path) -> None:
+    text, _ = texted(sources_in(tmp_path, trained()), default_template())
+    assert "on Kaggle's TPU v5e-8 in 7 stages" in text and "TpuV5E8" not in text
+    assert "This run's sessions end after 1 min." in text
+
+
+def test_equal_rewards_are_told_once_and_only_those_in_use_are_explained(tmp_path: Path) -> None:
+    sources = sources_in(tmp_path / "both", trained())
+    text, _ = texted(sources, default_template())
+    assert text.count("A completion is worth") == 1 and "* In `grpo`, `continued`, 8 completions" in text
+    assert "`structure` rewards" in text and "`correctness` compares" in text
+    stages = [
+        {**stage, "options": {**stage["options"], "rewards": {"correctness": 1.0}}}
+        if stage["name"] in ("grpo", "continued")
+        else stage
+        for stage in sources.compared.pipeline["stages"]
+    ]
+    compared = dataclasses.replace(sources.compared, pipeline={**sources.compared.pipeline, "stages": stages})
+    text, _ = texted(dataclasses.replace(sources, compared=compared), default_template())
+    assert "`structure` rewards" not in text and "`correctness` compares" in text
+
+
+def test_the_pipeline_that_comes_with_it_is_the_runs(written: Written, tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text(pipeline_yaml(written.sources.pipeline), encoding="utf-8")
+    assert loader.load(tmp_path / "pipeline.yaml").digest == written.sources.run["pipeline_digest"]
+    assert "relay start pipeline.yaml" in written.text
+
+
+@pytest.mark.slow
+def test_every_picture_of_a_rehearsal_bears_a_mark(tmp_path: Path) -> None:
+    real = writeup_files(sources_in(tmp_path / "real", trained()), default_template(), "it")
+    marked = writeup_files(rehearsed(tmp_path / "rehearsed"), default_template(), "it")
+    pictures = [name for name in real if name.endswith((".png", ".svg", ".mmd"))]
+    assert len(pictures) >= 8 and [name for name in pictures if real[name] == marked[name]] == []
+    assert b"title: rehearsal with stand-ins" in marked["pipeline.mmd"]
 
 
 # --- files ------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from orchestrator.pipeline.loader import load
 from orchestrator.views.notebook.code_cells import stop_after_s, written
 from orchestrator.views.notebook.library import PACKAGE
 from orchestrator.views.notebook.story import template
+from orchestrator.views.notebook.texts import about_stage
 from stages.data.prompts import prompt_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -100,6 +101,22 @@ def test_the_same_pipeline_gives_the_same_notebook(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("limit_s", "hours"), [(9 * 3600, 8 + 1 / 3), (12 * 3600, 11 + 1 / 3), (5400, 1.389)])
 def test_a_session_stops_itself_forty_minutes_before_the_limit_of_nine_hours(limit_s: float, hours: float) -> None:
     assert stop_after_s(limit_s) / 3600 == pytest.approx(hours, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("expect", "said"),
+    [
+        ("{}", "checkpoint. If it was not finished, it goes on in another session"),
+        ("{step_s: {grpo: 10}}", "All of it is expected to fit into one session of 9 hours. If"),
+        ("{step_s: {grpo: 10000}}", "All of it is expected to take up to 2 sessions of 9 hours. If"),
+    ],
+)
+def test_the_introduction_says_how_many_sessions_it_takes_if_the_pipeline_says_how_long_steps_are(
+    expect: str, said: str, tmp_path: Path
+) -> None:
+    path = pipeline_at(tmp_path, GRPO.replace("steps: 1", "steps: 4") + f"expect: {expect}\n")
+    write_notebook(path, NotebookChoice(tmp_path / "n.ipynb"))
+    assert said in nbformat.read(tmp_path / "n.ipynb", as_version=4).cells[0].source
 
 
 # --- its code ----------------------------------------------------------------
@@ -267,6 +284,34 @@ def test_a_pipeline_that_no_notebook_can_show_is_refused_with_the_reason(name: s
     with pytest.raises(BadInput, match=re.escape(reason)):
         write_notebook(pipeline_at(tmp_path, stages, **changes), NotebookChoice(tmp_path / "n.ipynb"))
     assert not (tmp_path / "n.ipynb").exists()
+
+
+TWO = (
+    "  - {name: before, kind: evaluate, steps: %d, options: {data: [gsm8k], batch: 10}}\n"
+    "  - {name: grpo, kind: grpo, steps: 1, options: {data: [gsm8k]}}\n"
+    "  - {name: after, kind: evaluate, steps: 5, options: {data: [gsm8k], batch: 10}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (5, "Every evaluation asks the same problems."),
+        (2, "Evaluations ask different numbers of problems: this one the first 20 of the same problems."),
+    ],
+)
+def test_evaluations_are_said_to_ask_the_same_problems_only_if_they_do(steps: int, said: str, tmp_path: Path) -> None:
+    stages = load(pipeline_at(tmp_path, TWO % steps)).specs
+    assert said in about_stage(stages[0], stages)
+
+
+def test_the_stand_in_of_a_rehearsal_is_named_as_a_model_that_nobody_can_attach(tmp_path: Path) -> None:
+    said = write_notebook(EXAMPLES / "tiny.yaml", NotebookChoice(tmp_path / "n.ipynb"))
+    assert "the model relay/tiny-gemma2/flax/base/1 is a stand-in of rehearsals, which nobody can attach" in said
+
+
+def test_a_notebook_speaks_of_one_version_of_tunix(real: Any) -> None:
+    assert [path for path, text in modules(real).items() if "0.1.5" in text] == []
 
 
 # --- the command -------------------------------------------------------------

@@ -20,6 +20,7 @@ from orchestrator.core.asking import Answered, AskedQuestion, AskRequest
 from orchestrator.views.format import size
 from stages.data import prompt_of
 from stages.data.pins import Pins
+from stages.formats.named_base import find_base
 from stages.formats.trained_weights import StoredState, stored_state
 from stages.options import Model, fit
 from stages.stage import StageFailed
@@ -76,7 +77,8 @@ def loaded(request: AskRequest) -> Foundation:
     # The files decide about the size, and this machine has one device.
     model = dataclasses.replace(model, kind=model.kind.partition("-")[0], mesh_fsdp=1, mesh_tp=1)
     if request.base:
-        model = dataclasses.replace(model, source=request.base)
+        base = find_base(model, Path(request.base)).weights
+        model = dataclasses.replace(model, source=str(base))
     files = model_files.find(model, Path(request.inputs), Path(request.scratch))
     state = stored_state(Path(request.directory)) if request.directory else None
     require_memory(request, model, files, changes=state is not None)

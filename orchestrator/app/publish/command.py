@@ -7,7 +7,14 @@ from typing import Protocol
 from orchestrator.app.app import App
 from orchestrator.app.export import FORMATS
 from orchestrator.app.publish import documents
-from orchestrator.app.publish.export_folder import ExportFolder, export_of, open_export, remove_export
+from orchestrator.app.publish.export_folder import (
+    ExportFolder,
+    WantedExport,
+    export_of,
+    open_export,
+    remove_export,
+    wanted_export,
+)
 from orchestrator.app.publish.progress import PublishReport
 from orchestrator.base.errors import BadInput
 from stages.formats.card import licence_lines
@@ -19,6 +26,9 @@ class Destination(Protocol):
 
     def becomes_public(self, export: ExportFolder) -> list[str]:
         """Return a line for each thing that everybody will see; none if all stays private."""
+
+    def published(self, wanted: WantedExport) -> list[str]:
+        """Return the lines for the user if the same was published before and nothing is left to do; else none."""
 
     def publish(self, export: ExportFolder, report: PublishReport) -> tuple[ModelPublished, list[str]]:
         """Publish the export; returns the fact and lines for the user."""
@@ -66,6 +76,16 @@ class Publication:
         self.destination.finish()
         remove_export(self.app, self.run, self.export)
         return lines
+
+
+def published_before(app: App, run: str, source: SourceChoice, destination: Destination, layout: str) -> list[str]:
+    """Return the lines for the user if this very model was published there before; none if there is something to do.
+
+    Raises BadInput for an unknown checkpoint.
+    """
+    if source.folder is not None:
+        return []
+    return destination.published(wanted_export(app, app.run(run), source.layout or layout, source.checkpoint))
 
 
 def prepare(

@@ -4,13 +4,17 @@ import dataclasses
 import re
 
 from stages.contract import FileEntry
-from stages.formats.card import licence_lines
+from stages.formats.card import licence_lines, load_code
 from stages.formats.export_manifest import ExportManifest
 
 FRAMEWORKS = {"tunix": "jax", "safetensors": "transformers", "peft": "other"}
 """Kaggle's framework for each layout of an export; none of its own has safetensors' or PEFT's name."""
 LICENCE = "Other (specified in description)"
 """Kaggle's name of a licence: its list has none of Gemma's or Llama's terms, so that they are in the texts."""
+SIZE = re.compile(r"\d+[kmb]|model")
+"""Default names of the variation of an export for Tunix."""
+KAGGLE_PARTS = 5
+"""Number of parts of a model's name on Kaggle: owner, model, framework, variation, version."""
 NOTICE_NAME = "NOTICE"
 CARD_NAME = "README.md"
 LLAMA_NOTICE = (
@@ -25,8 +29,18 @@ def variation_of(manifest: ExportManifest) -> str:
     if manifest.layout == "tunix":
         sizes = (parts[1] for entry in manifest.files if len(parts := entry.path.split("/")) > 2)
         return next(sizes, "model")
-    name = re.sub(r"[^a-z0-9]+", "-", manifest.base_model.rpartition("/")[2].lower()).strip("-") or "model"
-    return f"{name}-lora" if manifest.layout == "peft" else name
+    return _named_by_base(manifest.layout, manifest.base_model)
+
+
+def is_usual_variation(name: str, layout: str, base: str) -> bool:
+    """Return whether `variation_of` can have returned the name for an export in this layout of this base model."""
+    return bool(SIZE.fullmatch(name)) if layout == "tunix" else name == _named_by_base(layout, base)
+
+
+def _named_by_base(layout: str, base: str) -> str:
+    parts = base.split("/")
+    name = re.sub(r"[^a-z0-9]+", "-", parts[3 if len(parts) == KAGGLE_PARTS else -1].lower()).strip("-") or "model"
+    return f"{name}-lora" if layout == "peft" else name
 
 
 def names_in_version(manifest: ExportManifest, variation: str) -> dict[str, str]:
@@ -77,16 +91,13 @@ def overview(manifest: ExportManifest) -> str:
 def usage(manifest: ExportManifest, place: str) -> str:
     """Return how to load the model, and its licences, in Markdown. `place` is owner/model/framework/variation."""
     variation = place.rpartition("/")[2]
-    load = {
-        "tunix": f'weights = f"{{folder}}/{variation}"  # an Orbax checkpoint for Tunix\'s loaders of Gemma\n'
-        'tokenizer = f"{folder}/tokenizer.model"',
-        "safetensors": "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-        'model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")\n'
-        "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        "peft": "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n"
-        f'base = AutoModelForCausalLM.from_pretrained("{manifest.base_model}", attn_implementation="eager")\n'
-        "model = PeftModel.from_pretrained(base, folder)",
-    }[manifest.layout]
+    if manifest.layout == "tunix":
+        load = (
+            f'weights = f"{{folder}}/{variation}"  # an Orbax checkpoint for Tunix\'s loaders of Gemma\n'
+            'tokenizer = f"{folder}/tokenizer.model"'
+        )
+    else:
+        load = load_code(manifest.layout, manifest.base_model, manifest.model_kind)
     return (
         f'```python\nimport kagglehub\n\nfolder = kagglehub.model_download("{place}")\n{load}\n```\n\n'
         f"## Licences\n\n{notice(manifest)}"

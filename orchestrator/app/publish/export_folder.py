@@ -23,6 +23,7 @@ from stages.contract import EXPORTS_DIRECTORY, OUTPUT_DIRECTORY
 from stages.documents import ContractError
 from stages.formats.export_manifest import EXPORT_NAME, ExportManifest
 from stages.session import packing
+from state.facts.checkpoint import ModelPublished
 from state.model.run_state import RunState
 
 MANIFEST_BYTES_MAX = 2**20
@@ -44,6 +45,32 @@ class ExportFolder:
     def base_terms(self) -> str:
         """Terms of the base model."""
         return self.manifest.licences[self.manifest.base_model]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedExport:
+    """What an export holds. `checkpoint` or `weights_sha256` may be unknown, and empty, before the export is made."""
+
+    layout: str
+    dtype: str
+    checkpoint: str
+    weights_sha256: str
+
+    def is_in(self, fact: ModelPublished) -> bool:
+        """Return whether a published model holds the same, as far as that is known."""
+        known = (self.layout, self.dtype or fact.dtype, self.checkpoint or fact.checkpoint)
+        same_weights = self.weights_sha256 in ("", fact.weights_sha256)
+        return same_weights and known == (fact.layout, fact.dtype, fact.checkpoint)
+
+
+def wanted_export(app: App, state: RunState, layout: str, checkpoint: str | None) -> WantedExport:
+    """Describe what `export_of` would return, without making or fetching it. Raises BadInput for an unknown checkpoint."""
+    chosen = verified_checkpoint(state, checkpoint, f"--checkpoint {checkpoint}: " if checkpoint else "")
+    if checkpoint is None and (stages := _stages_that_exported(app, state, layout)):
+        return WantedExport(layout=layout, dtype="", checkpoint="", weights_sha256=next(iter(stages.values())))
+    model = Pipeline.from_canonical(state.run.pipeline).loaded_model
+    dtype = "float32" if layout == "peft" or model is None else model.dtype
+    return WantedExport(layout=layout, dtype=dtype, checkpoint=chosen.digest, weights_sha256="")
 
 
 def open_export(folder: Path, run: str) -> ExportFolder:

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.app.publish import documents
-from orchestrator.app.publish.export_folder import ExportFolder
+from orchestrator.app.publish.export_folder import ExportFolder, WantedExport
 from orchestrator.app.publish.progress import PublishReport
 from orchestrator.base.errors import BadInput, Corrupt, Transient
 from orchestrator.views.format import size
@@ -44,6 +44,10 @@ class HubDestination:
             return []
         files = f"{len(export.manifest.files)} files, {export.size_bytes:,} bytes"
         return [f"the repository {self._repository} at {self._api.endpoint}: {files}"]
+
+    def published(self, wanted: WantedExport) -> list[str]:
+        """Return nothing: the repository's own history says what it holds, and equal files are not sent again."""
+        return []
 
     def publish(self, export: ExportFolder, report: PublishReport) -> tuple[ModelPublished, list[str]]:
         """Make one commit with exactly the exported files, and compare the repository's list with them.

@@ -2,15 +2,15 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from orchestrator.app.app import App
 from orchestrator.app.publish import documents
-from orchestrator.app.publish.export_folder import ExportFolder
-from orchestrator.app.publish.kaggle_model import NewVersion, VersionPublisher
+from orchestrator.app.publish.export_folder import ExportFolder, WantedExport
+from orchestrator.app.publish.kaggle_model import NewVersion, VersionPublisher, is_there, published_at
 from orchestrator.app.publish.progress import PublishReport
 from orchestrator.base.disk import disk_errors, private_folder, write_whole
 from orchestrator.base.errors import BadInput
@@ -18,6 +18,7 @@ from orchestrator.kaggle.gateway import Access
 from orchestrator.kaggle.model_gateway import ModelSeen, ModelUpload, VariationAbout, VariationPlace
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import FileEntry
+from stages.formats.card import base_model
 from stages.formats.export_manifest import EXPORT_NAME, ExportManifest
 from stages.session import packing
 from state.facts.checkpoint import ModelPublished
@@ -76,7 +77,13 @@ class KaggleDestination:
         folder = self._app.home.publishing / str(place).replace("/", "+")
         version = self._version(export, place, folder)
         publisher = VersionPublisher(self._app.own_models, self._app.clock, folder, report)
-        known = _published_before(self._app.store.facts(self._state.run.id), place, manifest)
+        wanted = WantedExport(
+            layout=manifest.layout,
+            dtype=manifest.dtype,
+            checkpoint=manifest.checkpoint,
+            weights_sha256=manifest.weights_sha256,
+        )
+        known = next((fact for fact in self._published(wanted) if published_at(fact)[0] == place), None)
         number = publisher.publish(version, known, public=self._choice.public)
         self._forget = partial(publisher.forget, place)
         ref = f"{place}/{number}"
@@ -93,12 +100,33 @@ class KaggleDestination:
             files=len(version.upload.files),
             size_bytes=sum(version.upload.sizes.values()),
         )
-        return fact, [
-            f"Model ID  {ref}",
-            f"page      {fact.url}",
-            f'notebook  unrestricted_kaggle_model = "{place.model_ref}"',
-            f'load      kagglehub.model_download("{ref}")',
-        ]
+        return fact, _lines(fact)
+
+    def published(self, wanted: WantedExport) -> list[str]:
+        """Return the lines of a version that was published before and still is there; none if an export is needed.
+
+        It is needed also to make a private model public, since the question about that tells its files and licences.
+        """
+        if self._choice.public and (self._seen is None or self._seen.private):
+            return []
+        model = Pipeline.from_canonical(self._state.run.pipeline).loaded_model
+        framework = self._choice.framework or documents.FRAMEWORKS[wanted.layout]
+        for fact in self._published(wanted):
+            place, chosen = published_at(fact)[0], self._choice.variation
+            usual = model is not None and documents.is_usual_variation(
+                place.variation, wanted.layout, base_model(model)
+            )
+            if place.framework == framework and (place.variation == chosen or (chosen is None and usual)):
+                return _lines(fact) if is_there(self._app.own_models, fact) else []
+        return []
+
+    def _published(self, wanted: WantedExport) -> Iterator[ModelPublished]:
+        """Yield the facts of versions of this model with the same weights, the newest first."""
+        for _, fact in reversed(self._app.store.facts(self._state.run.id)):
+            if not isinstance(fact, ModelPublished) or fact.place != "kaggle" or not wanted.is_in(fact):
+                continue
+            if published_at(fact)[0].model_ref == f"{self._owner}/{self._slug}":
+                yield fact
 
     def finish(self) -> None:
         self._forget()
@@ -182,13 +210,10 @@ def _parts(choice: KaggleChoice) -> tuple[str, str]:
     return owner, slug
 
 
-def _published_before(
-    facts: Iterable[tuple[object, object]], place: VariationPlace, manifest: ExportManifest
-) -> int | None:
-    """Return the number under which the same weights were published at this place; None if they were not."""
-    found = None
-    for _, fact in facts:
-        if isinstance(fact, ModelPublished) and fact.model.rpartition("/")[0] == str(place):
-            same = (fact.weights_sha256, fact.checkpoint) == (manifest.weights_sha256, manifest.checkpoint)
-            found = int(fact.model.rpartition("/")[2]) if same else found
-    return found
+def _lines(fact: ModelPublished) -> list[str]:
+    return [
+        f"Model ID  {fact.model}",
+        f"page      {fact.url}",
+        f'notebook  unrestricted_kaggle_model = "{published_at(fact)[0].model_ref}"',
+        f'load      kagglehub.model_download("{fact.model}")',
+    ]

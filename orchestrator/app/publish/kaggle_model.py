@@ -18,6 +18,7 @@ from orchestrator.base.errors import Ambiguous, NameTaken, Refused, Transient
 from orchestrator.base.humanize import duration
 from orchestrator.kaggle.model_gateway import ModelGateway, ModelUpload, VariationAbout, VariationPlace
 from stages.documents import ContractError, Versioned
+from state.facts.checkpoint import ModelPublished
 
 SEARCH_S_MAX = 120.0
 """Seconds for which a new version is looked for in Kaggle's list."""
@@ -51,6 +52,21 @@ class NewVersion:
     notes: str
 
 
+def published_at(fact: ModelPublished) -> tuple[VariationPlace, int]:
+    """Return the variation and the number of a version on Kaggle."""
+    owner, model, framework, variation, number = fact.model.split("/")
+    return VariationPlace(owner=owner, model=model, framework=framework, variation=variation), int(number)
+
+
+def is_there(models: ModelGateway, fact: ModelPublished) -> bool:
+    """Return whether Kaggle still has the version that was published, with as many files and bytes.
+
+    Their names prove nothing: the library that writes Tunix's checkpoints names its files anew in each export.
+    """
+    listed = models.version_files(*published_at(fact))
+    return (len(listed), sum(file.size_bytes for file in listed)) == (fact.files, fact.size_bytes)
+
+
 class VersionPublisher:
     """Publishes versions. `folder` keeps the note about one place between tries."""
 
@@ -60,11 +76,10 @@ class VersionPublisher:
         self._folder = folder
         self._report = report
 
-    def publish(self, version: NewVersion, known: int | None, *, public: bool) -> int:
+    def publish(self, version: NewVersion, known: ModelPublished | None, *, public: bool) -> int:
         """Publish a version and return its number; the model is made, privately, if there is none.
 
-        `known` is the number under which the same export was published before: it is not uploaded again if that version
-        still has the same files. The model becomes public last, once the version is whole.
+        `known` tells of a version with the same weights: nothing is uploaded if Kaggle still has it. The model becomes public last, once the version is whole.
 
         The note and the journal of the uploads stay until `forget`, which is for after the version was recorded.
 
@@ -72,12 +87,12 @@ class VersionPublisher:
         """
         place = version.place
         self._require_model(version)
-        if known is not None and self._has_files(version, known):
-            self._report.say(f"{place}/{known} has the same files already")
-            number = known
+        if known is not None and is_there(self._models, known):
+            self._report.say(f"{known.model} has the same weights already: nothing is sent")
+            number = published_at(known)[1]
         else:
             number = self._version(version)
-        self._wait(version, number)
+            self._wait(version, number)
         if public:
             self._make_public(place)
         return number

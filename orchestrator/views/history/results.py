@@ -14,6 +14,8 @@ NO_RATES = ("asked", "disagreements", "done", "mean_length", "max_length", *RATE
 """Metrics of an evaluation that are not a share of its answers."""
 ORDER = ("accuracy", "format", "hard_accuracy", "truncated_share")
 """Rates that are shown first; those of single data sets follow by name."""
+MODEL_STAND_IN = "model"
+"""Name of the model among the stand-ins of a stage; the others are data sets."""
 SAMPLES_MAX = 12
 TEXT_CHARS_MAX = 4000
 """Maximum length of a question or an answer, in characters; `relay artifacts` has the whole text."""
@@ -61,10 +63,18 @@ def stand_ins_sentence(stages: Sequence[Mapping[str, Any]]) -> str:
     where = [stage["name"] for stage in stages if stage.get("stand_ins")]
     if not made_up:
         return ""
+    sets = [name for name in made_up if name != MODEL_STAND_IN]
+    named = ["the model"] if MODEL_STAND_IN in made_up else []
+    named += [f"the data {'set' if len(sets) == 1 else 'sets'} {' and '.join(_two(sets))}"] if sets else []
     return (
-        f"Stand-ins made up for rehearsals took the place of {', '.join(made_up)} in {', '.join(where)}: "
+        f"Stand-ins made up for rehearsals took the place of {' and of '.join(named)} in {' and '.join(_two(where))}: "
         "what was measured there says nothing about the real ones."
     )
+
+
+def _two(names: Sequence[str]) -> list[str]:
+    """Return all names but the last as one text, and the last one."""
+    return [", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names)
 
 
 def _is_bound(name: str, metrics: Mapping[str, float]) -> bool:

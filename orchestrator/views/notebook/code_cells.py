@@ -197,7 +197,9 @@ QUESTIONS = [
     "Why does the Moon show phases?",
 ]
 
-if training.is_finished:
+if training.has_trained:
+    cursor = training.checkpoint.cursor
+    print(f"Answers of the model after step {{cursor.step}} of the stage {{cursor.stage}}:\\n")
     foundation, sampler = load_sampler()
     for question, text in zip(QUESTIONS, answer(QUESTIONS)):
         print("Question: ", question)
@@ -205,7 +207,7 @@ if training.is_finished:
         print("Answer:   ", between(text, SOLUTION_START, SOLUTION_END) or "(none)")
         print()
 else:
-    print("Training goes on in the next session.")
+    print("No step has trained the model yet: run the notebook again with this output as an input.")
 '''
 
 LAST = """
@@ -234,6 +236,8 @@ class NotebookValues:
     model_id: str = ""
     """Kaggle Model with the weights of the unrestricted mode."""
     title: str = ""
+    sessions: int = 0
+    """Maximum number of sessions that the training is expected to take; 0 if no time is known of its steps."""
 
 
 def start_cell(values: NotebookValues) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from orchestrator.views.format import ACCELERATOR_NAMES
 from orchestrator.views.notebook import code_cells as cells_of
 from orchestrator.views.notebook import texts
 from orchestrator.views.notebook.cells import NotebookCell, code, markdown, module_cells
@@ -11,9 +12,6 @@ from stages import options
 from stages.contract import StageSpec
 from stages.data.prompts import prompt_of
 from stages.options import Grpo, Model
-
-ACCELERATORS = {"TpuV5E8": "TPU v5e-8", "TpuV6E8": "TPU v6e-8", "NvidiaTeslaT4": "GPU T4 x2", "cpu": "None (CPU)"}
-"""Names of accelerators in Kaggle's editor."""
 
 
 def story(values: NotebookValues, modules: Sequence[LibraryModule]) -> list[NotebookCell]:
@@ -59,10 +57,16 @@ def _to_run(values: NotebookValues, model: Model) -> str:
     attached += [f"a dataset with the file `{name}`" for name in values.files]
     inputs = f"attach {', '.join(attached)}, " if attached else ""
     hours = cells_of.stop_after_s(values.limit_s) / 3600
+    limit = f"{values.limit_s / 3600:g} hours"
+    expected = ""
+    if values.sessions == 1:
+        expected = f"All of it is expected to fit into one session of {limit}. "
+    elif values.sessions:
+        expected = f"All of it is expected to take up to {values.sessions} sessions of {limit}. "
     return (
-        f"{inputs}choose the accelerator {ACCELERATORS.get(values.accelerator, values.accelerator)}, allow internet access, and *Save & Run All*. The session stops by "
-        f"itself after {hours:.1f} hours and saves a checkpoint. If it was not finished, add the notebook's own output as an input "
-        "and run it again: it finds the checkpoint and goes on.\n\nLong modules are folded away; open the cells to read them."
+        f"{inputs}choose the accelerator {ACCELERATOR_NAMES.get(values.accelerator, 'None (CPU)')}, allow internet access, and *Save & Run All*. The session stops by "
+        f"itself after {hours:.1f} hours and saves a checkpoint. {expected}If it was not finished, it goes on in another session: add "
+        "the notebook's own output as an input and run it again, and it finds the checkpoint.\n\nLong modules are folded away; open the cells to read them."
     )
 
 
@@ -146,7 +150,7 @@ def _stages(values: NotebookValues, modules: dict[str, LibraryModule]) -> Iterat
     shown: set[str] = set()
     for number, spec in enumerate(values.stages, 1):
         yield markdown(
-            f"### Stage {number}: {texts.title_of(spec)} (`{spec.name}`)\n\n{texts.about_stage(spec)}{_differences(spec)}"
+            f"### Stage {number}: {texts.title_of(spec)} (`{spec.name}`)\n\n{texts.about_stage(spec, values.stages)}{_differences(spec)}"
         )
         for name in ("grpo", "continued") if spec.kind == "continued" else (spec.kind,):
             if name in modules and name not in shown:
@@ -211,7 +215,9 @@ def template(system: str) -> str:
 
 
 def _inference() -> Iterator[NotebookCell]:
-    yield markdown("## Inference\n\nThe newest checkpoint in Tunix's sampler, asked greedily.")
+    yield markdown(
+        "## Inference\n\nThe newest checkpoint in Tunix's sampler, asked greedily, whether all stages are finished or not."
+    )
     yield code(cells_of.INFERENCE.format(package=PACKAGE))
 
 

@@ -35,8 +35,8 @@ def title_of(spec: StageSpec) -> str:
     return KIND_TITLES.get(spec.kind, f"Own code: `{spec.kind}`")
 
 
-def about_stage(spec: StageSpec) -> str:
-    """Describe what a stage does, with its values."""
+def about_stage(spec: StageSpec, stages: Sequence[StageSpec]) -> str:
+    """Describe what a stage does, with its values; `stages` are all of the pipeline."""
     match fitted(spec) if spec.kind in KIND_TITLES else None:
         case Sft() as found:
             return f"Teaches worked examples of {_sets(found.data)}. {_trained(found, spec)} {_learning(found)}"
@@ -60,10 +60,21 @@ def about_stage(spec: StageSpec) -> str:
         case Evaluate() as found:
             return (
                 f"Asks up to {spec.steps * found.batch:,} held-out problems of {_sets(found.data)}, one greedy completion each, "
-                "and reports the share of right answers with its 95 % interval. Every evaluation asks the same problems. "
+                f"and reports the share of right answers with its 95 % interval.{_shared_problems(spec, stages)} "
                 "The model stays as it is."
             )
     return f"A stage of its own, `{spec.kind}`, for {spec.steps} steps."
+
+
+def _shared_problems(spec: StageSpec, stages: Sequence[StageSpec]) -> str:
+    """Return a sentence on the problems that evaluations have in common; empty for the only one, or with other data."""
+    evaluations = [each for each in stages if each.kind == "evaluate"]
+    if len(evaluations) == 1 or len({data_of(each) for each in evaluations}) > 1:
+        return ""
+    count = spec.steps * fitted(spec).batch
+    if {each.steps * fitted(each).batch for each in evaluations} == {count}:
+        return " Every evaluation asks the same problems."
+    return f" Evaluations ask different numbers of problems: this one the first {count:,} of the same problems."
 
 
 def about_strategy(stages: Sequence[StageSpec]) -> str:
@@ -88,7 +99,7 @@ def about_strategy(stages: Sequence[StageSpec]) -> str:
         )
     if "evaluate" in kinds:
         lines.append(
-            "* **Evaluation on held-out problems**, the same ones each time, with intervals. Training examples that overlap with "
+            "* **Evaluation on held-out problems**, the same ones each time as far as they ask as many, with intervals. Training examples that overlap with "
             "them are left out."
         )
     return "\n".join(lines)

@@ -56,9 +56,9 @@ def _box(stage: Mapping[str, Any], accuracy: TracedNumber | None) -> DiagramBox:
     return DiagramBox(style, tuple(lines))
 
 
-def mermaid(found: Sequence[DiagramBox], ledger: Ledger) -> str:
+def mermaid(found: Sequence[DiagramBox], ledger: Ledger, title: str = "") -> str:
     """Return the diagram in Mermaid's language, as one flow from left to right."""
-    lines = ["flowchart LR"]
+    lines = [*(["---", f"title: {title}", "---"] if title else []), "flowchart LR"]
     for number, box in enumerate(found):
         label = "<br/>".join(mermaid_text(text) for text in box.texts(ledger, MERMAID_FILE))
         lines.append(f'  n{number}["{label}"]')

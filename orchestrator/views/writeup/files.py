@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.writeup.diagram import MERMAID_FILE, boxes, mermaid
 from orchestrator.views.writeup.ledger import Ledger
 from orchestrator.views.writeup.sources import WriteupSources
@@ -16,10 +19,13 @@ from orchestrator.views.writeup.values import writeup_values
 
 FORMAT = 1
 NUMBERS_FILE = "numbers.json"
+PIPELINE_FILE = "pipeline.yaml"
+MARK = "rehearsal with stand-ins"
+"""Line in each picture of a run that had stand-ins."""
 TEMPLATE = Path(__file__).with_name("template.md.j2")
 NAMES = (
     TEXT_FILE, NUMBERS_FILE, MERMAID_FILE, "pipeline.svg", "pipeline.png", "cover.png", "curves.png", "evaluations.png",
-    "hours.png", "data.png", "sessions.png",
+    "hours.png", "data.png", "sessions.png", PIPELINE_FILE,
 )  # fmt: skip
 """Names of all files that a write-up can have."""
 
@@ -37,21 +43,34 @@ def writeup_files(sources: WriteupSources, template: str, named: str) -> dict[st
     ledger, values = Ledger(), writeup_values(sources)
     text = rendered(template, values, ledger, named)
     require_short(text, named)
-    found = {TEXT_FILE: text.encode(), **dict(_pictures(sources, values, ledger))}
+    pipeline = pipeline_yaml(sources.pipeline).encode()
+    found = {TEXT_FILE: text.encode(), PIPELINE_FILE: pipeline, **dict(_pictures(sources, values, ledger))}
     return {**found, NUMBERS_FILE: _numbers(sources, ledger, text, template, found)}
+
+
+def pipeline_yaml(pipeline: Pipeline) -> str:
+    """Return a pipeline as a file that `relay start` takes, without defaults; what has to lie beside it is named first."""
+    plain = pipeline.model_dump(mode="json", exclude_defaults=True, exclude={"sources", "origin"})
+    plain.get("inputs", {}).pop("sha256", None)
+    beside = [
+        *sorted(pipeline.sources),
+        *(f"{name}, SHA-256 {digest}" for name, digest in pipeline.inputs.sha256.items()),
+    ]
+    comments = "".join(f"# has to lie beside this file: {name}\n" for name in beside)
+    return comments + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _pictures(sources: WriteupSources, values: Mapping[str, Any], ledger: Ledger) -> Iterator[tuple[str, bytes]]:
     from orchestrator.views.writeup.drawing import cover_picture, curves_picture, pipeline_picture, table_picture
 
-    diagram = boxes(values)
-    yield MERMAID_FILE, mermaid(diagram, ledger).encode()
-    yield from pipeline_picture.pipeline_pictures(diagram, ledger, sources.run["id"]).items()
-    yield cover_picture.FILE, cover_picture.cover_picture(values, sources.history, ledger)
-    if curves := curves_picture.curves_picture(sources.history):
+    diagram, mark = boxes(values), MARK if values["stand_ins"] else ""
+    yield MERMAID_FILE, mermaid(diagram, ledger, mark).encode()
+    yield from pipeline_picture.pipeline_pictures(diagram, ledger, sources.run["id"], mark).items()
+    yield cover_picture.FILE, cover_picture.cover_picture(values, sources.history, ledger, mark)
+    if curves := curves_picture.curves_picture(sources.history, mark):
         yield curves_picture.FILE, curves
     for table in tables(values):
-        yield table.file, table_picture.table_picture(table, ledger)
+        yield table.file, table_picture.table_picture(table, ledger, mark)
 
 
 def _numbers(sources: WriteupSources, ledger: Ledger, text: str, template: str, found: Mapping[str, bytes]) -> bytes:

@@ -1,5 +1,6 @@
 """Values of a write-up about evaluations: accuracies, what changed, and one answer before and after. Pure."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ SAMPLE_WORDS_MAX = 60
 """Maximum number of words of a question or an answer; `relay artifacts` has the whole text."""
 PUBLISHED = "model_published"
 """Name of the fact that an export was published as a model."""
+VERSION = re.compile(r"/\d+$|@[0-9a-f]+$")
+"""Version at the end of a model's id: a number on Kaggle, a commit at Hugging Face."""
 CONVINCING = 0.05
 """p-value below which a difference is called more than chance."""
 
@@ -101,14 +104,16 @@ def _test(sources: WriteupSources, before: Mapping[str, Any], after: Mapping[str
 
 
 def published_values(sources: WriteupSources) -> list[TracedText]:
-    """Return the id of each model that the run was published as, without repetitions."""
-    found: dict[str, TracedText] = {}
+    """Return the newest id under which the run was published at each place, in the order of the places."""
+    newest: dict[str, tuple[str, int]] = {}
     for logged in sources.facts:
         if logged.fact.name == PUBLISHED:
             model = str(logged.fact.to_dict()["model"])
-            name = f"published[{len(found)}]"
-            found.setdefault(model, TracedText(model, name, fact(logged.number, PUBLISHED, "model")))
-    return list(found.values())
+            newest[VERSION.sub("", model)] = model, logged.number
+    return [
+        TracedText(model, f"published[{number}]", fact(in_log, PUBLISHED, "model"))
+        for number, (model, in_log) in enumerate(newest.values())
+    ]
 
 
 def sample_values(sources: WriteupSources) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from orchestrator.views.format import ACCELERATOR_NAMES
 from orchestrator.views.tables import outcome_text
 from orchestrator.views.writeup.sources import WriteupSources
 from orchestrator.views.writeup.traced import (
@@ -37,7 +38,12 @@ def run_values(sources: WriteupSources) -> dict[str, Any]:
         "state": TracedText(run["state"], "run.state", sources.of_run("status")),
         "finished": run["state"] == "finished",
         "reason": TracedText(run["reason"], "run.reason", sources.of_run("reason")),
-        "accelerator": TracedText(sources.pipeline.accelerator, "run.accelerator", sources.of_pipeline("accelerator")),
+        "accelerator": TracedText(
+            ACCELERATOR_NAMES.get(sources.pipeline.accelerator, "CPU"),
+            "run.accelerator",
+            sources.of_pipeline("accelerator"),
+        ),
+        "origin": _origin(sources),
         "seed": setting("run.seed", sources.pipeline.seed, sources.of_pipeline("seed")),
         "pipeline_digest": TracedText(run["pipeline_digest"], "run.pipeline_digest", sources.of_run("pipeline_digest")),
         "steps_done": count(
@@ -54,6 +60,14 @@ def run_values(sources: WriteupSources) -> dict[str, Any]:
             {**fact(last.number, last.fact.name, "at"), "computed": f"time since fact {first.number}"},
         ),
     }
+
+
+def _origin(sources: WriteupSources) -> TracedText | None:
+    """Return the place in another run that this one began from; None for most runs."""
+    origin = sources.pipeline.origin
+    if not origin.run:
+        return None
+    return TracedText(f"{origin.run} {origin.at}", "run.origin", sources.of_pipeline("origin.run, origin.at"))
 
 
 def model_values(sources: WriteupSources) -> dict[str, Any] | None:

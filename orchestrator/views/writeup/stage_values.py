@@ -171,6 +171,17 @@ def _mean(points: Sequence[CurvePoint], begin: int, stop: int) -> tuple[float, s
     return total / sum(weights), f"mean over steps {steps[begin] + 1} to {steps[stop]}"
 
 
+def reward_values(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return each way to reward completions once, with the names of the stages that do so."""
+    found: dict[Any, dict[str, Any]] = {}
+    for stage in stages:
+        if stage["rewards"]:
+            key = (stage["generations"], *((reward["name"], reward["weight"]) for reward in stage["rewards"]))
+            same = {"stages": [], "generations": stage["generations"], "rewards": stage["rewards"]}
+            found.setdefault(key, same)["stages"].append(stage["name"])
+    return list(found.values())
+
+
 # --- data -----------------------------------------------------------------------------
 
 

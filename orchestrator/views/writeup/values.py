@@ -18,17 +18,18 @@ from orchestrator.views.writeup.run_values import (
     session_values,
 )
 from orchestrator.views.writeup.sources import WriteupSources
-from orchestrator.views.writeup.stage_values import data_values, stage_values
+from orchestrator.views.writeup.stage_values import data_values, reward_values, stage_values
 from orchestrator.views.writeup.traced import code, share
 
 
 def writeup_values(sources: WriteupSources) -> dict[str, Any]:
     """Return all values that a template can use; docs/writeup.md describes them."""
-    evaluations = evaluation_values(sources)
+    evaluations, stages = evaluation_values(sources), stage_values(sources)
     return {
         "run": run_values(sources),
         "model": model_values(sources),
-        "stages": stage_values(sources),
+        "stages": stages,
+        "rewards": reward_values(stages),
         "data": data_values(sources),
         "evaluations": evaluations,
         "gain": gain_values(sources, evaluations),

@@ -27,6 +27,8 @@ METRICS_NAME = "metrics.jsonl"
 """File of a checkpoint with the metrics of all steps so far."""
 SHOWN = ("loss", "reward", "accuracy", "format", "kl", "grad_norm", "learning_rate", "mean_length", "hard")
 """Metrics in the printed line of a step; a checkpoint holds all of them."""
+MEASURING = ("curate", "evaluate")
+"""Kinds of stages that leave the weights as they are."""
 SHOW_EVERY_S = 20.0
 
 
@@ -97,6 +99,12 @@ class Training:
         """True if all steps of all stages are done."""
         last = self.experiment.stages[-1]
         return self._position(self.checkpoint) == (len(self.experiment.stages) - 1, last.steps)
+
+    @property
+    def has_trained(self) -> bool:
+        """True if the newest checkpoint holds weights that at least one step has trained."""
+        begun = 0 if self.checkpoint is None else self._position(self.checkpoint)[0] + 1
+        return any(stage.kind not in MEASURING for stage in self.experiment.stages[:begun])
 
     def run(self, name: str, train: Callable[[Context], None]) -> None:
         """Run a stage to its end, or until the time is up; do nothing if it is done, or if one before it is not."""

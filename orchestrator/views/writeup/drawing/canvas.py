@@ -22,6 +22,9 @@ FONT_PT = 100.0
 INK = "#1b2733"
 FAINT = "#5b6b7a"
 RULE = "#c5ced6"
+WARNING = "#a3341c"
+MARK_PT, MARK_IN = 6.5, 0.03
+"""Size of the line that marks a picture, and its distance from the edges in inches."""
 COLOURS = {"model": "#455a64", "training": "#1f5fa8", "evaluation": "#1d7a46", "other": "#9a6a00"}
 FILLS = {"model": "#eceff1", "training": "#dbe9fb", "evaluation": "#dff3e4", "other": "#fdf1d8"}
 """Colours of boxes and lines by their class."""
@@ -56,6 +59,14 @@ def figure(width_in: float, height_in: float) -> Figure:
     made = Figure(figsize=(width_in, height_in), facecolor="white")
     FigureCanvasAgg(made)
     return made
+
+
+def write_mark(made: Figure, text: str, colour: str = WARNING) -> None:
+    """Write a small line into the lower right corner, where the margin of every picture has room for it."""
+    if text:
+        width_in, height_in = made.get_size_inches()
+        place = 1 - MARK_IN / width_in, MARK_IN / height_in
+        made.text(*place, text, size=MARK_PT, weight="bold", color=colour, ha="right", va="bottom")
 
 
 def png(made: Figure, dpi: float = DPI) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from orchestrator.views.writeup.drawing.canvas import drawing, figure, fitted, png, text_width_in
+from orchestrator.views.writeup.drawing.canvas import drawing, figure, fitted, png, text_width_in, write_mark
 from orchestrator.views.writeup.ledger import Ledger
 from orchestrator.views.writeup.tables import Cell, cell_text
 
@@ -22,7 +22,7 @@ PREFERRED = ("reward", "accuracy", "loss")
 """Metrics whose curve is drawn, the first one that a run has."""
 
 
-def cover_picture(values: Mapping[str, Any], history: Mapping[str, Any], ledger: Ledger) -> bytes:
+def cover_picture(values: Mapping[str, Any], history: Mapping[str, Any], ledger: Ledger, mark: str) -> bytes:
     """Return the cover as PNG."""
     headline, below = (cell_text(cell, ledger, FILE) for cell in _headline(values))
     model = values["model"]
@@ -61,6 +61,7 @@ def cover_picture(values: Mapping[str, Any], history: Mapping[str, Any], ledger:
         axes.text(MARGIN_IN, 1.1, fitted(below, 9.5, column_in), size=9.5, color=SOFT, va="center")
         _chips(axes, names)
         _curve(made.add_axes(_frame(CURVE_IN)), history)
+        write_mark(made, mark, LIGHT)
         return png(made, PIXELS_PER_INCH)
 
 

@@ -16,6 +16,7 @@ from orchestrator.views.writeup.drawing.canvas import (
     fitted,
     png,
     text_width_in,
+    write_mark,
 )
 
 FILE = "curves.png"
@@ -30,16 +31,16 @@ UPRIGHT_MAX_IN = 1.1
 """Maximum length of a label that is written upwards."""
 
 
-def curves_picture(history: Mapping[str, Any]) -> bytes | None:
+def curves_picture(history: Mapping[str, Any], mark: str) -> bytes | None:
     """Return the curves as PNG; None for a run that measured none of the main metrics."""
     found = [curve for curve in history["curves"] if curve["main"]]
     if not found:
         return None
     with drawing():
-        return _picture(found, history["stages"])
+        return _picture(found, history["stages"], mark)
 
 
-def _picture(found: Sequence[Mapping[str, Any]], stages: Sequence[Mapping[str, Any]]) -> bytes:
+def _picture(found: Sequence[Mapping[str, Any]], stages: Sequence[Mapping[str, Any]], mark: str) -> bytes:
     total = max(1, sum(stage["target"] for stage in stages))
     labels = _labels(stages, total)
     top_in = 0.2 + max(text_width_in(text, LABEL_PT) if upright else 0.15 for _, text, upright in labels)
@@ -61,6 +62,7 @@ def _picture(found: Sequence[Mapping[str, Any]], stages: Sequence[Mapping[str, A
             axes.set_xlabel("step of the pipeline" + (LEGEND if any(_evaluated(stage) for stage in stages) else ""))
         else:
             axes.set_xticklabels([])
+    write_mark(made, mark)
     return png(made)
 
 

@@ -19,6 +19,7 @@ from orchestrator.views.writeup.drawing.canvas import (
     svg,
     text_width_in,
     wrapped,
+    write_mark,
 )
 from orchestrator.views.writeup.ledger import Ledger
 
@@ -50,13 +51,14 @@ class BoxLine(NamedTuple):
     title: bool
 
 
-def pipeline_pictures(found: Sequence[DiagramBox], ledger: Ledger, title: str) -> dict[str, bytes]:
+def pipeline_pictures(found: Sequence[DiagramBox], ledger: Ledger, title: str, mark: str) -> dict[str, bytes]:
     """Return the picture as SVG and PNG."""
     shown = found[:BOXES_MAX]
     in_svg, in_png = ([box.texts(ledger, file) for box in shown] for file in FILES)
     assert in_svg == in_png
     with drawing():
         made = _drawn(shown, [_wrapped(lines) for lines in in_png], cut=len(found) > BOXES_MAX)
+        write_mark(made, mark)
         return {FILES[0]: svg(made, title), FILES[1]: png(made)}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from orchestrator.views.writeup.drawing.canvas import (
@@ -16,6 +17,7 @@ from orchestrator.views.writeup.drawing.canvas import (
     png,
     text_width_in,
     wrapped,
+    write_mark,
 )
 from orchestrator.views.writeup.ledger import Ledger
 from orchestrator.views.writeup.tables import TableContent, cell_text
@@ -31,14 +33,16 @@ COLUMN_MAX_IN = 2.6
 LINES_MAX = 3
 
 
-def table_picture(table: TableContent, ledger: Ledger) -> bytes:
+def table_picture(table: TableContent, ledger: Ledger, mark: str) -> bytes:
     """Return a table as PNG."""
     texts = [[cell_text(cell, ledger, table.file) for cell in row] for row in (table.header, *table.rows)]
     with drawing():
-        return _picture(table, [[wrapped(text, SIZE_PT, COLUMN_MAX_IN, LINES_MAX) for text in row] for row in texts])
+        made = _picture(table, [[wrapped(text, SIZE_PT, COLUMN_MAX_IN, LINES_MAX) for text in row] for row in texts])
+        write_mark(made, mark)
+        return png(made)
 
 
-def _picture(table: TableContent, texts: Sequence[Sequence[Sequence[str]]]) -> bytes:
+def _picture(table: TableContent, texts: Sequence[Sequence[Sequence[str]]]) -> Figure:
     widths = [
         2 * PAD_IN
         + max(
@@ -62,7 +66,7 @@ def _picture(table: TableContent, texts: Sequence[Sequence[Sequence[str]]]) -> b
         _row(axes, table, row, widths, low + heights[number] / 2, header=number == 0)
     if table.note:
         axes.text(MARGIN_IN, MARGIN_IN, table.note, size=SIZE_PT, color=FAINT, va="bottom")
-    return png(made)
+    return made
 
 
 def _row(
