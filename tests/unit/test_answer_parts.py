@@ -126,7 +126,7 @@ def test_a_document_has_an_answer_only_if_the_judges_would_find_it() -> None:
     ],
 )
 def test_an_answer_without_an_end_is_marked(truncated: bool, interrupted: bool, wanted: str) -> None:
-    assert note_on(Answered(text="", tokens=9, truncated=truncated, interrupted=interrupted)) == wanted
+    assert note_on(Answered(text="5", tokens=9, truncated=truncated, interrupted=interrupted)) == wanted
 
 
 @pytest.mark.parametrize(
