@@ -52,7 +52,7 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class AnsweringModel:
-    """What is needed to start the process: a title for the user, the request, and the packed checkpoint if any."""
+    """Everything that the process starts with: a title for the user, the request, and the packed checkpoint if any."""
 
     title: str
     request: AskRequest

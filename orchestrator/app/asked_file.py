@@ -27,7 +27,7 @@ DIGEST_CHARS = 6
 
 @dataclass(frozen=True)
 class FileChoice:
-    """What the user wants to have answered, and where."""
+    """Questions that the user wants answered, and the place for it."""
 
     run: str
     file: Path

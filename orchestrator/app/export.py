@@ -38,7 +38,7 @@ UNPACKED = ("state.json", "arrays/base", "arrays/adapter_", f"{ARTIFACTS_DIRECTO
 
 @dataclass(frozen=True)
 class ExportChoice:
-    """What the user chose; None stands for the default."""
+    """Choices of the user; None stands for the default."""
 
     checkpoint: str | None = None
     to: Path | None = None

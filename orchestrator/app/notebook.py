@@ -31,7 +31,7 @@ LEFT_OUT = ("export",)
 
 @dataclass(frozen=True)
 class NotebookChoice:
-    """What the user asks for."""
+    """Choices of the user."""
 
     target: Path
     model_id: str = ""

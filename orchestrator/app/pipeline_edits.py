@@ -36,7 +36,7 @@ class EditedPipeline:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedChange:
-    """What a changed pipeline would do to a run, and the request that asks for it."""
+    """Effects of a changed pipeline on a run, and the request that asks for it."""
 
     run: str
     verb: str

@@ -26,7 +26,7 @@ class AskRequest(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing(Document):
-    """How tokens are chosen. A temperature of 0 always takes the likeliest token, as evaluations do."""
+    """Choice of tokens. A temperature of 0 always takes the likeliest token, as evaluations do."""
 
     temperature: float = 0.0
     top_k: int = 0

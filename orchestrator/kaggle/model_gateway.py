@@ -21,7 +21,7 @@ def ignore_progress(_name: str, _bytes: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class VariationPlace:
-    """Where versions go: `framework` is spelt as in URLs, such as `jax` or `pyTorch`."""
+    """Place of versions: `framework` is spelt as in URLs, such as `jax` or `pyTorch`."""
 
     owner: str
     model: str

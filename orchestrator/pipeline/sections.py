@@ -74,7 +74,7 @@ class OriginOptions(BaseModel):
     at: str = ""
     """Place of the checkpoint in that run, as `stage:step`."""
     keeps: Literal["history", "optimizer", "weights"] = "history"
-    """What is taken over: `history` continues that run at the same step (a fork), `optimizer` begins the first stage
+    """State that is taken over: `history` continues that run at the same step (a fork), `optimizer` begins the first stage
     with its weights and its optimizer's state, `weights` with its weights alone."""
     checkpoint: str = ""
     """Name of the checkpoint; empty for the newest at `at`."""

@@ -1,4 +1,4 @@
-"""What `relay cancel` says before it asks: what goes on on Kaggle, what is kept, and how the cancel is taken back."""
+"""Text of `relay cancel` before it asks: what goes on on Kaggle, what is kept, and how the cancel is taken back."""
 
 from datetime import datetime, timedelta
 

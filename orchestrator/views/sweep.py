@@ -1,4 +1,4 @@
-"""What `relay sweep` says before it asks: its runs, what they share, and the hours that they take."""
+"""Text of `relay sweep` before it asks: its runs, what they share, and the hours that they take."""
 
 from collections.abc import Sequence
 from typing import Any

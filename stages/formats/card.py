@@ -28,7 +28,7 @@ GEMMA_NOTICE = (
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an export comes from. `checkpoint` is its manifest's digest, `contents` are the manifest's digests."""
+    """Source of an export. `checkpoint` is its manifest's digest, `contents` are the manifest's digests."""
 
     run: str
     cursor: Cursor

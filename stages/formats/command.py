@@ -23,7 +23,7 @@ from stages.training.model_files import ModelFiles
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRequest(Document):
-    """What to export where to. `base` is the folder of the base model's files, if the model's own source is not used.
+    """Order of an export. `base` is the folder of the base model's files, if the model's own source is not used.
 
     Else the files are looked for below `inputs`; those of Hugging Face are downloaded to `scratch`.
     """

@@ -42,7 +42,7 @@ NORMS = {
 
 @dataclass(frozen=True)
 class Matrix:
-    """One tensor of a Hugging Face model: its name, its shape, and how it is taken from Tunix's array."""
+    """Tensor of a Hugging Face model: its name, its shape, and how it is taken from Tunix's array."""
 
     name: str
     shape: tuple[int, ...]

@@ -20,7 +20,7 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class Piece:
-    """One token: its text, SentencePiece's score and its type."""
+    """Token: its text, SentencePiece's score and its type."""
 
     text: str
     score: float

@@ -91,7 +91,7 @@ class RunParked(Fact):
     remedy: str
     excerpt: str = ""
     awaits: str = ""
-    """What did not come in time: `queue`, `slot` or `hours`. relay keeps polling and resumes the run once it comes."""
+    """Thing that did not come in time: `queue`, `slot` or `hours`. relay keeps polling and resumes the run once it comes."""
     generation: int = 0
     """Generation of another home folder, if that is the reason; a takeover must use a higher one."""
 

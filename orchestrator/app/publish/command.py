@@ -39,7 +39,7 @@ class Destination(Protocol):
 
 @dataclass(frozen=True)
 class SourceChoice:
-    """What to publish; None stands for the default."""
+    """Choices of the user; None stands for the default."""
 
     checkpoint: str | None = None
     layout: str | None = None

@@ -49,7 +49,7 @@ class ExportFolder:
 
 @dataclass(frozen=True, kw_only=True)
 class WantedExport:
-    """What an export holds. `checkpoint` or `weights_sha256` may be unknown, and empty, before the export is made."""
+    """Contents of an export. `checkpoint` or `weights_sha256` may be unknown, and empty, before the export is made."""
 
     layout: str
     dtype: str

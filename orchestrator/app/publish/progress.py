@@ -1,4 +1,4 @@
-"""What publishing tells the person who waits for it."""
+"""Messages for the person who waits while a model is published."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager

@@ -118,7 +118,7 @@ class CallAction(StrEnum):
 
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-"""How pydantic checks a fault in a file: no unknown keys, and no value of another type."""
+"""Checks of a fault in a file by pydantic: no unknown keys, and no value of another type."""
 
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]

@@ -1,4 +1,4 @@
-"""What is known of one run that is compared with others. Pure."""
+"""Facts about a run that is compared with others. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from state.model.metrics import CurvePoint, StepSeen
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRun:
-    """One run and its sources."""
+    """Run and its sources."""
 
     document: Mapping[str, Any]
     """The run in the status document."""
@@ -21,7 +21,7 @@ class ComparedRun:
     points: Sequence[CurvePoint] = ()
     seen: Sequence[StepSeen] = ()
     verdicts: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
-    """Whether each problem was solved, by evaluation and key of the problem; without evaluations that left no verdicts."""
+    """Verdicts on each problem, by evaluation and key of the problem; without evaluations that left no verdicts."""
 
     @property
     def id(self) -> str:

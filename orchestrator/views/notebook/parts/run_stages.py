@@ -160,7 +160,7 @@ class Training:
 
 
 class NotebookContext:
-    """What one stage sees of the notebook."""
+    """Part of the notebook that a stage sees."""
 
     def __init__(self, training: Training, spec: StageSpec) -> None:
         experiment = training.experiment

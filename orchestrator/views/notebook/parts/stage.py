@@ -1,4 +1,4 @@
-"""What a stage gets and what it has to do: small values, and the interface `Context`.
+"""Small values that a stage gets, and the interface `Context`.
 
 A stage is a function `train(context)`. It restores its state from `context.checkpoint`, runs steps until the target, and
 calls `context.step_done` after each one, which returns whether to go on, to save, or to save and return.
@@ -30,7 +30,7 @@ Write = Callable[[Path], Digests | Callable[[], Digests]]
 
 
 class TimeClass(StrEnum):
-    """What the time of a session is spent on."""
+    """Uses of a session's time."""
 
     STEP = "training"
     ROLLOUT = "generating completions"
