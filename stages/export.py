@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 
-from stages.formats.card import Origin
+from stages.formats.card import ExportOrigin
 from stages.formats.export_manifest import ExportManifest
 from stages.formats.exporting import Exporter
 from stages.formats.trained_weights import stored_state
@@ -45,7 +45,9 @@ def _export(context: Context, options: Export) -> None:
         if number == 1:
             model = fit(Model, context.model, "model")
             made_up = model_files.is_at_hand(model, context.inputs) and _files(context).made_up
-            origin = Origin(context.run, opened.cursor, context.plan, opened.digest, opened.contents, made_up=made_up)
+            origin = ExportOrigin(
+                context.run, opened.cursor, context.plan, opened.digest, opened.contents, made_up=made_up
+            )
             exporter = Exporter(opened.directory, model, origin, partial(_files, context))
             target = context.exports / context.spec.name
             manifest = exporter.export(options, target)

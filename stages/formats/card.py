@@ -27,7 +27,7 @@ GEMMA_NOTICE = (
 
 
 @dataclass(frozen=True)
-class Origin:
+class ExportOrigin:
     """Source of an export. `checkpoint` is its manifest's digest, `contents` are the manifest's digests."""
 
     run: str
@@ -52,7 +52,7 @@ def base_model(options: Model) -> str:
 
 
 def card(
-    options: Model, origin: Origin, artifacts: Mapping[str, str], about: Mapping[str, str], *, made_up: bool
+    options: Model, origin: ExportOrigin, artifacts: Mapping[str, str], about: Mapping[str, str], *, made_up: bool
 ) -> str:
     """Return the card. `artifacts` are the checkpoint's texts, which hold the evaluations; `about` are lines for a list."""
     done, layout = stages_done(origin), about["format"]
@@ -100,7 +100,7 @@ def card(
     return "\n".join(lines)
 
 
-def stages_done(origin: Origin) -> tuple[StageSpec, ...]:
+def stages_done(origin: ExportOrigin) -> tuple[StageSpec, ...]:
     """Return the stages that led to the weights, with the steps that were done of each; exports are left out."""
     names = [stage.name for stage in origin.stages]
     last = names.index(origin.cursor.stage) if origin.cursor.stage in names else -1
@@ -202,7 +202,7 @@ def _prompt(options: Model, layout: str) -> list[str]:
     return [*said, ""]
 
 
-def licences(options: Model, origin: Origin, *, made_up: bool) -> dict[str, str]:
+def licences(options: Model, origin: ExportOrigin, *, made_up: bool) -> dict[str, str]:
     """Return the terms of the base model, by its name, and those of every data set that the run used."""
     found = {base_model(options): "The base model is made up, and needs no licence." if made_up else GEMMA_NOTICE}
     for name in _sets(stages_done(origin)):

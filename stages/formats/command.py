@@ -12,7 +12,7 @@ from typing import Any
 
 from stages.contract import Cursor, StageSpec
 from stages.documents import Document
-from stages.formats.card import Origin
+from stages.formats.card import ExportOrigin
 from stages.formats.exporting import Exporter
 from stages.formats.named_base import find_base
 from stages.options import Export, Model, fit
@@ -58,7 +58,7 @@ def main() -> int:
 
 def _export(request: ExportRequest) -> Any:
     model = fit(Model, request.model, "model")
-    origin = Origin(
+    origin = ExportOrigin(
         request.run, request.cursor, request.stages, request.checkpoint, request.contents, made_up=request.made_up
     )
 

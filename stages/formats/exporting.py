@@ -14,7 +14,7 @@ import numpy as np
 from stages.contract import ARTIFACTS_DIRECTORY
 from stages.data.pins import Pins
 from stages.formats import card, hugging_face, peft_files, tunix_files
-from stages.formats.card import Origin
+from stages.formats.card import ExportOrigin
 from stages.formats.export_manifest import EXPORT_NAME, ExportManifest, file_entries, new_folder
 from stages.formats.lazy_arrays import Array
 from stages.formats.safetensors_files import hugging_face_shapes, hugging_face_tensors, write_model
@@ -39,7 +39,7 @@ class Exporter:
     directory: Path
     """Unpacked checkpoint."""
     options: Model
-    origin: Origin
+    origin: ExportOrigin
     find_files: Callable[[], ModelFiles]
 
     def export(self, wanted: Export, target: Path) -> ExportManifest:

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from stages.contract import Cursor, StageSpec
-from stages.formats.card import Origin
+from stages.formats.card import ExportOrigin
 from stages.formats.exporting import Exporter
 from stages.options import Model, TrainingOptions, fit
 from stages.training import checkpoints, model_files
@@ -45,7 +45,7 @@ class Trained:
 
     def exporter(self, stages: tuple[StageSpec, ...] = STAGES, *, made_up: bool = False) -> Exporter:
         cursor, contents = Cursor(stage="after", step=1), {"weights": "d" * 64}
-        origin = Origin("tiny-1a2b", cursor, stages, "c" * 64, contents, made_up=made_up)
+        origin = ExportOrigin("tiny-1a2b", cursor, stages, "c" * 64, contents, made_up=made_up)
         none = Path("none")
         return Exporter(self.checkpoint, self.options, origin, lambda: model_files.find(self.options, none, none))
 
