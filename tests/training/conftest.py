@@ -1,13 +1,8 @@
-"""Makes real training quick to test: XLA takes less trouble over programs that run for moments. And whose warnings are not ours."""
+"""Real training: whose warnings are not ours."""
 
-import os
 from pathlib import Path
 
 import pytest
-
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-"""Half the time to compile. What rehearsals and `relay verify-resume` start inherits none of this, and is compiled as usual."""
 
 HERE = Path(__file__).parent
 

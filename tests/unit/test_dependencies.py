@@ -16,12 +16,16 @@ TEXT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PROJECT = tomllib.loads(TEXT)["project"]
 OURS = {"orchestrator", "state", "stages", "kaggle_kernels", "tests", "benchmarks"}
 
-ON_JAX = (
+ON_TRAIN = (
     "orchestrator/app/answering",
+    "orchestrator/app/publish/hub_destination.py",
     "orchestrator/preflight/memory",
     "orchestrator/rehearsal/local_kaggle/stand_ins",
 )
-"""Rooms of `orchestrator` that may import the `train` extra; every other room works without it."""
+"""Places of `orchestrator` that may import the `train` extra; all others work without it."""
+
+ORACLE = "tests/oracle/reads_exports.py"
+"""Runs in the environment that `make oracle` makes."""
 
 ON_KAGGLE = {"kaggle_secrets", "wandb"}
 """Packages of Kaggle's image that no package index has, or that a session uses only where they are installed."""
@@ -40,6 +44,8 @@ def named(requirements: Iterable[str]) -> set[str]:
 GROUPS = {"main": named(PROJECT["dependencies"])} | {
     group: named(listed) for group, listed in PROJECT["optional-dependencies"].items()
 }
+REQUIREMENTS = {"oracle": named((ROOT / "tests/oracle/requirements.txt").read_text(encoding="utf-8").splitlines())}
+"""What other environments than the project's own install."""
 
 
 @cache
@@ -80,10 +86,11 @@ def imported(*places: str, but: tuple[str, ...] = ()) -> dict[str, str]:
 
 PLACES = {
     ("orchestrator", "state", "kaggle_kernels"): ("main",),
-    ON_JAX: ("main", "train"),
+    ON_TRAIN: ("main", "train"),
     ("stages",): ("train",),
     ("tests", "benchmarks", "examples"): ("main", "train", "dev"),
     ("mkdocs_hooks.py",): ("docs",),
+    (ORACLE,): ("main", "train", "oracle"),
 }
 """Places of the tree, and the groups of pyproject.toml from which each may import."""
 
@@ -91,8 +98,8 @@ PLACES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("places", PLACES, ids="+".join)
 def test_what_is_imported_is_declared(places: tuple[str, ...]) -> None:
-    allowed = set().union(*(GROUPS[group] for group in PLACES[places]))
-    found = imported(*places, but=() if places is ON_JAX else ON_JAX)
+    allowed = set().union(*((GROUPS | REQUIREMENTS)[group] for group in PLACES[places]))
+    found = imported(*places, but=() if places in (ON_TRAIN, (ORACLE,)) else (*ON_TRAIN, ORACLE))
     assert {name: where for name, where in found.items() if name not in allowed} == {}
 
 
