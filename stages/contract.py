@@ -2,12 +2,12 @@
 
 import functools
 import hashlib
-import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from stages.documents import ContractError, Document, Versioned
+from stages.file_names import stays_below
+from stages.numerics import WARN, Numerics
 from stages.safe_text import quoted
 
 PROGRESS_PREFIX = "@relay "
@@ -170,6 +170,8 @@ class Order(Versioned):
     notices. Unused by the session."""
     generation: int = 0
     """Counter that grows each time a user lets another home folder take over the run."""
+    exactness: str = WARN
+    """`strict` if the session must not train where it would compute other bits than its parent; `warn` if it reports it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +197,7 @@ class Manifest(Versioned):
     """
 
     kind: ClassVar[str] = "manifest"
+    absent_if_none: ClassVar[tuple[str, ...]] = ("numerics",)
 
     run: str
     session: int
@@ -206,6 +209,8 @@ class Manifest(Versioned):
     the laptop may adopt any of them that arrives intact."""
     files: tuple[FileEntry, ...]
     digests: dict[str, str] = field(default_factory=dict)
+    numerics: Numerics | None = None
+    """Record of what determines the bits of these numbers; None in manifests of an older relay."""
 
     @property
     def digest(self) -> str:
@@ -259,6 +264,8 @@ class Report(Versioned):
     """Seconds of the session by class (`stages.session.time_accounting.TimeClass`) up to the report; empty
     in reports of an older relay."""
     versions: dict[str, str] = field(default_factory=dict)
+    numerics: Numerics | None = None
+    """Record of what determines this session's bits, without the list of its packages; None if it ended too early."""
     stand_ins: tuple[str, ...] = ()
     """Data sets (and `model`) that were replaced by stand-ins made for a rehearsal."""
 
@@ -318,25 +325,3 @@ def _event(line: str) -> Progress | None:
 def checkpoint_folder(cursor: Cursor) -> str:
     """Return the folder, relative to `/kaggle/working`, in which a session leaves the checkpoint of that cursor."""
     return f"{OUTPUT_DIRECTORY}/{CHECKPOINTS_DIRECTORY}/{cursor.stage}-{cursor.step:08d}"
-
-
-def clashing(paths: Iterable[str]) -> str:
-    """Return the first path that would collide with another on some file system, or "": the two differ only in case, or
-    one is a folder in the other's path."""
-    files: set[str] = set()
-    folders: set[str] = set()
-    for path in paths:
-        parts = unicodedata.normalize("NFC", path).casefold().split("/")
-        above = {"/".join(parts[:depth]) for depth in range(1, len(parts))}
-        whole = "/".join(parts)
-        if whole in files or whole in folders or above & files:
-            return path
-        files.add(whole)
-        folders |= above
-    return ""
-
-
-def stays_below(path: str) -> bool:
-    """Return whether a relative path names something below the folder that it is joined to, on any operating system."""
-    parts = path.split("/")
-    return not any(part in ("", ".", "..") for part in parts) and not any(mark in path for mark in "\\\0:")

@@ -37,10 +37,14 @@ class Document:
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
     """Fields that this version does not know, kept so that they survive rewriting the document."""
 
+    absent_if_none: ClassVar[tuple[str, ...]] = ()
+    """Fields that are left out if they are None, so that documents from before there were such fields keep their bytes."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plain JSON value, including unknown fields."""
         hints = _hints(type(self))
-        known = {f.name: _plain(getattr(self, f.name), hints[f.name]) for f in fields(self) if f.name != "extra"}
+        absent = {"extra", *(name for name in self.absent_if_none if getattr(self, name) is None)}
+        known = {f.name: _plain(getattr(self, f.name), hints[f.name]) for f in fields(self) if f.name not in absent}
         return {**self.extra, **known}
 
     @classmethod

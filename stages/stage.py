@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.contract import Cursor, StageSpec
+from stages.numerics import Numerics
 from stages.session.time_accounting import TimeClass
 
 if TYPE_CHECKING:  # both modules import StageFailed from here
@@ -82,6 +83,8 @@ class OpenedCheckpoint:
     digest: str = ""
     contents: Mapping[str, str] = field(default_factory=dict)
     warm: bool = False
+    numerics: Numerics | None = None
+    """Record of what determined the checkpoint's bits; None if it has none."""
 
 
 class Context(Protocol):

@@ -5,6 +5,7 @@ import shlex
 from orchestrator.core.retention import NOT_FINITE, caused_by_parent, last_good_checkpoint
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
+from stages.numerics import NUMERICS_CHANGED
 from state.facts.run import RunParked
 from state.model.run_state import PIPELINE_CHANGED, Checkpoint, Run, RunState, Session
 from state.model.statuses import Outcome
@@ -28,11 +29,11 @@ def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
     if last.outcome is Outcome.FAILED and not last.transient:
         before = next((s for s in reversed(sessions[:-1]) if s.outcome is Outcome.FAILED), None)
         repeated = before is not None and (before.cause, before.furthest) == (last.cause, last.furthest)
-        if repeated or last.cause in BROKEN_TRAINING:
+        if repeated or last.cause in (*BROKEN_TRAINING, NUMERICS_CHANGED):
             reason = f"session {last.number} failed{' twice at the same step' if repeated else ''}: {last.reason}"
             if last.cause in BROKEN_TRAINING:
                 return _parked_before(state, reason, last, last_good_checkpoint(state, last, pipeline))
-            return _parked(state, reason, last, changes=_runs_own_code(last, pipeline))
+            return _parked(state, reason, last, changes=_calls_for_change(last, pipeline))
     fruitless = 0
     for session in reversed(sessions):
         if session.checkpoint:
@@ -53,8 +54,10 @@ def change_command(run: Run) -> str:
     return f"relay retry {run.id} --pipeline {shlex.quote(path)}"
 
 
-def _runs_own_code(session: Session, pipeline: Pipeline) -> bool:
-    """Return True if the user's own code ran where the session ended: then the cause may lie in it."""
+def _calls_for_change(session: Session, pipeline: Pipeline) -> bool:
+    """Return True if the remedy lies in the pipeline file, or in the user's own code, which ran where the session ended."""
+    if session.cause == NUMERICS_CHANGED:
+        return True
     place = (session.furthest or session.start).stage
     kind, options = next(((s.kind, s.options) for s in pipeline.stages if s.name == place), ("", {}))
     return kind not in KINDS or any(":" in name for name in options.get("rewards") or ())

@@ -1,5 +1,6 @@
 """Takes over a changed pipeline between two sessions, or refuses it with the reason. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from orchestrator.base.errors import BadInput
@@ -7,6 +8,7 @@ from orchestrator.core.plan import count_timed_out, run_cursor
 from orchestrator.pipeline.change_text import change_lines
 from orchestrator.pipeline.changes import RunProgress, merged
 from orchestrator.pipeline.model import Pipeline
+from stages.contract import Manifest
 from state.facts.base import Fact
 from state.facts.run import PipelineChanged, PipelineKept
 from state.facts.session import SessionLost, SessionResized
@@ -45,7 +47,13 @@ def progress_of(state: RunState) -> RunProgress:
     if origin is not None and origin.is_fork:
         head = head or origin.cursor
         cursors.append(origin.cursor)
-    return RunProgress(head, frozenset(at.stage for at in cursors))
+    return RunProgress(head, frozenset(at.stage for at in cursors), packages_of(state))
+
+
+def packages_of(state: RunState) -> Mapping[str, str]:
+    """Return the versions with which the run's newest usable checkpoint was computed; empty if they are not known."""
+    numerics = Manifest.from_json(state.head.manifest).numerics if state.head else None
+    return numerics.packages if numerics else {}
 
 
 def change(state: RunState, given: Pipeline) -> tuple[Pipeline, tuple[str, ...]]:

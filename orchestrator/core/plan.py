@@ -335,4 +335,5 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline, home: str =
         pipeline_rest=pipeline.rest,
         home=home,
         generation=state.run.generation if home else 0,
+        exactness=pipeline.exactness,
     )

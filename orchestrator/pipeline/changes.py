@@ -5,8 +5,8 @@ an option that a finished step depends on is fixed, and a new learning rate is s
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from orchestrator.pipeline.warm_start import misfit
 from stages.catalog import KINDS
 from stages.contract import Cursor
 from stages.options import TrainingOptions
+from stages.session.packages import name_of, normalised
 
 
 class When(Enum):
@@ -63,6 +64,7 @@ KEYS: dict[str, ChangeRule] = {
     "account.slots": ANY_TIME,
     "handoff": ANY_TIME,
     "on_timeout": ANY_TIME,
+    "exactness": ANY_TIME,
     "keep_checkpoints": ANY_TIME,
     "internet": ANY_TIME,
     "environment": ChangeRule(When.UNTRAINED, "other versions compute other numbers"),
@@ -107,6 +109,8 @@ class RunProgress:
     """Cursor of the checkpoint from which the next session starts; None if it begins the run."""
     worked_on: frozenset[str] = frozenset()
     """Names of the stages that any session has worked on."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Versions with which that checkpoint was computed, by normalised name; empty if they are not known."""
 
 
 def merged(old: Pipeline, given: Pipeline, progress: RunProgress, run: str) -> Pipeline:
@@ -162,8 +166,21 @@ def _problems_of_keys(old: Pipeline, given: Pipeline, progress: RunProgress) -> 
     for key, rule in KEYS.items():
         if key == "stages" or before[key] == after[key]:
             continue
+        if key == "environment" and _pins_what_was_used(old.pins, given.pins, progress.packages):
+            continue
         if rule.when is When.NEVER or (rule.when is When.UNTRAINED and progress.cursor is not None):
             yield f"{key} cannot change {_from_to(before[key], after[key])}, since {rule.why}"
+
+
+def _pins_what_was_used(old: Sequence[str], given: Sequence[str], packages: Mapping[str, str]) -> bool:
+    """Return True if the new pins only fix versions with which the run's checkpoint was computed."""
+    if not packages or not {_package(pin) for pin in old} <= {_package(pin) for pin in given}:
+        return False
+    return all(pin in old or packages.get(_package(pin)) == pin.partition("==")[2].strip() for pin in given)
+
+
+def _package(pin: str) -> str:
+    return normalised(name_of(pin))
 
 
 def _from_to(old: Any, new: Any) -> str:
@@ -230,7 +247,7 @@ class _MergedStage:
             if self._finished and was != now:
                 self._refuse("options", was, now, "")
             return dict(new.options)
-        for name in (field.name for field in fields(was) if field.name not in RATES):
+        for name in (option.name for option in fields(was) if option.name not in RATES):
             before, after = getattr(was, name), getattr(now, name)
             if before != after and (self._finished or OPTIONS[name].when is not When.ANY_TIME):
                 self._refuse(name, before, after, OPTIONS[name].why)

@@ -88,6 +88,9 @@ class Pipeline(BaseModel):
     last kernel's output directly and publishes later."""
     on_timeout: Literal["resume", "park"] = "resume"
     """Action after a session was killed at its limit: `resume` continues automatically, `park` waits for the user."""
+    exactness: Literal["warn", "strict"] = "warn"
+    """Action of a session whose chip, compiler or packages may compute other bits than those of the sessions before it:
+    `warn` goes on and reports it, `strict` ends before its first step, and the run waits for the user."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 3
     """Number of published checkpoints to keep; never fewer than two."""
     internet: bool = True
@@ -250,7 +253,12 @@ class Pipeline(BaseModel):
     def canonical(self) -> str:
         """Return canonical JSON: equal pipelines give equal text, however their files are formatted."""
         value = self.model_dump(mode="json")
-        for key, empty in (("expect", Expect()), ("origin", OriginOptions()), ("fork_points", ())):
+        for key, empty in (
+            ("expect", Expect()),
+            ("origin", OriginOptions()),
+            ("fork_points", ()),
+            ("exactness", "warn"),
+        ):
             if getattr(self, key) == empty:
                 del value[key]  # digests of older relays, which lacked these keys, stay valid
         return _canonical(value)

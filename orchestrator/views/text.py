@@ -13,6 +13,7 @@ from orchestrator.views.curves import Curves, bar
 from orchestrator.views.format import STYLES, elapsed_text, progress_text, speed_text
 from orchestrator.views.history.results import stand_ins_sentence
 from orchestrator.views.layout import labelled, sentence
+from orchestrator.views.numerics import numerics_sentences
 from orchestrator.views.origin_text import origin_sentence
 from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
 from stages.session.time_accounting import TimeClass
@@ -41,6 +42,7 @@ def run_view(
         *_quota(run, quotas, now),
         *_spent(run),
         *_checkpoint(run, now),
+        *_numerics(run),
         *_changed(run, now),
     ]
     parts += [labelled(details)] if details else []
@@ -202,6 +204,11 @@ def _checkpoint(run: dict[str, Any], now: datetime) -> list[tuple[str, Renderabl
         last = run["models"][-1]
         lines.append(("published", Text(f"{last['model']} ({'public' if last['public'] else 'private'})")))
     return lines
+
+
+def _numerics(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
+    """Show from which session on the run may compute other bits than before, and why."""
+    return [("bits", Text(said, style="yellow")) for said in numerics_sentences(run["numerics"])]
 
 
 def _changed(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:

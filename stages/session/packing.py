@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
-from stages.contract import BLOB_NAME, COMPILED_NAME, FileEntry, Manifest, stays_below
+from stages.contract import BLOB_NAME, COMPILED_NAME, FileEntry, Manifest
+from stages.file_names import stays_below
 
 CHUNK_BYTES = 4 * 1024 * 1024
 MEMBERS_MAX = 100_000

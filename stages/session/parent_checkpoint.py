@@ -63,7 +63,7 @@ def open_parent(
 
 def opened(manifest: Manifest, directory: Path) -> OpenedCheckpoint:
     """Return the checkpoint with this manifest, which is unpacked in `directory`."""
-    return OpenedCheckpoint(manifest.cursor, directory, manifest.digest, manifest.digests)
+    return OpenedCheckpoint(manifest.cursor, directory, manifest.digest, manifest.digests, numerics=manifest.numerics)
 
 
 def _as_parent(order: Order, checkpoint: OpenedCheckpoint, manifest: Manifest) -> OpenedCheckpoint:

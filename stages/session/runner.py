@@ -15,7 +15,8 @@ from types import FrameType
 
 from stages import catalog
 from stages.contract import Cursor, Manifest, Order, Report, StageReport, StageSpec
-from stages.session import accelerator, failure_report, metrics, packages, packing, parent_checkpoint
+from stages.numerics import NUMERICS_CHANGED, STRICT, Numerics, compared, refusal
+from stages.session import accelerator, failure_report, metrics, numerics_record, packages, packing, parent_checkpoint
 from stages.session.budget import Budget
 from stages.session.compilation_cache import Compiled
 from stages.session.compile_timer import Compilations
@@ -117,8 +118,9 @@ def _carry_out(session: RunningSession) -> str:
     check_order(session.order)
     packages.require(session.order.pins)
     remaining = _stages_left(session)
-    _find_accelerator(session, remaining)
+    numerics = _find_accelerator(session, remaining)
     opened = _restore_parent(session)
+    _compare_numerics(session, numerics, opened)
     for spec in remaining:
         if why := _no_time(session):
             session.log.event("stopping", stage=spec.name, target=spec.steps, note=why)
@@ -170,13 +172,18 @@ def _stages_left(session: RunningSession) -> Sequence[StageSpec]:
     return [spec for spec in order.stages[first:] if spec.steps > 0]
 
 
-def _find_accelerator(session: RunningSession, remaining: Sequence[StageSpec]) -> None:
-    """Check the promised accelerator if a stage needs JAX, and set up the cache of compiled programs."""
+def _find_accelerator(session: RunningSession, remaining: Sequence[StageSpec]) -> Numerics:
+    """Check the promised accelerator if a stage needs JAX, and set up the cache of compiled programs.
+
+    Returns the record of what determines this session's bits, without any part if no stage needs JAX.
+    """
     order = session.order
-    if any(catalog.find(spec.kind, order.sources).needs_jax for spec in remaining):
-        session.output.compiled = Compiled.begin(session.scratch, order.accelerator.platform, session.log.say)
-        with session.account.doing(TimeClass.ACCELERATOR):
-            session.log.say(accelerator.check(order.accelerator))
+    if not any(catalog.find(spec.kind, order.sources).needs_jax for spec in remaining):
+        return Numerics()
+    session.output.compiled = Compiled.begin(session.scratch, order.accelerator.platform, session.log.say)
+    with session.account.doing(TimeClass.ACCELERATOR):
+        session.log.say(accelerator.check(order.accelerator))
+        return numerics_record.recorded(order)
 
 
 def _restore_parent(session: RunningSession) -> OpenedCheckpoint | None:
@@ -195,6 +202,25 @@ def _restore_parent(session: RunningSession) -> OpenedCheckpoint | None:
         note=session.order.parent.digest if session.order.parent else "",
     )
     return opened
+
+
+def _compare_numerics(session: RunningSession, numerics: Numerics, opened: OpenedCheckpoint | None) -> None:
+    """Compare what determines this session's bits with the parent checkpoint's record, and report the differences.
+
+    A warm start takes weights over as they are, and continues no history, so there is nothing to compare. Raises
+    StageFailed `numerics-changed` if bits may change and the order is strict.
+    """
+    continued = opened if opened is not None and not opened.warm else None
+    found = compared(numerics, continued.numerics if continued else None, has_parent=continued is not None)
+    session.output.numerics = found
+    if found is not None and found.parent_unknown:
+        session.log.say(
+            "the checkpoint does not say how it was computed: nothing is known of the bits before this session"
+        )
+    for change in found.changes if found else ():
+        session.log.say(f"{change.text}: {'may change bits' if change.changes_bits else 'changes no bits'}")
+    if session.order.exactness == STRICT and (why := refusal(found)):
+        raise StageFailed(NUMERICS_CHANGED, why)
 
 
 def _no_time(session: RunningSession) -> str:

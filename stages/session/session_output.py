@@ -21,6 +21,7 @@ from stages.contract import (
     checkpoint_folder,
     seal_of,
 )
+from stages.numerics import Numerics
 from stages.session import packing
 from stages.session.compilation_cache import Compiled
 from stages.stage import StageFailed
@@ -39,6 +40,8 @@ class Output:
         self._kept: list[tuple[Path, Manifest]] = []
         self.compiled: Compiled | None = None
         """Compiled programs to save with the checkpoints, if any."""
+        self.numerics: Numerics | None = None
+        """Record that each manifest gets."""
 
     def checkpoint(self, cursor: Cursor, directory: Path, digests: Mapping[str, str]) -> Manifest:
         """Pack a directory as the checkpoint at `cursor` and delete the oldest ones beyond `keep_checkpoints`.
@@ -59,6 +62,7 @@ class Output:
             parent=self._order.parent.digest if self._order.parent else None,
             files=(blob, programs) if programs else (blob,),
             digests=dict(digests),
+            numerics=self.numerics,
         )
         packing.write_new(building / SEAL_NAME, manifest.digest.encode())
         packing.write_new(building / MANIFEST_NAME, manifest.to_json().encode())

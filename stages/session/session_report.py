@@ -13,7 +13,7 @@ PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "goo
 
 def report_of(session: RunningSession, outcome: str, failed: Failure | None = None, reason: str = "") -> Report:
     """Return the report of a session that ends now; `reason` is given if it yields without a failure."""
-    order = session.order
+    order, numerics = session.order, session.output.numerics
     names = (*PACKAGES, *(packages.name_of(pin) for pin in order.pins))
     return Report(
         run=order.run,
@@ -32,5 +32,6 @@ def report_of(session: RunningSession, outcome: str, failed: Failure | None = No
         timings={**session.timings, "session_s": session.clock()},
         seconds=session.account.seconds(),
         stand_ins=tuple(sorted({name for pins in session.pins for name in pins.stand_ins})),
+        numerics=numerics.without_packages if numerics else None,
         versions={"python": platform.python_version(), **packages.versions(names)},
     )

@@ -18,9 +18,9 @@ from stages.contract import (
     Order,
     Progress,
     Report,
-    stays_below,
 )
 from stages.documents import FORMAT, ContractError, Document, NewerFormat, Versioned
+from stages.file_names import stays_below
 from stages.formats.export_manifest import ExportManifest
 from tests.unit.counting_runs import order
 

@@ -15,9 +15,9 @@ from stages.contract import (
     OUTPUT_DIRECTORY,
     SEAL_NAME,
     Manifest,
-    clashing,
 )
 from stages.documents import ContractError
+from stages.file_names import clashing
 from state.model.run_state import RunState, Session
 
 CANDIDATES_MAX = 64

@@ -96,6 +96,12 @@ class FaultInjector:
                 return fault
         return None
 
+    def image(self, session: int) -> dict[str, str]:
+        """Record a change of the image at the `session`-th started session; return the image's environment variables."""
+        if any(change.session == session for change in self._plan.images):
+            self.struck.append("image change")
+        return self._plan.image(session)
+
     def dataset(self) -> tuple[DatasetFault, ...]:
         """Count a new dataset version, and return the faults that hit it."""
         self._versions += 1

@@ -222,6 +222,21 @@ class CallFault:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageChange:
+    """New image of all sessions from the `session`-th that starts on (1 is the first).
+
+    It differs in environment variables: `XLA_FLAGS` and `NPROC` make JAX compute other bits on this machine, and
+    `RELAY_STAND_IN_LIBTPU` is the version of libtpu that a session reports where this machine stands in for a TPU. An
+    empty value removes a variable.
+    """
+
+    __pydantic_config__ = STRICT
+
+    session: Annotated[int, Field(ge=1)]
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class FaultPlan:
     """All faults of one rehearsal. The same plan gives the same faults again."""
 
@@ -233,6 +248,14 @@ class FaultPlan:
     datasets: tuple[DatasetFault, ...] = ()
     pushes: tuple[PushFault, ...] = ()
     models: tuple[ModelFault, ...] = ()
+    images: tuple[ImageChange, ...] = ()
+
+    def image(self, session: int) -> dict[str, str]:
+        """Return the environment variables of the image in which the `session`-th started session runs."""
+        found: dict[str, str] = {}
+        for change in self.images:
+            found |= change.environment if change.session <= session else {}
+        return {name: value for name, value in found.items() if value}
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -62,8 +62,9 @@ class ProcessSandbox:
 
     A session's environment holds PATH, HOME and TMPDIR (inside its folder), LANG, JAX_PLATFORMS=cpu, RELAY_STAND_IN=1
     (the CPU stands in for the promised accelerator), RELAY_KAGGLE_INPUT and RELAY_KAGGLE_WORKING (its input and output
-    folders) and `extra_env`, but nothing else of this process's environment. The sandbox isolates nothing else: a
-    script can read whatever this user can read.
+    folders), `extra_env` and the variables of its image, but nothing else of this process's environment. An image's
+    XLA_FLAGS come after those of `extra_env`. The sandbox isolates nothing else: a script can read whatever this user
+    can read.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class ProcessSandbox:
         self._started = [session for session in self._started if not session.over]
         directory = self._root / launch.owner / launch.slug / f"v{launch.version}" / "kaggle"
         program = _program(directory, launch, Path("/kaggle") if self._folder else directory)
-        popen = self._starter.submit(self._popen, directory, program).result()
+        popen = self._starter.submit(self._popen, directory, program, launch.environment).result()
         session = ProcessSession(popen, directory / "working", launch.started, self._clock)
         self._started.append(session)
         return session
@@ -91,11 +92,11 @@ class ProcessSandbox:
             session.kill(0.0)
         self._starter.shutdown()
 
-    def _popen(self, directory: Path, program: list[str]) -> subprocess.Popen[bytes]:
+    def _popen(self, directory: Path, program: list[str], image: Mapping[str, str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             _command(directory if self._folder else None, program),
             cwd=directory / "working",
-            env=self._environment(directory),
+            env=_in_image(self._environment(directory), image),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -215,6 +216,12 @@ class ProcessSession:
         thread = threading.Thread(target=read_lines, name=f"listen-{stream}-{self._popen.pid}", daemon=True)
         thread.start()
         return thread
+
+
+def _in_image(environment: Mapping[str, str], image: Mapping[str, str]) -> dict[str, str]:
+    """Return a session's environment in this image. Its compiler flags are added, since a rehearsal sets some itself."""
+    flags = " ".join(filter(None, (environment.get("XLA_FLAGS"), image.get("XLA_FLAGS"))))
+    return {**environment, **image, **({"XLA_FLAGS": flags} if flags else {})}
 
 
 def _command(kaggle: Path | None, program: list[str]) -> list[str]:

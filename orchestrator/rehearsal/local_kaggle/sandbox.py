@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -40,6 +40,8 @@ class Launch:
     mounts: tuple[Mount, ...]
     limit_s: float
     started: datetime
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of the image that the session runs in."""
 
 
 @dataclass(frozen=True)

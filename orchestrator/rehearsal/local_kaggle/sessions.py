@@ -86,6 +86,7 @@ class SessionScheduler:
             mounts=() if unmounted else tuple(self._mounts(session, session.starts_at)),
             limit_s=session.limit_s,
             started=session.starts_at,
+            environment=self._injector.image(session.number),
         )
         try:
             session.running = self._sandbox.start(launch)

@@ -40,6 +40,7 @@ from orchestrator.rehearsal.simulation.hash_chain import digest_of, uncut
 from orchestrator.rehearsal.simulation.sessions import CountingSessions, TrainedOn
 from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
 from stages.contract import Manifest, Order
+from stages.session.numerics_record import STAND_IN_LIBTPU
 from state.facts.run import RunStarted
 from state.failures import StoreUnavailable
 from state.memory_store import MemoryStore
@@ -91,7 +92,8 @@ class SimulatedKaggle:
         order = build.order_in(source)
         assert order is not None, "a kernel that no order was baked into"
         self.started[order.slug] += 1
-        played, trained = self._sessions_of(order).play(order, mounts)
+        libtpu = self.faults.image(sum(self.started.values())).get(STAND_IN_LIBTPU, "")
+        played, trained = self._sessions_of(order).play(order, mounts, libtpu)
         if trained is not None:
             self.trained.append(trained)
         careless = [(0.0, f"the environment is KAGGLE_API_TOKEN={self.secret}"), *played.lines]

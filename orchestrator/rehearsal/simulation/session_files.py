@@ -1,5 +1,6 @@
 """Files that a simulated session reads and writes: parent checkpoint, checkpoints, report."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from stages.contract import (
     seal_of,
 )
 from stages.documents import ContractError
+from stages.numerics import Numerics
 from stages.session.parent_checkpoint import check_fits
 from stages.stage import StageFailed
 
@@ -71,7 +73,21 @@ def _whole(entry: FileEntry, data: bytes | None) -> bool:
     return data is not None and len(data) == entry.size_bytes and hashlib.sha256(data).hexdigest() == entry.sha256
 
 
-def checkpoint_files(order: Order, cursor: Cursor, digest: str, at_s: float) -> list[tuple[float, str, bytes]]:
+def parent_numerics(order: Order, mounts: Mounts) -> Numerics | None:
+    """Return the record of the mounted parent checkpoint; None if it has none, or if there is no parent."""
+    for files in mounts.values():
+        for path, data in files.items():
+            if path.endswith(MANIFEST_NAME) and order.parent is not None:
+                with contextlib.suppress(ContractError):
+                    manifest = Manifest.from_json(data)
+                    if manifest.digest == order.parent.digest:
+                        return manifest.numerics
+    return None
+
+
+def checkpoint_files(
+    order: Order, cursor: Cursor, digest: str, at_s: float, numerics: Numerics | None = None
+) -> list[tuple[float, str, bytes]]:
     # Later checkpoints are larger, so that a fault that hits the largest file hits the newest checkpoint.
     state = json.dumps({"digest": digest, "filler": "x" * (1000 + order.session * 100 + int(at_s / 10))}).encode()
     entry = FileEntry(path=BLOB_NAME, size_bytes=len(state), sha256=hashlib.sha256(state).hexdigest())
@@ -84,6 +100,7 @@ def checkpoint_files(order: Order, cursor: Cursor, digest: str, at_s: float) -> 
         parent=order.parent.digest if order.parent else None,
         files=(entry,),
         digests={"state": digest},
+        numerics=numerics,
     )
     folder = f"{OUTPUT_DIRECTORY}/{CHECKPOINTS_DIRECTORY}/{cursor.stage}-{cursor.step:08d}"
     data = manifest.to_json().encode()

@@ -13,12 +13,14 @@ from orchestrator.rehearsal.simulation.session_files import (
     Mounts,
     checkpoint_files,
     parent_digest,
+    parent_numerics,
     refused_session,
     report_files,
     session_report,
 )
 from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
-from stages.contract import Cursor, Order, Progress
+from stages.contract import HISTORY, Cursor, Order, Progress
+from stages.numerics import CHIP, NUMERICS_CHANGED, PLATFORM, STRICT, Numerics, compared, refusal
 from stages.session.budget import Budget
 from stages.session.last_exit import exit_at_s
 from stages.stage import StageFailed
@@ -64,15 +66,30 @@ class CountingSessions:
         """Seconds of a full session that are available for steps."""
         return self.pipeline.budget_s(self.pipeline.limit_s) - self.start_s - self.save_s
 
-    def play(self, order: Order, mounts: Mounts) -> tuple[Played, TrainedOn | None]:
-        """Play a session. Return it with what it trained on, or with None if it refused to train."""
+    def play(self, order: Order, mounts: Mounts, libtpu: str = "") -> tuple[Played, TrainedOn | None]:
+        """Play a session in an image with this version of libtpu.
+
+        Return it with what it trained on, or with None if it refused to train.
+        """
         try:
             digest = parent_digest(order, mounts)
+            numerics = self._numerics(order, mounts, libtpu)
         except StageFailed as failure:
             return refused_session(order, failure), None
-        return self._count(order, digest), TrainedOn(order, digest)
+        return self._count(order, digest, numerics), TrainedOn(order, digest)
 
-    def _count(self, order: Order, digest: str) -> Played:
+    def _numerics(self, order: Order, mounts: Mounts, libtpu: str) -> Numerics | None:
+        """Return the session's record, compared with its parent's as `stages.session.runner` does."""
+        machine = {CHIP: "TPU v5 lite", PLATFORM: "tpu"} if self.pipeline.needs_jax else {}
+        packages = {"libtpu": libtpu} if machine and libtpu else {}
+        record = Numerics(machine=machine, packages=packages)
+        continues = order.parent is not None and order.parent.keeps in ("", HISTORY)
+        found = compared(record, parent_numerics(order, mounts) if continues else None, has_parent=continues)
+        if order.exactness == STRICT and (why := refusal(found)):
+            raise StageFailed(NUMERICS_CHANGED, why)
+        return found
+
+    def _count(self, order: Order, digest: str, numerics: Numerics | None) -> Played:
         pipeline, total = self.pipeline, self.pipeline.total_steps
         position, watch = pipeline.position(order.start), SessionTimer(self._begin_s(order))
         event_interval = max(1, total // LINES_MAX)
@@ -89,7 +106,7 @@ class CountingSessions:
                 if position % event_interval == 0 or position == total or first:
                     told.append(_event("step", moment.at_s, cursor))
             else:
-                files += checkpoint_files(order, cursor, digest, moment.at_s)
+                files += checkpoint_files(order, cursor, digest, moment.at_s, numerics)
                 note = hashlib.sha256(files[-1][2]).hexdigest()
                 told.append(_event("saved", moment.at_s, cursor, note=note, seconds=watch.seconds))
                 watch.saved(moment)

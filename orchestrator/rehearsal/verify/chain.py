@@ -12,6 +12,7 @@ from orchestrator.rehearsal.verify.comparing import Compared
 from orchestrator.rehearsal.verify.cuts import SessionCut
 from orchestrator.rehearsal.verify.sessions import SessionLeftovers, SessionProcesses, tidy
 from stages.contract import Order, Parent, StageSpec
+from stages.numerics import Numerics
 from stages.session.parent_checkpoint import MountedCheckpoint
 
 ENDLESS_S = 1e9
@@ -36,6 +37,8 @@ class ResumeVerdict:
     sessions: tuple[Compared, ...]
     missing: int
     """Number of steps of the uncut run that no session of the cut run did."""
+    numerics: Numerics | None = None
+    """Machine, compiler and packages for which the result holds; None if no stage computes numbers with JAX."""
 
     @property
     def cuts(self) -> int:
@@ -121,7 +124,13 @@ def _cut_run(
         if left.newest is not None:
             parent, before = left.newest, left
         previous = cut
-    return ResumeVerdict(tuple(found), len(whole.steps.keys() - done))
+    return ResumeVerdict(tuple(found), len(whole.steps.keys() - done), _numerics(whole))
+
+
+def _numerics(whole: SessionLeftovers) -> Numerics | None:
+    """Return the record of the newest checkpoint of the uncut run, which lists the packages too."""
+    record = whole.newest.manifest.numerics if whole.newest else None
+    return record if record is not None and record.claims else None
 
 
 def _uncut_order(order: Order, cuts: Sequence[SessionCut]) -> Order:

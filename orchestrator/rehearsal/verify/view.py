@@ -32,7 +32,8 @@ def verdict_view(verdict: ResumeVerdict) -> RenderableType:
     for number, session in enumerate(verdict.sessions):
         table.add_row(str(number or ""), *_cells(session), style="" if session.differing == 0 else "red")
     note = "losses, batches, rollouts: steps in which they differ; parameters, optimizer, other: bits that differ"
-    return Group(table, Text(note, style="dim"), Text(sentence(verdict)))
+    holds = [Text(f"this holds for {verdict.numerics.summary}")] if verdict.numerics else []
+    return Group(table, Text(note, style="dim"), Text(sentence(verdict)), *holds)
 
 
 def verdict_document(verdict: ResumeVerdict) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def verdict_document(verdict: ResumeVerdict) -> dict[str, Any]:
         "bits_compared": bits.compared,
         "bits_differing": bits.differing,
         "steps_missing": verdict.missing,
+        "numerics": verdict.numerics.to_dict() if verdict.numerics else None,
         "sessions": [_session(session) for session in verdict.sessions],
     }
 

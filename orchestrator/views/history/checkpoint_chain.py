@@ -10,7 +10,8 @@ def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
 
     `whole`: the ancestors of the newest checkpoint are known back to the first one, or to the other run's checkpoint
     that the run began from (`origin`). `damage` lists files whose bytes differed; none of them was used for training.
-    `changes` are those of the pipeline, each with its session, and `models` what was published of the run.
+    `numerics` says how the checkpoints were computed, and at which session that changed. `changes` are those of the
+    pipeline, each with its session, and `models` what was published of the run.
     """
     checkpoints = run["checkpoints"]
     origin = run["origin"] or {"digest": None, "checkpoint": None}
@@ -34,6 +35,7 @@ def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
         "length": length,
         "whole": whole,
         "damage": list(run["damage"]),
+        "numerics": dict(run["numerics"]),
         "changes": list(run["changes"]),
         "models": list(run["models"]),
     }
