@@ -1,5 +1,6 @@
 """Runs that are parked for each reason of docs/parked.md, and what a user does about each besides typing the command."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -11,9 +12,10 @@ from orchestrator.engine import failsafe
 from orchestrator.engine.home_identity import identity_of
 from orchestrator.kaggle.gateway import DatasetSeen, SessionSeen
 from orchestrator.pipeline.loader import parse
+from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
-from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultPlan, ImageChange
 from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
@@ -22,6 +24,7 @@ from orchestrator.rehearsal.simulation.chain import LEASE_S, RUN, Chain, Simulat
 from orchestrator.rehearsal.simulation.sessions import died, failing, hung
 from orchestrator.rehearsal.simulation.stuck_answers import HOURS, SLOT, StuckAnswer, StuckGateway
 from stages.contract import Order
+from stages.session.numerics_record import STAND_IN_LIBTPU
 from state.facts.run import RunParked
 from state.model.statuses import RunStatus
 from state.store import Store
@@ -189,6 +192,28 @@ def model_not_finite(folder: Path) -> ParkedRun:
 def guarded(folder: Path) -> ParkedRun:
     reason = "the loss of one is 9 at step 91 and has been above 3 for 5 steps: lower learning_rate or clip_norm"
     return troubled(folder, failing_for("loss-spike", reason), _lower_rate, TRAINING)
+
+
+def image_rebuilt(folder: Path) -> tuple[Bench, Chain]:
+    images = tuple(
+        ImageChange(session=session, environment={STAND_IN_LIBTPU: version})
+        for session, version in ((1, "0.0.17"), (2, "0.0.42.1"))
+    )
+    bench = Bench(folder, f"{TRAINING}exactness: strict\n", {"faults": FaultPlan(images=images)})
+    return bench, parked(bench.chain())
+
+
+def compiler_changed(folder: Path) -> ParkedRun:
+    bench, chain = image_rebuilt(folder)
+    return ParkedRun(chain, lambda: bench.change("exactness: strict", "exactness: warn"))
+
+
+def compiler_pinned(folder: Path) -> ParkedRun:
+    bench, chain = image_rebuilt(folder)
+    pins = [*Pipeline.from_canonical(chain.state.run.pipeline).pins, "libtpu==0.0.17"]
+    return ParkedRun(
+        chain, lambda: bench.change("exactness: strict", f"exactness: strict\nenvironment: {json.dumps(pins)}")
+    )
 
 
 def rows_changed(folder: Path) -> ParkedRun:

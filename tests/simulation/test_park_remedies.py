@@ -40,6 +40,8 @@ CASES: list[tuple[str, Make, str]] = [
     ("session N failed: … of the checkpoint STAGE step N", parked_runs.checkpoint_not_finite, f"{RESUME} --from-step one:84"),
     ("session N failed: … in the model's files", parked_runs.model_not_finite, CHANGE),
     ("session N failed: … lower learning_rate", parked_runs.guarded, f"{CHANGE} --from-step one:84"),
+    ("session N failed: this session would not compute", parked_runs.compiler_changed, CHANGE),
+    ("session N failed: this session would not compute", parked_runs.compiler_pinned, CHANGE),
     ("session N failed twice at the same step: data: … is no longer", parked_runs.rows_changed, RETRY),
     ("3 attempts gained nothing; the last: data: … of the pipeline's inputs", parked_runs.rows_missing, RETRY),
     ("two sessions gained no step", parked_runs.step_too_large, CHANGE),

@@ -1,6 +1,6 @@
 """What may change in the pipeline of a run that has begun: each key and option, and what a change does to a stage under way."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,7 @@ def test_what_cannot_change_midway_says_why() -> None:
         ("account.slots", 2),
         ("handoff", "kernel-output"),
         ("on_timeout", "park"),
+        ("exactness", "strict"),
         ("keep_checkpoints", 5),
         ("internet", False),
         ("inputs.datasets", ["me/b"]),
@@ -156,6 +157,35 @@ def test_an_evaluation_stays_that_decides_which_rows_are_trained_on(key: str, va
         taken(key, value)
     assert why in str(refused.value)
     assert taken(key, value, UNTRAINED) == pipeline(changed(key, value))
+
+
+COMPUTED = {"jax": "0.10.2", "libtpu": "0.0.17", "datasets": "4.4.1", "math-verify": "0.9.0"}
+KNOWN = replace(IN_GRPO, packages=COMPUTED)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "progress", "possible"),
+    [
+        (["jax==0.10.2"], ["jax==0.10.2", "libtpu==0.0.17"], KNOWN, True),
+        (["jax==0.10.2"], ["jax==0.10.2", "libtpu==0.0.17"], IN_GRPO, False),
+        (["jax==0.10.2"], ["jax==0.10.2", "libtpu==0.0.42.1"], KNOWN, False),
+        (["jax==0.10.2"], ["libtpu==0.0.17"], KNOWN, False),
+        (["jax==0.10.2"], ["jax==0.10.3"], KNOWN, False),
+        (["jax==0.10.2"], ["jax==0.10.2", "libtpu"], KNOWN, False),
+        (["datasets"], ["datasets==4.4.1", "Math_Verify[antlr4_13_2]==0.9.0"], KNOWN, True),
+        (["datasets"], ["datasets==5.2"], KNOWN, False),
+    ],
+)
+def test_the_environment_may_pin_what_the_checkpoint_was_computed_with_and_nothing_else(
+    old: list[str], new: list[str], progress: RunProgress, possible: bool
+) -> None:
+    known = pipeline(BEGUN | {"environment": old})
+    wanted = pipeline(BEGUN | {"environment": new})
+    if possible:
+        assert merged(known, wanted, progress, "gsm-1") == wanted
+        return
+    with pytest.raises(BadInput, match="environment cannot change"):
+        merged(known, wanted, progress, "gsm-1")
 
 
 def begun_from(keeps: str, at: str = "sft:9") -> Pipeline:

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -167,6 +168,22 @@ def test_a_script_inherits_nothing_of_the_servers_environment(
     assert set(seen) == {"PATH", "HOME", "TMPDIR", "LANG", "JAX_PLATFORMS", *OWN, "EXTRA"}
     assert (seen["HOME"], seen["TMPDIR"]) == (str(kaggle / "home"), str(kaggle / "tmp"))
     assert (seen["JAX_PLATFORMS"], seen["RELAY_STAND_IN"], seen["EXTRA"]) == ("cpu", "1", "given")
+
+
+def test_a_script_sees_the_variables_of_its_image_and_its_compiler_flags_after_those_of_all_sessions(
+    tmp_path: Path,
+) -> None:
+    sandbox = ProcessSandbox(tmp_path / "sessions", SystemClock(), {"XLA_FLAGS": "--devices=8", "EXTRA": "given"})
+    image = {"XLA_FLAGS": "--isa=AVX", "NPROC": "1"}
+    try:
+        session = sandbox.start(
+            replace(launch("import json, os; print(json.dumps(dict(os.environ)))"), environment=image)
+        )
+        ended(session)
+        seen = json.loads(texts(session)[0])
+    finally:
+        sandbox.close()
+    assert (seen["XLA_FLAGS"], seen["NPROC"], seen["EXTRA"]) == ("--devices=8 --isa=AVX", "1", "given")
 
 
 def test_a_script_gets_no_open_file_of_the_server_and_an_empty_input(sandbox: ProcessSandbox, tmp_path: Path) -> None:

@@ -59,6 +59,32 @@ def test_a_session_killed_after_some_seconds_is_an_error_without_a_message_and_k
     assert len(session.lines) == 3
 
 
+@pytest.mark.parametrize(
+    ("session", "image"),
+    [
+        (1, {}),
+        (2, {"NPROC": "1", "XLA_FLAGS": "--a"}),
+        (3, {"NPROC": "1", "XLA_FLAGS": "--a"}),
+        (4, {"XLA_FLAGS": "--b"}),
+    ],
+)
+def test_an_image_holds_from_its_session_on_until_the_next_one(session: int, image: dict[str, str]) -> None:
+    plan = FaultPlan.from_yaml("""
+        images:
+          - {session: 2, environment: {NPROC: "1", XLA_FLAGS: --a}}
+          - {session: 4, environment: {NPROC: "", XLA_FLAGS: --b}}
+    """)
+    injector = FaultInjector(plan)
+    assert injector.image(session) == image
+    assert injector.struck == (["image change"] if session in (2, 4) else [])
+
+
+def test_an_image_needs_a_session_and_text(tmp_path: Path) -> None:
+    for wrong in ("{session: 0, environment: {A: b}}", "{session: 1}", "{session: 1, environment: {A: 1}}"):
+        with pytest.raises(BadInput, match="images"):
+            FaultPlan.from_yaml(f"images: [{wrong}]")
+
+
 def test_a_kill_within_the_next_step_falls_between_two_steps() -> None:
     ends = set()
     for seed in range(20):

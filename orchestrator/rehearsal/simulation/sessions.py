@@ -23,6 +23,7 @@ from stages.contract import HISTORY, Cursor, Order, Progress
 from stages.numerics import CHIP, NUMERICS_CHANGED, PLATFORM, STRICT, Numerics, compared, refusal
 from stages.session.budget import Budget
 from stages.session.last_exit import exit_at_s
+from stages.session.packages import name_of
 from stages.stage import StageFailed
 
 LINES_MAX = 300
@@ -81,8 +82,9 @@ class CountingSessions:
     def _numerics(self, order: Order, mounts: Mounts, libtpu: str) -> Numerics | None:
         """Return the session's record, compared with its parent's as `stages.session.runner` does."""
         machine = {CHIP: "TPU v5 lite", PLATFORM: "tpu"} if self.pipeline.needs_jax else {}
-        packages = {"libtpu": libtpu} if machine and libtpu else {}
-        record = Numerics(machine=machine, packages=packages)
+        installed = {"libtpu": libtpu} if libtpu else {}
+        installed |= {name_of(pin): pin.partition("==")[2] for pin in order.pins if "==" in pin}
+        record = Numerics(machine=machine, packages=installed if machine else {})
         continues = order.parent is not None and order.parent.keeps in ("", HISTORY)
         found = compared(record, parent_numerics(order, mounts) if continues else None, has_parent=continues)
         if order.exactness == STRICT and (why := refusal(found)):
