@@ -149,9 +149,11 @@ def refusal(record: Numerics | None) -> str:
     if record is None or not record.breaking:
         return ""
     told = "; ".join(change.text for change in record.breaking)
+    pins = [f"{each.part}=={each.before}" for each in record.breaking if each.before and each.part in record.packages]
+    pin = f"Add {', '.join(pins)} to `environment`, or set" if pins else "Set"
     return (
-        f"this session would not compute bit for bit what the sessions before it did: {told}. Pin what they had in "
-        "`environment`, or set `exactness: warn` to go on with other bits"
+        f"this session would not compute bit for bit what the sessions before it did: {told}. {pin} `exactness: warn` to "
+        "go on with other bits"
     )
 
 

@@ -7,7 +7,19 @@ from stages.session import packages
 from stages.session.context import RunningSession
 from stages.session.failure_report import Failure
 
-PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "google-tunix", "qwix", "numpy")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "libtpu",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "google-tunix",
+    "qwix",
+    "numpy",
+    "jax-cuda12-plugin",
+    "nvidia-cudnn-cu12",
+)
 """Packages whose versions the report lists, besides the pinned ones."""
 
 

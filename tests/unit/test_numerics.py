@@ -85,6 +85,24 @@ def test_a_change_is_told_in_words_and_as_to_whether_it_may_change_bits(
     assert all(text in refusal(record) for text, decides in told if decides)
 
 
+@pytest.mark.parametrize(
+    ("changed", "remedy"),
+    [
+        (
+            {"packages": {"libtpu": "0.0.42.1", "tqdm": "5"}},
+            "Add libtpu==0.0.17 to `environment`, or set `exactness: warn`",
+        ),
+        ({"packages": {"some-kernel": "1"}}, "Set `exactness: warn` to go on with other bits"),
+        ({"machine": {CHIP: "TPU v6 lite"}}, "Set `exactness: warn` to go on with other bits"),
+    ],
+)
+def test_a_refusal_names_the_pins_that_would_bring_the_bits_back_where_there_are_any(
+    changed: dict[str, dict[str, str]], remedy: str
+) -> None:
+    found = compared(with_part(TPU, **changed), TPU, has_parent=True)
+    assert remedy in refusal(found)
+
+
 def test_a_change_is_of_one_session_and_the_next_one_is_compared_with_that() -> None:
     rebuilt = with_part(TPU, packages={"libtpu": "0.0.42.1"})
     second = compared(rebuilt, TPU, has_parent=True)
