@@ -1,9 +1,13 @@
 """What determines the bits of a session, and how two sessions differ in it: in words, and as to whether bits may change."""
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from orchestrator.rehearsal.verify.chain import ResumeVerdict
+from orchestrator.rehearsal.verify.view import verdict_document, verdict_view
 from stages.contract import Cursor, FileEntry, Manifest
 from stages.numerics import (
     CHIP,
@@ -214,3 +218,15 @@ def test_the_packages_are_the_closure_of_the_pins_and_no_others() -> None:
 ])  # fmt: skip
 def test_a_package_decides_unless_it_is_known_to_compute_nothing(name: str, platform: str, decides: bool) -> None:
     assert package_decides(name, platform) is decides
+
+
+def test_a_verdict_on_resuming_says_for_which_machine_and_compiler_it_holds() -> None:
+    verdict = ResumeVerdict((), 0, TPU)
+    document = verdict_document(verdict)
+    assert document["numerics"]["packages"]["libtpu"] == "0.0.17"
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(verdict_view(verdict))
+    said = " ".join(console.export_text().split())
+    assert "this holds for chip TPU v5e, devices 8, mesh fsdp 8, tp 1" in said
+    assert "jaxlib 0.10.2, libtpu 0.0.17, LIBTPU_INIT_ARGS --xla_tpu_x true" in said
+    assert verdict_document(ResumeVerdict((), 0))["numerics"] is None
