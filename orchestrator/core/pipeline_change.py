@@ -8,7 +8,6 @@ from orchestrator.core.plan import count_timed_out, run_cursor
 from orchestrator.pipeline.change_text import change_lines
 from orchestrator.pipeline.changes import RunProgress, merged
 from orchestrator.pipeline.model import Pipeline
-from stages.contract import Manifest
 from state.facts.base import Fact
 from state.facts.run import PipelineChanged, PipelineKept
 from state.facts.session import SessionLost, SessionResized
@@ -52,7 +51,7 @@ def progress_of(state: RunState) -> RunProgress:
 
 def packages_of(state: RunState) -> Mapping[str, str]:
     """Return the versions with which the run's newest usable checkpoint was computed; empty if they are not known."""
-    numerics = Manifest.from_json(state.head.manifest).numerics if state.head else None
+    numerics = state.head.numerics if state.head else None
     return numerics.packages if numerics else {}
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stages.documents import ContractError
 from stages.numerics import WARN, Numerics
 from state.model.run_state import Checkpoint, RunState
 
@@ -17,7 +16,7 @@ def numerics_document(state: RunState) -> dict[str, Any]:
     `changes` lists the sessions that differ from the one before them, oldest first, each with its parts.
     `unknown_before` is the first session whose parent has no record, or None.
     """
-    found = [(checkpoint, record) for checkpoint in state.checkpoints if (record := record_of(checkpoint)) is not None]
+    found = [(checkpoint, record) for checkpoint in state.checkpoints if (record := checkpoint.numerics) is not None]
     newest = next((record for _, record in reversed(found) if record.claims), None)
     return {
         "exactness": json.loads(state.run.pipeline).get("exactness", WARN),
@@ -25,15 +24,6 @@ def numerics_document(state: RunState) -> dict[str, Any]:
         "changes": list(_changes(found)),
         "unknown_before": next((checkpoint.session for checkpoint, record in found if record.parent_unknown), None),
     }
-
-
-def record_of(checkpoint: Checkpoint) -> Numerics | None:
-    """Return a checkpoint's record; None if an older relay made it, or if it cannot be read."""
-    given = json.loads(checkpoint.manifest).get("numerics")
-    try:
-        return None if given is None else Numerics.from_dict(given)
-    except ContractError:
-        return None
 
 
 def numerics_sentences(numerics: Mapping[str, Any]) -> list[str]:

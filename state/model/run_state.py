@@ -1,10 +1,13 @@
 """State of one run: the run, its sessions and its checkpoints, as its facts fold to."""
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Self
 
 from stages.contract import Cursor
+from stages.documents import ContractError
+from stages.numerics import Numerics
 from state.model.dataset_names import COPIES_MAX, copy_in, places_until
 from state.model.run_origin import RunOrigin
 from state.model.statuses import CheckpointStatus, InputsStatus, Outcome, Phase, RunStatus
@@ -158,6 +161,15 @@ class Checkpoint:
     """Slug of its dataset, if it differs from the checkpoint's name."""
     offered_at: datetime | None = None
     """When Kaggle accepted that dataset; None before that and once it is published."""
+
+    @property
+    def numerics(self) -> Numerics | None:
+        """Record of what determined the checkpoint's bits; None if an older relay made it, or if it cannot be read."""
+        given = json.loads(self.manifest).get("numerics")
+        try:
+            return None if given is None else Numerics.from_dict(given)
+        except ContractError:
+            return None
 
     @property
     def place(self) -> str:
