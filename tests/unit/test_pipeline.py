@@ -95,7 +95,7 @@ def test_options_of_a_training_stage_and_the_model_are_checked_before_anything_i
     with pytest.raises(BadInput, match=r"stages\[0\]\.options\.lerning_rate"):
         parse(text, "p.yaml")
     text = GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30") + "model: {kind: gemma9}\n"
-    with pytest.raises(BadInput, match=r"model\.kind should be one of"):
+    with pytest.raises(BadInput, match=r"model\.kind: 'gemma9' is not a value that relay knows: did you mean 'gemma3'"):
         parse(text, "p.yaml")
 
 

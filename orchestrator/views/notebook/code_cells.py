@@ -152,7 +152,7 @@ import re
 
 from tunix.generate.sampler import CacheConfig, Sampler
 from {package}.stage import StageSpec
-from {package}.training.gemma import without_remat
+from {package}.training.families import without_remat
 from {package}.training.initial_state import load_trained
 
 
