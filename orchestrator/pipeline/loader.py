@@ -19,6 +19,7 @@ from stages import options
 from stages.catalog import KINDS, StageKind, UnknownKind, find
 from stages.data.questions import read_questions
 from stages.options.families import KINDS as FAMILY_KINDS
+from stages.options.families import family_of
 from stages.session import user_code
 
 MODEL_STAGES = tuple(kind for kind, known in KINDS.items() if known.needs_jax and kind != "export")
@@ -294,10 +295,21 @@ def _mistakes_of_exports(pipeline: Pipeline, where: str) -> Iterator[str]:
     for index, stage in enumerate(pipeline.stages):
         if stage.kind != "export":
             continue
+        if stage.options.get("format") == "tunix" and (title := _title_without_flax(pipeline)):
+            yield (
+                f"{where}: stages[{index}].options.format: Tunix reads {title} from safetensors only: write format: safetensors"
+            )
         if stage.steps != 1:
             yield f"{where}: stages[{index}].steps is {stage.steps}, and an export has one step: write steps: 1"
         if not any(earlier.kind in MODEL_STAGES for earlier in pipeline.stages[:index]):
             yield f"{where}: stages[{index}]: no stage before this export trains a model: put one there"
+
+
+def _title_without_flax(pipeline: Pipeline) -> str:
+    """Return the title of the model's family if it has no Orbax layout, else an empty string."""
+    kind = str(pipeline.model.get("kind", options.Model.kind))
+    family = family_of(kind) if kind in FAMILY_KINDS else None
+    return "" if family is None or family.has_flax else family.title
 
 
 def _kind(name: str, where: str, key: str) -> StageKind:

@@ -1,7 +1,6 @@
 """Table of the model families that relay trains: sizes, special tokens, prompts and what their files must declare.
 
-How Tunix builds and loads each family is in `stages.training.families`. This module imports the standard library only,
-because commands on the laptop read it too.
+How Tunix builds and loads each family is in `stages.training.families`. This module imports the standard library only.
 """
 
 from collections.abc import Mapping
