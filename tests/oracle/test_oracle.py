@@ -54,8 +54,7 @@ CASES = {
     "gemma2, every weight": ("gemma2", "flax", {"adapters": 0, "full": True}),
     "qwen2.5": ("qwen2.5", "transformers", {"adapters": 2}),
     "qwen3": ("qwen3", "transformers", {"adapters": 1, "kv_heads": 2}),
-    "llama3.2": ("llama3.2", "transformers", {"adapters": 2, "head_width": 16}),
-    "llama3.2, every weight": ("llama3.2", "transformers", {"adapters": 0, "full": True}),
+    "llama3.2": ("llama3.2", "transformers", {"adapters": 2, "width": 32, "heads": 4, "kv_heads": 2, "head_width": 16}),
 }
 
 
