@@ -15,6 +15,7 @@ from stages.options import Model
 from stages.options.families import FAMILIES, FULL_SIZE, Sizes, family_name, sizes_of
 from stages.stage import StageFailed
 from stages.training.model_files import ModelFiles
+from stages.training.model_sizes import declared_config
 from stages.training.port import Port
 
 __all__ = [
@@ -85,6 +86,7 @@ def read(files: ModelFiles, kind: str, sizes: Sizes, options: Model, mesh: jax.s
     does not divide a weight evenly.
     """
     config = config_of(kind, sizes, options)
+    _require_same_attention(files, config)
     model = nnx.eval_shape(lambda: model_class(kind)(config, rngs=nnx.Rngs(0)))
     layout = _layout(model, mesh)
     try:
@@ -121,6 +123,22 @@ def without_remat(model: nnx.Module) -> Iterator[None]:
     finally:
         for module, name, value in changed:
             setattr(module, name, value)
+
+
+def _require_same_attention(files: ModelFiles, config: Any) -> None:
+    """Raise StageFailed `model-mismatch` if config.json declares another window or scaling than Tunix's Gemma computes with.
+
+    Tunix's configuration of Gemma 3 has them by size; a model of a size of its own is given those of Gemma 3 1B.
+    """
+    declared = {} if files.layout == "flax" else declared_config(files.weights)
+    for key, name in (("sliding_window", "sliding_window_size"), ("factor", "global_scale_factor")):
+        found, computed = declared.get(key), getattr(config, name, None)
+        if found is not None and computed is not None and found != computed:
+            raise StageFailed(
+                "model-mismatch",
+                f"{files.weights}/config.json declares {key} {found:g}, and Tunix computes a model of this size with "
+                f"{computed:g}: use a model that declares that",
+            )
 
 
 def _from_transformers(weights: Path, port: Port, config: Any, mesh: jax.sharding.Mesh, dtype: str) -> dict[str, Any]:

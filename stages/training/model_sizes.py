@@ -24,7 +24,7 @@ def read_sizes(files: ModelFiles, kind: str) -> Sizes:
     model of the family does not compute; `model-damaged` if parts are missing.
     """
     shapes, wanted = shapes_of(files), family_name(kind)
-    declared = {} if files.layout == "flax" else _declared(files.weights)
+    declared = {} if files.layout == "flax" else declared_config(files.weights)
     family = _family_in(files, shapes, declared)
     try:
         if files.layout == "flax":
@@ -147,7 +147,7 @@ def _listed(weights: Path) -> set[Path]:
         raise StageFailed("model-damaged", f"{index} is not an index of weights") from error
 
 
-def _declared(weights: Path) -> Mapping[str, Any]:
+def declared_config(weights: Path) -> Mapping[str, Any]:
     """Return the contents of config.json, with the text part of a multimodal model merged in;
     empty if the file is missing."""
     path = weights / "config.json"

@@ -46,12 +46,15 @@ CLOSE = 1e-5
 REAL_CLOSE = 5e-5
 """The same of a real model: 18 layers, and sums over 640 to 262,144 numbers."""
 
+LIKE_4B = {"layers": 34, "width": 2560, "hidden": 32, "heads": 2, "kv_heads": 1, "head_width": 16}
+"""Sizes for which Tunix takes the attention of Gemma 3 4B: 17 million weights."""
 CASES = {
     "gemma2": ("gemma2", "flax", {"adapters": 2}),
     "gemma2, as many heads for keys": ("gemma2", "transformers", {"adapters": 1, "kv_heads": 2}),
     "gemma3": ("gemma3", "transformers", {"adapters": 2, "layers": 6}),
     "gemma3, as many heads for keys": ("gemma3", "flax", {"adapters": 1, "kv_heads": 2, "layers": 6}),
     "gemma2, every weight": ("gemma2", "flax", {"adapters": 0, "full": True}),
+    "gemma3, with the scaled positions of 4b": ("gemma3", "transformers", {"adapters": 0, "full": True, **LIKE_4B}),
     "qwen2.5": ("qwen2.5", "transformers", {"adapters": 2}),
     "qwen3": ("qwen3", "transformers", {"adapters": 1, "kv_heads": 2}),
     "llama3.2": ("llama3.2", "transformers", {"adapters": 2, "width": 32, "heads": 4, "kv_heads": 2, "head_width": 16}),

@@ -107,7 +107,7 @@ def internet(subject: CheckSubject) -> Iterator[Finding]:
         )
     elif needs:
         yield note("internet", f"sessions fetch {', '.join(needs)} from the Hugging Face hub")
-    if hub.startswith("google/"):
+    if hub.startswith(("google/", "meta-llama/")):
         yield warning(
             "internet",
             f"{hub} can be fetched from Hugging Face only by users who have accepted its licence there, and a session has "
