@@ -29,7 +29,7 @@ from stages.contract import Cursor
 from stages.formats import tunix_files
 from stages.formats.names import place_of
 from stages.options import Model
-from stages.training import gemma
+from stages.training import families
 from stages.training.checkpoints import CHUNK_BYTES, TrainingState, Weights, write
 from stages.training.lora import Adapter
 
@@ -49,8 +49,8 @@ Array = np.ndarray[Any, Any]
 
 def shapes() -> dict[str, tuple[int, ...]]:
     """Return the shapes of the model's weights by name."""
-    config = gemma.full_size_config(KIND, Model(kind=KIND, dtype="bfloat16"))
-    model = nnx.eval_shape(lambda: gemma.model_class(KIND)(config, rngs=nnx.Rngs(0)))
+    config = families.full_size_config(KIND, Model(kind=KIND, dtype="bfloat16"))
+    model = nnx.eval_shape(lambda: families.model_class(KIND)(config, rngs=nnx.Rngs(0)))
     flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
     return dict(sorted((".".join(map(str, path)), tuple(leaf.shape)) for path, leaf in flat))
 

@@ -117,6 +117,8 @@ class DrawnRound:
     tokens: np.ndarray[Any, Any]
     """Prompt tokens, rows × positions, padded on the left."""
     answers: list[DrawnAnswer]
+    padding: int = 0
+    """Id of the token for padding."""
 
 
 class RolloutSource:
@@ -138,7 +140,7 @@ class RolloutSource:
         words = (step, number) if number else (step,)
         tokens, answers = self._cluster.draw(prompts, derive_seed(context.seed, name, "rollout", *words))
         context.saw(step, f"rollouts{number or ''}", [answer.tokens for answer in answers])
-        return DrawnRound(rows, prompts, tokens, answers)
+        return DrawnRound(rows, prompts, tokens, answers, self._standing.foundation.tokenizer.pad_id())
 
 
 # --- judge --------------------------------------------------------------------
@@ -180,7 +182,7 @@ class RewardJudge:
         metrics = {
             **worth(texts, rewards, options.num_generations, values, columns),
             **length_metrics(lengths.tolist(), [answer.truncated for answer in drawn.answers]),
-            "tokens": float(np.count_nonzero(drawn.tokens) + lengths.sum()),  # padding is token 0
+            "tokens": float(np.count_nonzero(drawn.tokens != drawn.padding) + lengths.sum()),
         }
         return Sampled(drawn.tokens, drawn.answers, rewards, metrics)
 
@@ -240,7 +242,7 @@ def weigh(sampled: Sampled, stage_state: StageState, options: Grpo) -> PolicyBat
 
     def logprobs(model: Any) -> Any:
         pieces = parts(batch, options.gradient_accumulation_steps)
-        return jnp.concatenate([frozen_logprobs(model, piece, options.temperature, mesh) for piece in pieces])
+        return jnp.concatenate([frozen_logprobs(model, piece, options.temperature, mesh, padding) for piece in pieces])
 
     with mesh:
         reference = logprobs(stage_state.frozen) if options.beta > 0 else None
@@ -260,7 +262,7 @@ class PolicyUpdater:
         self.cluster = cluster_of(stage_state, options, context.spec.steps, self._metrics)
         self.cluster.doing = context.doing
         self.trainer = self.cluster.actor_trainer
-        self.trainer.with_loss_fn(PolicyLoss.of(options), has_aux=True)
+        self.trainer.with_loss_fn(PolicyLoss.of(options, stage_state.foundation.tokenizer.pad_id()), has_aux=True)
         self.trainer.with_gen_model_input_fn(lambda batch: {"batch": batch})
         self.trainer.with_rl_metrics_to_log(dict.fromkeys(self._names, np.mean))
 

@@ -1,6 +1,7 @@
 """Supervised fine-tuning of all weights or an adapter on worked examples, with Tunix's PeftTrainer."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import optax
@@ -64,7 +65,7 @@ def _train(context: Context, options: Sft) -> None:
         found = {
             **metrics.take("loss"),
             **measurements(trainer.optimizer.opt_state),
-            "tokens": float(np.count_nonzero(batch.tokens)),  # padding is token 0
+            "tokens": float(np.count_nonzero(batch.tokens != stage_state.foundation.tokenizer.pad_id())),
         }
         guard.watch(number, found)
         frozen.look(found)
@@ -86,7 +87,7 @@ def _trainer(stage_state: StageState, options: Sft, steps: int, metrics: LatestM
     trainer = PeftTrainer(stage_state.model, optax.identity(), config, metrics_logger=metrics)
     equip(trainer, stage_state, options, steps)
     trainer.with_loss_fn(taught_loss)
-    trainer.with_gen_model_input_fn(taught_input)
+    trainer.with_gen_model_input_fn(partial(taught_input, padding=stage_state.foundation.tokenizer.pad_id()))
     trainer.is_managed_externally = True  # otherwise the trainer skips data that it believes it has seen
     return trainer
 

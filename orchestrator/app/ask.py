@@ -77,7 +77,7 @@ def _of_run(app: App, choice: ModelChoice) -> AnsweringModel:
     require_whole(app, state, checkpoint, "relay ask")
     if choice.base is None and model.kaggle_model:
         download_base(app, model, _refuse_too_large)
-    elif choice.base is None and not model.source.startswith(("/", ".")):
+    elif choice.base is None and not model.is_folder:
         app.notice(SAY_DOWNLOAD.format(source=model.source))
     limits = asking_limits(pipeline)
     request = AskRequest(

@@ -99,7 +99,7 @@ def _values(pipeline: Pipeline, path: Path, choice: NotebookChoice) -> NotebookV
             raise BadInput(
                 f"{path}: stage {spec.name} is of kind {spec.kind}, which a notebook does not show: leave it out"
             )
-    if model.source.startswith((".", "/")) and not model.source.startswith("/kaggle/"):
+    if model.is_folder and not model.source.startswith("/kaggle/"):
         raise BadInput(
             f"{path}: model.source {model.source} is a folder of this machine: name a model of Kaggle or Hugging Face"
         )

@@ -12,7 +12,10 @@ from orchestrator.cli.common import JSON, PIPELINE
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the pipeline and its runs [default: FILE's, else the model's].")
-@click.option("--model", help="gemma2-2b, gemma3-1b, or tiny for rehearsals [default: gemma2-2b].")
+@click.option(
+    "--model",
+    help="gemma2-2b, gemma3-1b, gemma3-270m, gemma3-4b, qwen2.5-0.5b, qwen2.5-1.5b, qwen3-0.6b, qwen3-1.7b, llama3.2-1b, llama3.2-3b, or tiny for rehearsals [default: gemma2-2b].",
+)
 @click.option("--recipe", help="sft, sft+grpo or full [default: sft+grpo].")
 @click.option(
     "--data", multiple=True, type=click.Path(path_type=Path), help="A .jsonl file of your own; can be repeated."

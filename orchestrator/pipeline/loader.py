@@ -12,11 +12,14 @@ from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_
 from orchestrator.base.validation import Mistakes, unknown, validated
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
+from orchestrator.pipeline.model_folder import similar_folder, with_absolute_paths
 from orchestrator.pipeline.references import dataset_problem, model_problem
 from orchestrator.pipeline.sections import SLUG, OriginOptions
 from stages import options
 from stages.catalog import KINDS, StageKind, UnknownKind, find
 from stages.data.questions import read_questions
+from stages.options.families import KINDS as FAMILY_KINDS
+from stages.options.families import family_of
 from stages.session import user_code
 
 MODEL_STAGES = tuple(kind for kind, known in KINDS.items() if known.needs_jax and kind != "export")
@@ -84,7 +87,8 @@ def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tup
         pipeline = validated(Pipeline, value)
     except Mistakes as error:
         return None, tuple(f"{where}: {sentence}" for sentence in error.sentences)
-    if mistakes := tuple(_mistakes(pipeline, where)):
+    pipeline = pipeline.model_copy(update={"model": with_absolute_paths(pipeline.model, folder)})
+    if mistakes := tuple(_mistakes(pipeline, where, folder)):
         return None, mistakes
     try:
         return _with_sources(_with_files(pipeline, where, folder), where, folder), ()
@@ -185,7 +189,7 @@ def name_problem(name: str) -> str:
     )
 
 
-def _mistakes(pipeline: Pipeline, where: str) -> Iterator[str]:
+def _mistakes(pipeline: Pipeline, where: str, folder: Path) -> Iterator[str]:
     if problem := name_problem(pipeline.name):
         yield f"{where}: {problem}"
     if isinstance(pipeline.environment, str) and pipeline.environment not in ENVIRONMENTS:
@@ -197,6 +201,7 @@ def _mistakes(pipeline: Pipeline, where: str) -> Iterator[str]:
     yield from _mistakes_of_inputs(pipeline, where)
     yield from _mistakes_of_origin(pipeline, where)
     yield from _mistakes_of_stages(pipeline, where)
+    yield from _mistakes_of_model(pipeline, where, folder)
 
 
 def _unknown_accelerator(where: str, found: str) -> str:
@@ -266,12 +271,23 @@ def _mistakes_of_stages(pipeline: Pipeline, where: str) -> Iterator[str]:
         else:
             yield from _option_mistakes(kind.fit, stage.options, where, f"{key}.options")
     yield from _mistakes_of_exports(pipeline, where)
-    if any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in pipeline.stages):
-        yield from _option_mistakes(partial(options.fit, options.Model), pipeline.model, where, "model")
     known = list(dict.fromkeys([*seen, *(stage.kind for stage in pipeline.stages)]))
     for name in pipeline.expect.step_s:
         if name not in known:
             yield _unknown(where, f"expect.step_s.{name}", name, known, what="stage")
+
+
+def _mistakes_of_model(pipeline: Pipeline, where: str, folder: Path) -> Iterator[str]:
+    """Yield what is wrong with the options of the model, with the kind or the folder that may be meant."""
+    if not any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in pipeline.stages):
+        return
+    given = pipeline.model
+    if isinstance(kind := given.get("kind"), str) and kind not in FAMILY_KINDS:
+        yield _unknown(where, "model.kind", kind, list(FAMILY_KINDS))
+        return
+    for mistake in _option_mistakes(partial(options.fit, options.Model), given, where, "model"):
+        close = similar_folder(given.get("source"), folder) if "model.source" in mistake else ""
+        yield f"{mistake} (did you mean the folder {close}?)" if close else mistake
 
 
 def _mistakes_of_exports(pipeline: Pipeline, where: str) -> Iterator[str]:
@@ -279,10 +295,21 @@ def _mistakes_of_exports(pipeline: Pipeline, where: str) -> Iterator[str]:
     for index, stage in enumerate(pipeline.stages):
         if stage.kind != "export":
             continue
+        if stage.options.get("format") == "tunix" and (title := _title_without_flax(pipeline)):
+            yield (
+                f"{where}: stages[{index}].options.format: Tunix reads {title} from safetensors only: write format: safetensors"
+            )
         if stage.steps != 1:
             yield f"{where}: stages[{index}].steps is {stage.steps}, and an export has one step: write steps: 1"
         if not any(earlier.kind in MODEL_STAGES for earlier in pipeline.stages[:index]):
             yield f"{where}: stages[{index}]: no stage before this export trains a model: put one there"
+
+
+def _title_without_flax(pipeline: Pipeline) -> str:
+    """Return the title of the model's family if it has no Orbax layout, else an empty string."""
+    kind = str(pipeline.model.get("kind", options.Model.kind))
+    family = family_of(kind) if kind in FAMILY_KINDS else None
+    return "" if family is None or family.has_flax else family.title
 
 
 def _kind(name: str, where: str, key: str) -> StageKind:

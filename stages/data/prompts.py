@@ -1,23 +1,24 @@
-"""Prompts in Gemma's chat template. Control tokens inside data are escaped."""
+"""Prompts in the chat templates of the model families. Control tokens inside data are escaped."""
 
 import re
 
+from stages.options.families import family_of
+
 CONTROL = re.compile(
-    r"<(?=(?:start_of_turn|end_of_turn|bos|eos|pad|unk|mask|start_of_image|end_of_image|image_soft_token|unused\d+)>)"
+    r"<(?=(?:start_of_turn|end_of_turn|bos|eos|pad|unk|mask|start_of_image|end_of_image|image_soft_token|unused\d+"
+    r"|\|[a-z_]+(?:_\d+)?\|)>)"
 )
-"""Pattern for the opening bracket of a control token of Gemma's tokenizers."""
+"""Pattern for the opening bracket of a control token of any family's tokenizers, such as `<end_of_turn>` (Gemma),
+`<|im_end|>` (Qwen) and `<|eot_id|>` (Llama)."""
 
 
-def prompt_of(question: str, system: str) -> str:
-    """Return the prompt for a question, without the `<bos>` token.
+def prompt_of(question: str, system: str, kind: str = "gemma2") -> str:
+    """Return the prompt for a question in the chat template of a kind of model, without the token that begins a text.
 
-    Gemma has no system turn, so the system prompt precedes the question in the user's turn, as in Google's template for
-    Gemma 3; with an empty `system` the question stands alone. White space around the question is stripped, as the
-    templates of Gemma 2 and 3 do. Base models get the same format, which they have to learn first.
+    `stages.options.chat` has the templates, and where each puts the system prompt. White space around the question is
+    stripped, as most of them do. Base models get the same format, which they have to learn first.
     """
-    question = plain(question).strip()
-    asked = f"{system}\n\n{question}" if system else question
-    return f"<start_of_turn>user\n{asked}<end_of_turn>\n<start_of_turn>model\n"
+    return family_of(kind).chat.prompt(plain(question).strip(), system)
 
 
 def plain(text: str) -> str:

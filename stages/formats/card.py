@@ -10,20 +10,21 @@ from stages.contract import Cursor, StageSpec
 from stages.data.prompts import prompt_of
 from stages.data.registry import KNOWN
 from stages.options import Model
+from stages.options.families import family_name
 from stages.options.training import set_and_count
 
-KAGGLE_NAME = re.compile(r"gemma-?(\d)-(\d+[bm](?:-it|-pt)?)", re.IGNORECASE)
-"""Pattern of Google's names of variations on Kaggle, such as `gemma2-2b-it`, which is `gemma-2-2b-it` at Hugging Face."""
+KAGGLE_NAMES = (
+    (re.compile(r"google/gemma-\d/\w+/gemma-?(\d)-(\d+[bm])(-it|-pt)?", re.IGNORECASE), "google/gemma-{0}-{1}{2}"),
+    (re.compile(r"qwen-lm/qwen-?([\d.]+)/\w+/([\d.]+b)(-\w+)?", re.IGNORECASE), "Qwen/Qwen{0}-{1}{2}"),
+    (re.compile(r"metaresearch/llama-([\d.]+)/\w+/(\d+b)(-\w+)?", re.IGNORECASE), "meta-llama/Llama-{0}-{1}{2}"),
+)
+"""Patterns of their makers' variations on Kaggle, such as `google/gemma-2/flax/gemma2-2b-it`, each with the name at
+Hugging Face: `google/gemma-2-2b-it`, `Qwen/Qwen2.5-0.5B-Instruct`, `meta-llama/Llama-3.2-1B-Instruct`."""
 SHOWN_OPTIONS = ("mode", "lora_rank", "lora_alpha", "learning_rate", "batch", "num_generations", "beta", "loss_type")
 """Options that the table of stages shows if the pipeline gives them."""
 LIBRARIES = {"safetensors": "transformers", "peft": "peft", "tunix": "tunix"}
 """Library that reads each layout of an export."""
 RATES = ("accuracy", "format", "hard_accuracy", "asked")
-GEMMA_NOTICE = (
-    "Gemma is provided under and subject to the Gemma Terms of Use found at https://ai.google.dev/gemma/terms. "
-    "Those terms and the Gemma Prohibited Use Policy (https://ai.google.dev/gemma/prohibited_use_policy) apply to this "
-    "model too; its weights were modified by training."
-)
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class ExportOrigin:
 def base_model(options: Model) -> str:
     """Return the base model's name at Hugging Face; if that is unknown the pipeline's source, of a path only the end."""
     source = options.source.rstrip("/")
-    if source.startswith(("/", ".")):
+    if options.is_folder:
         return source.rpartition("/")[2]
-    if options.kaggle_model:
-        found = KAGGLE_NAME.fullmatch(source.split("/")[3])
-        if source.startswith("google/") and found:
-            return f"google/gemma-{found[1]}-{found[2].lower()}"
+    for pattern, name in KAGGLE_NAMES if options.kaggle_model else ():
+        if found := pattern.fullmatch(source.rpartition("/")[0]):
+            number, size, variant = found[1], found[2].lower(), (found[3] or "").lower()
+            if not name.startswith("google/"):
+                size, variant = size.upper(), variant.title()
+            return name.format(number, size, variant)
     return source
 
 
@@ -61,9 +64,13 @@ def card(
         "base_model": base_model(options),
         "datasets": [KNOWN[name].repository for name in sets if name in KNOWN],
         "library_name": LIBRARIES[layout],
-        "license": "other" if made_up else "gemma",
+        "license": "other" if made_up else options.family.licence,
         "pipeline_tag": "text-generation",
-        "tags": ["gemma", "reasoning", *sorted({stage.kind for stage in done if ":" not in stage.kind})],
+        "tags": [
+            re.sub(r"[\d.]+$", "", family_name(options.kind)),
+            "reasoning",
+            *sorted({stage.kind for stage in done if ":" not in stage.kind}),
+        ],
     }
     lines = ["---", *_front(front), "---", "", f"# {origin.run}", ""]
     if made_up:
@@ -192,8 +199,13 @@ def load_code(layout: str, base: str, kind: str) -> str:
 
 def _prompt(options: Model, layout: str) -> list[str]:
     if layout == "tunix":
-        question = prompt_of("What is 2 + 3?", options.system)
-        said = ["## Prompt", "", "In training a question was written like this, after `<bos>`:", ""]
+        question = prompt_of("What is 2 + 3?", options.system, options.kind)
+        said = [
+            "## Prompt",
+            "",
+            f"In training a question was written like this, after `{options.family.tokens.begin}`:",
+            "",
+        ]
         return [*said, *(f"    {line}" for line in question.splitlines()), ""]
     said = ["## Prompt", "", "The chat template renders a question as in training."]
     if options.system:
@@ -204,7 +216,9 @@ def _prompt(options: Model, layout: str) -> list[str]:
 
 def licences(options: Model, origin: ExportOrigin, *, made_up: bool) -> dict[str, str]:
     """Return the terms of the base model, by its name, and those of every data set that the run used."""
-    found = {base_model(options): "The base model is made up, and needs no licence." if made_up else GEMMA_NOTICE}
+    found = {
+        base_model(options): "The base model is made up, and needs no licence." if made_up else options.family.terms
+    }
     for name in _sets(stages_done(origin)):
         known = KNOWN.get(name)
         found |= {known.repository: known.licence} if known else {name: "a file of the run's owner"}

@@ -35,7 +35,7 @@ class ExportManifest(Versioned):
     """Digests of the checkpoint's contents: `weights`, `adapter`, …"""
     base_model: str
     model_kind: str
-    """Family of the model: `gemma2` or `gemma3`."""
+    """Family of the model, such as `gemma2` or `qwen3`: a kind without a size."""
     system: str
     """System prompt of the pipeline, which precedes every question."""
     base_sha256: str

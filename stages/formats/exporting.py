@@ -20,10 +20,11 @@ from stages.formats.lazy_arrays import Array
 from stages.formats.safetensors_files import hugging_face_shapes, hugging_face_tensors, write_model
 from stages.formats.trained_weights import StoredState, TrainedWeights, bytes_of, stored_state
 from stages.options import Export, Model
+from stages.options.families import family_name
 from stages.session import packing
 from stages.stage import StageFailed
 from stages.training import checkpoints, tokenizer
-from stages.training.model_files import TOKENIZER_NAME, ModelFiles
+from stages.training.model_files import ModelFiles
 from stages.training.tokenizer import Tokenizer
 
 SIZES = {(26, 2304): "2b", (42, 3584): "9b", (26, 1152): "1b", (18, 640): "270m", (34, 2560): "4b", (48, 3840): "12b"}
@@ -51,6 +52,12 @@ class Exporter:
         state = self._state
         if wanted.format == "peft":
             peft_files.refuse_without_adapter(state)
+        if wanted.format == "tunix" and not self.options.family.has_flax:
+            raise StageFailed(
+                "nothing-to-export",
+                f"Tunix reads {self.options.family.title} from safetensors only: export with format safetensors, which "
+                "Tunix's create_model_from_safe_tensors loads",
+            )
         dtype = wanted.dtype
         if dtype == "auto":
             dtype = "float32" if wanted.format == "peft" else self.options.dtype
@@ -94,7 +101,7 @@ class Exporter:
             raise AssertionError("every tensor has been written")
         hugging_face.write_json(folder / "config.json", hugging_face.config(weights, dtype, pieces.stops, pieces))
         hugging_face.write_json(folder / "generation_config.json", hugging_face.generation_config(pieces))
-        hugging_face.write_tokenizer(folder, weights.files, pieces, hugging_face.chat_template(self.options))
+        hugging_face.write_tokenizer(folder, weights.files, pieces, self.options)
         return digest.hex()
 
     def _write_tunix(self, folder: Path, dtype: str) -> str:
@@ -105,12 +112,12 @@ class Exporter:
         tunix_files.write_checkpoint(
             into, weights.shapes, _numpy(dtype), digest.passing(weights.blocks()), turned=turned
         )
-        shutil.copyfile(weights.files.tokenizer, into.with_name(TOKENIZER_NAME))
+        shutil.copyfile(weights.files.tokenizer, into.with_name(self.options.family.tokenizer_file))
         return digest.hex()
 
     def _tokenizer(self) -> Tokenizer:
         """Read the base model's tokenizer; raises StageFailed if it is another than the run's."""
-        pieces, weights = tokenizer.read(self._weights.files.tokenizer), self._weights
+        pieces, weights = tokenizer.read(self._weights.files.tokenizer, self.options.kind), self._weights
         pins = Pins()
         pins.recall(self._state.data)
         if not pins.same(checkpoints.TOKENIZER_PIN, pieces.sha256):
@@ -148,7 +155,7 @@ class Exporter:
             checkpoint=origin.checkpoint,
             contents=dict(origin.contents or {}),
             base_model=card.base_model(self.options),
-            model_kind=self.options.kind.partition("-")[0],
+            model_kind=family_name(self.options.kind),
             system=self.options.system,
             base_sha256=made,
             weights_sha256=digest,

@@ -6,11 +6,9 @@ from pathlib import Path
 from stages.options import Model
 from stages.stage import StageFailed
 from stages.training import model_files
-from stages.training.model_files import TOKENIZER_NAME, ModelFiles
+from stages.training.model_files import ModelFiles
 
-HOLDS = (
-    f"neither *.safetensors with {TOKENIZER_NAME} nor a Flax checkpoint (Orbax) with {TOKENIZER_NAME} beside its folder"
-)
+HOLDS = "neither *.safetensors with {0} nor a Flax checkpoint (Orbax) with {0} beside its folder"
 
 
 def find_base(options: Model, folder: Path) -> ModelFiles:
@@ -18,12 +16,13 @@ def find_base(options: Model, folder: Path) -> ModelFiles:
 
     Raises StageFailed `model-missing` or `tokenizer-missing`.
     """
+    tokenizer = options.family.tokenizer_file
     if not folder.is_dir():
         raise StageFailed("model-missing", f"--base {folder} is not a folder")
     within = [path for path in model_files.below(folder) if model_files.layout_of(path) is not None]
     if model_files.layout_of(folder) is None:
         if not within:
-            raise StageFailed("model-missing", f"--base {folder} holds no model: {HOLDS}")
+            raise StageFailed("model-missing", f"--base {folder} holds no model: {HOLDS.format(tokenizer)}")
         if len(within) > 1:
             names = ", ".join(path.name for path in within)
             raise StageFailed(
@@ -33,5 +32,5 @@ def find_base(options: Model, folder: Path) -> ModelFiles:
         return model_files.find(dataclasses.replace(options, source=str(folder.absolute())), folder, folder)
     except StageFailed as error:
         if error.cause == "tokenizer-missing" and not options.tokenizer:
-            raise StageFailed(error.cause, f"--base {folder} holds no {TOKENIZER_NAME}") from error
+            raise StageFailed(error.cause, f"--base {folder} holds no {tokenizer}") from error
         raise

@@ -5,10 +5,13 @@
 | `q_einsum` | (heads, width, head) | `q_proj` (heads · head, width) |
 | `kv_einsum`, `qkv_einsum` | (2 or 3, heads, width, head) | `k_proj`, `v_proj`, or all three |
 | `attn_vec_einsum` | (heads, head, width) | `o_proj` (width, heads · head) |
-| `gate_proj`, `up_proj`, `down_proj` | (inputs, outputs) | the transpose |
-| norms, embedding | | the same |
+| `q_proj`, `k_proj`, `v_proj` | (width, heads, head) | (heads · head, width) |
+| `o_proj` | (heads, head, width) | (width, heads · head) |
+| `gate_proj`, `up_proj`, `down_proj`, `lm_head` | (inputs, outputs) | the transpose |
+| norms, biases, embedding | | the same |
 
-Both sides multiply by `1 + scale` in a norm, and both embed and unembed with the same matrix.
+The first three are those of Gemma, the next two those of Qwen and Llama. In a norm both sides multiply by the same
+number: by `1 + scale` in Gemma, by the weight itself in the others. A tied model has no `lm_head`.
 """
 
 from collections.abc import Callable
@@ -18,12 +21,20 @@ import numpy as np
 
 from stages.formats.lazy_arrays import Array
 
-EMBEDDING, FINAL_NORM = "embedder.input_embedding", "final_norm.scale"
+EMBEDDING = "embedder.input_embedding"
+WHOLE_MODEL = {
+    EMBEDDING: "model.embed_tokens.weight",
+    "final_norm.scale": "model.norm.weight",
+    "final_norm.w": "model.norm.weight",
+    "lm_head.w": "lm_head.weight",
+}
+"""Weights outside the layers, with their names at Hugging Face."""
 PROJECTIONS = {
     "q_einsum": ("self_attn.q_proj",),
     "kv_einsum": ("self_attn.k_proj", "self_attn.v_proj"),
     "qkv_einsum": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "attn_vec_einsum": ("self_attn.o_proj",),
+    **{name: (f"self_attn.{name}",) for name in ("q_proj", "k_proj", "v_proj", "o_proj")},
     "gate_proj": ("mlp.gate_proj",),
     "up_proj": ("mlp.up_proj",),
     "down_proj": ("mlp.down_proj",),
@@ -37,7 +48,13 @@ NORMS = {
     "post_ffw_norm": "post_feedforward_layernorm",
     "_query_norm": "self_attn.q_norm",
     "_key_norm": "self_attn.k_norm",
+    "q_norm": "self_attn.q_norm",
+    "k_norm": "self_attn.k_norm",
+    "input_layernorm": "input_layernorm",
+    "post_attention_layernorm": "post_attention_layernorm",
 }
+BIASES = {f"{part}_bias": f"self_attn.{part}_proj.bias" for part in ("q", "k", "v")}
+"""Biases of Qwen 2.5's projections, which Tunix keeps beside the projections."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +74,12 @@ def layer_and_module(name: str) -> tuple[int, str]:
 
 def matrices(name: str, shape: tuple[int, ...]) -> tuple[Matrix, ...]:
     """Return the Hugging Face tensors in which a weight of Tunix is stored."""
-    if name == EMBEDDING:
-        return (Matrix("model.embed_tokens.weight", shape, _same),)
-    if name == FINAL_NORM:
-        return (Matrix("model.norm.weight", shape, _same),)
+    if name in WHOLE_MODEL:
+        turned = name == "lm_head.w"
+        return (Matrix(WHOLE_MODEL[name], shape[::-1] if turned else shape, _turned if turned else _same),)
     layer, module = layer_and_module(name)
-    if module in NORMS:
-        return (Matrix(f"model.layers.{layer}.{NORMS[module]}.weight", shape, _same),)
+    if kept := _kept(name, module):
+        return (Matrix(f"model.layers.{layer}.{kept}", shape, _same),)
     targets = [f"model.layers.{layer}.{target}.weight" for target in PROJECTIONS[module]]
     match module:
         case "q_einsum":
@@ -73,11 +89,21 @@ def matrices(name: str, shape: tuple[int, ...]) -> tuple[Matrix, ...]:
                 Matrix(target, _flat(shape[1:]), lambda array, index=index: _as_rows(array[index]))  # type: ignore[misc]
                 for index, target in enumerate(targets)
             )
-        case "attn_vec_einsum":
+        case "q_proj" | "k_proj" | "v_proj":
+            width, heads, head = shape
+            return (Matrix(targets[0], (heads * head, width), lambda array: array.reshape(width, -1).T),)
+        case "attn_vec_einsum" | "o_proj":
             heads, head, width = shape
             return (Matrix(targets[0], (width, heads * head), lambda array: array.reshape(-1, width).T),)
         case _:
-            return (Matrix(targets[0], shape[::-1], lambda array: array.T),)
+            return (Matrix(targets[0], shape[::-1], _turned),)
+
+
+def _kept(name: str, module: str) -> str:
+    """Return the name within its layer of a norm or a bias, which both sides store alike; else an empty string."""
+    if (bias := name.rpartition(".")[2]) in BIASES:
+        return BIASES[bias]
+    return f"{NORMS[module]}.weight" if module in NORMS else ""
 
 
 def from_matrices(name: str, shape: tuple[int, ...], read: Callable[[str], Array]) -> Array:
@@ -86,17 +112,20 @@ def from_matrices(name: str, shape: tuple[int, ...], read: Callable[[str], Array
     for array, matrix in zip(found, matrices(name, shape), strict=True):
         if array.shape != matrix.shape:
             raise ValueError(f"{matrix.name} is {array.shape} and should be {matrix.shape}")
-    if name in (EMBEDDING, FINAL_NORM):
+    if name in WHOLE_MODEL:
+        return found[0].T if name == "lm_head.w" else found[0]
+    module = layer_and_module(name)[1]
+    if _kept(name, module):
         return found[0]
-    match layer_and_module(name)[1]:
+    match module:
         case "q_einsum":
             return _from_rows(found[0], shape)
         case "kv_einsum" | "qkv_einsum":
             return np.stack([_from_rows(array, shape[1:]) for array in found])
-        case "attn_vec_einsum":
+        case "q_proj" | "k_proj" | "v_proj" | "attn_vec_einsum" | "o_proj":
             return found[0].T.reshape(shape)
-        case module:
-            return found[0] if module in NORMS else found[0].T
+        case _:
+            return found[0].T
 
 
 @dataclass(frozen=True)
@@ -133,6 +162,10 @@ def place_of(name: str) -> Place:
 
 def _same(array: Array) -> Array:
     return array
+
+
+def _turned(array: Array) -> Array:
+    return array.T
 
 
 def _flat(shape: tuple[int, ...]) -> tuple[int, int]:

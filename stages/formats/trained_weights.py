@@ -15,12 +15,13 @@ from flax import nnx
 from stages.formats.lazy_arrays import Array, LazyArray, Read, orbax_arrays, safetensors_arrays
 from stages.formats.names import EMBEDDING, from_matrices, matrices, place_of
 from stages.options import Model
+from stages.options.families import Sizes
 from stages.stage import StageFailed
-from stages.training import gemma, lora
+from stages.training import families, lora
 from stages.training.checkpoints import FORMAT, Weights
 from stages.training.lora import Adapter
 from stages.training.model_files import ModelFiles
-from stages.training.model_sizes import Sizes, read_sizes
+from stages.training.model_sizes import read_sizes, text_name
 
 
 class ReadWhole(Mapping[str, Array]):
@@ -94,12 +95,12 @@ class TrainedWeights:
     @cached_property
     def config(self) -> Any:
         """Tunix's configuration of the model."""
-        return gemma.config_of(self.options.kind, self.sizes, self.options)
+        return families.config_of(self.options.kind, self.sizes, self.options)
 
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Shape of each weight by name, in the order of the names."""
-        model = nnx.eval_shape(lambda: gemma.model_class(self.options.kind)(self.config, rngs=nnx.Rngs(0)))
+        model = nnx.eval_shape(lambda: families.model_class(self.options.kind)(self.config, rngs=nnx.Rngs(0)))
         flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
         return dict(sorted((".".join(map(str, path)), tuple(leaf.shape)) for path, leaf in flat))
 
@@ -150,7 +151,7 @@ def _base_arrays(files: ModelFiles, options: Model, shapes: Mapping[str, tuple[i
     tensors: dict[str, LazyArray] = {}
     for path in sorted(files.weights.glob("*.safetensors")):
         found = safetensors_arrays(path)
-        tensors.update({name.removeprefix("language_model."): tensor for name, tensor in found.items()})
+        tensors.update({text_name(name): tensor for name, tensor in found.items()})
     return {name: _from_tensors(tensors, name, shape) for name, shape in shapes.items()}
 
 
@@ -159,7 +160,8 @@ def _from_flax(stored: Mapping[str, LazyArray], name: str, shape: tuple[int, ...
     array, part = stored[f"{place.key}.{place.leaf}"], place.part
     if part is None:
         return array
-    turned = options.kind.startswith("gemma3") or array.shape[1] != shape[0]  # as in `gemma`, which loads them
+    # As in `stages.training.gemma`, which loads them.
+    turned = options.kind.startswith("gemma3") or array.shape[1] != shape[0]
 
     def opened() -> Read:
         one: Array = array.read(part, part + 1)[0]

@@ -82,8 +82,10 @@ class TrainingOptions(Guards):
     """Rank of the adapter's two matrices: a higher rank has more capacity and takes more memory."""
     lora_alpha: Annotated[float, POSITIVE] = 16.0
     """Scale of the adapter: its output is multiplied by `lora_alpha / lora_rank`."""
-    lora_targets: str = ".*q_einsum|.*kv_einsum|.*gate_proj|.*down_proj|.*up_proj|.*attn_vec_einsum"
-    """Regular expression for the paths of modules that get an adapter."""
+    lora_targets: str = ".*q_einsum|.*kv_einsum|.*gate_proj|.*down_proj|.*up_proj|.*attn_vec_einsum|.*[qkvo]_proj"
+    """Regular expression for the paths of modules that get an adapter. The default matches every matrix of a layer, by
+    its name in Gemma (`q_einsum`, `kv_einsum`, `attn_vec_einsum`) or in Qwen and Llama (`q_proj`, `k_proj`, `v_proj`,
+    `o_proj`)."""
     learning_rate: Annotated[float, POSITIVE] = 3e-3
     """AdamW learning rate at the end of the warm-up."""
     learning_rate_after: Annotated[dict[str, float], STEPS_DONE] = field(default_factory=dict)

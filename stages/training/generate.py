@@ -9,7 +9,7 @@ from tunix.generate.sampler import CacheConfig, Sampler
 
 from stages.data import Example
 from stages.options import Answer, Asking, Sampling
-from stages.training.gemma import without_remat
+from stages.training.families import without_remat
 from stages.training.model import Foundation
 from stages.training.stage_data import prompt
 

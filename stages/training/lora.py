@@ -28,12 +28,16 @@ _PRODUCTS = {
     "kv_einsum": "dr,rckh->ckdh",
     "qkv_einsum": "dr,rcnh->cndh",
     "attn_vec_einsum": "nhr,rd->nhd",
+    "q_proj": "dr,rnh->dnh",
+    "k_proj": "dr,rnh->dnh",
+    "v_proj": "dr,rnh->dnh",
+    "o_proj": "nhr,rd->nhd",
     "gate_proj": "ir,ro->io",
     "up_proj": "ir,ro->io",
     "down_proj": "ir,ro->io",
 }
-"""Einsum by which A and B multiply to a module's weight, in Gemma 2 and Gemma 3; `qkv_einsum` is for models in which
-every head has its own keys."""
+"""Einsum by which A and B multiply to a module's weight; Gemma's `qkv_einsum` is for models in which every head has its
+own keys, and `q_proj`, `k_proj`, `v_proj` and `o_proj` are Qwen's and Llama's."""
 
 
 @dataclass(frozen=True)

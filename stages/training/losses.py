@@ -46,9 +46,9 @@ class TaughtBatch:
     row_weight: Any
 
 
-def taught_input(batch: TaughtBatch) -> dict[str, Any]:
-    """Return the arguments of `taught_loss` besides the model, as Tunix's trainer requires. Padding is token 0."""
-    seen = batch.tokens != 0
+def taught_input(batch: TaughtBatch, padding: int = 0) -> dict[str, Any]:
+    """Return the arguments of `taught_loss` besides the model, as Tunix's trainer requires. `padding` is a token's id."""
+    seen = batch.tokens != padding
     return {
         "tokens": batch.tokens,
         "learnt": batch.learnt,
@@ -115,16 +115,18 @@ class PolicyLoss:
     epsilon_high: float
     beta: float
     temperature: float
+    padding: int = 0
+    """Id of the token for padding."""
 
     @classmethod
-    def of(cls, options: Grpo) -> "PolicyLoss":
+    def of(cls, options: Grpo, padding: int = 0) -> "PolicyLoss":
         """Create the loss that the stage's options describe."""
         high = options.epsilon_high or options.epsilon
-        return cls(options.epsilon, high, options.beta, options.temperature)
+        return cls(options.epsilon, high, options.beta, options.temperature, padding)
 
     def __call__(self, model: nnx.Module, batch: PolicyBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return (loss, metrics), each a weighted sum over the rows."""
-        logprobs = answer_logprobs(model, batch.prompts, batch.answers, batch.lengths, self.temperature)
+        logprobs = answer_logprobs(model, batch.prompts, batch.answers, batch.lengths, self.temperature, self.padding)
         old = jax.lax.stop_gradient(logprobs) if batch.old is None else batch.old
         ratio = jnp.exp(jnp.clip(logprobs - old, -LOG_RATIO_MAX, LOG_RATIO_MAX))
         advantages = batch.advantages[:, None]
@@ -149,7 +151,12 @@ class PolicyLoss:
 
 
 def answer_logprobs(
-    model: nnx.Module, prompts: jax.Array, answers: jax.Array, lengths: jax.Array, temperature: float
+    model: nnx.Module,
+    prompts: jax.Array,
+    answers: jax.Array,
+    lengths: jax.Array,
+    temperature: float | jax.Array,
+    padding: int = 0,
 ) -> jax.Array:
     """Return the log-probability of each token of the answers (rows × answer positions,
     float32) at the sampling temperature.
@@ -161,23 +168,35 @@ def answer_logprobs(
     """
     tokens = jnp.concatenate([prompts, answers], axis=1)
     generated = jnp.arange(answers.shape[1]) < lengths[:, None]
-    positions = build_positions_from_mask(jnp.concatenate([prompts != 0, generated], axis=1))
-    attended = make_causal_attn_mask(jnp.concatenate([prompts != 0, generated & (answers != 0)], axis=1))
+    positions = build_positions_from_mask(jnp.concatenate([prompts != padding, generated], axis=1))
+    attended = make_causal_attn_mask(jnp.concatenate([prompts != padding, generated & (answers != padding)], axis=1))
     logits, _ = model(tokens, positions=positions, cache=None, attention_mask=attended)
     return logprobs_of(logits[:, -answers.shape[1] - 1 : -1].astype(jnp.float32) / temperature, answers)
 
 
 def _logprobs_of_state(
-    graph: Any, state: Any, prompts: jax.Array, answers: jax.Array, lengths: jax.Array, temperature: jax.Array
+    graph: Any,
+    state: Any,
+    prompts: jax.Array,
+    answers: jax.Array,
+    lengths: jax.Array,
+    temperature: jax.Array,
+    *,
+    padding: int,
 ) -> jax.Array:
-    return answer_logprobs(nnx.merge(graph, state), prompts, answers, lengths, temperature)
+    return answer_logprobs(nnx.merge(graph, state), prompts, answers, lengths, temperature, padding)
 
 
-_jitted_logprobs = jax.jit(_logprobs_of_state)  # jitted once at module level, so that each shape is compiled once
+# Jitted once at module level, so that each shape is compiled once.
+_jitted_logprobs = jax.jit(_logprobs_of_state, static_argnames=("padding",))
 
 
 def frozen_logprobs(
-    model: nnx.Module, batch: PolicyBatch, temperature: float, mesh: jax.sharding.Mesh | None = None
+    model: nnx.Module,
+    batch: PolicyBatch,
+    temperature: float,
+    mesh: jax.sharding.Mesh | None = None,
+    padding: int = 0,
 ) -> jax.Array:
     """Compute `answer_logprobs` of a model that is not being trained: the reference, or the policy before its update.
 
@@ -189,7 +208,7 @@ def frozen_logprobs(
         spread = len(lengths) % mesh.shape["fsdp"] == 0
         layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*["fsdp"] * spread))
         prompts, answers, lengths = (jax.device_put(array, layout) for array in (prompts, answers, lengths))
-    return _jitted_logprobs(graph, state, prompts, answers, lengths, jnp.float32(temperature))
+    return _jitted_logprobs(graph, state, prompts, answers, lengths, jnp.float32(temperature), padding=padding)
 
 
 def logprobs_of(logits: jax.Array, tokens: jax.Array) -> jax.Array:

@@ -12,11 +12,12 @@ import numpy as np
 from flax import nnx
 
 from stages.options import Model, fit
+from stages.options.families import Sizes, family_name, kind_with
 from stages.session.accelerator import STAND_IN
 from stages.stage import StageFailed
-from stages.training import gemma, model_files, tokenizer
+from stages.training import families, model_files, tokenizer
 from stages.training.model_files import ModelFiles
-from stages.training.model_sizes import Sizes, read_sizes
+from stages.training.model_sizes import read_sizes
 from stages.training.tokenizer import Tokenizer
 
 Arrays = dict[str, jax.Array]
@@ -37,7 +38,7 @@ class Foundation:
     note: str
     """Summary in one line of what was loaded."""
     instruct: bool = False
-    """True if `<end_of_turn>` ends the model's turn: see `model_files.is_instruct`."""
+    """True if the mark of the chat template ends the model's turn: see `model_files.is_instruct`."""
     stand_in: bool = False
     """True if the model is a stand-in made for rehearsals."""
 
@@ -50,7 +51,7 @@ class Foundation:
     def ending(self) -> int:
         """Token that ends an answer in training data, and the last one of an example.
 
-        Gemma's chat template puts a newline after `<end_of_turn>`. It is not taught,
+        The chat templates of Gemma and Qwen put a newline after the end of a turn. It is not taught,
         because generation stops before it.
         """
         return self.tokenizer.stops[-1] if self.instruct else self.tokenizer.eos_id()
@@ -70,16 +71,17 @@ def load(values: Mapping[str, Any], inputs: Path, scratch: Path) -> Foundation:
     mesh = _mesh(options)
     files = model_files.find(options, inputs, scratch)
     sizes = read_sizes(files, options.kind)
-    instruct = model_files.is_instruct(options, files)
-    note = f"{_note(options, files, sizes)}; answers end in {'<end_of_turn>' if instruct else '<eos>'}"
-    pieces = tokenizer.read(files.tokenizer)
+    special = options.family.tokens
+    pieces = tokenizer.read(files.tokenizer, options.kind)
+    instruct = model_files.is_instruct(options, files, pieces.piece_id(special.turns[1]))
+    note = f"{_note(options, files, sizes)}; answers end in {special.turns[1] if instruct else special.end}"
     if pieces.size > sizes.vocabulary:
         raise StageFailed(
             "model-mismatch",
             f"{files.tokenizer} has {pieces.size} tokens and the model's vocabulary {sizes.vocabulary}: "
             "it is another model's",
         )
-    model = gemma.read(files, options.kind, sizes, options, mesh)
+    model = families.read(files, options.kind, sizes, options, mesh)
     return Foundation(model, pieces, mesh, options, note, instruct, files.made_up)
 
 
@@ -143,13 +145,13 @@ def _note(options: Model, files: ModelFiles, sizes: Sizes) -> str:
     name does not have that size."""
     made_up = "STAND-IN MODEL, made up for rehearsals: " if files.made_up else ""
     found = f"{made_up}model: {options.kind} from {files.weights} ({files.layout}, {options.dtype}): {sizes}"
-    wanted = gemma.full_size(options.kind, sizes.vocabulary) if options.kind in gemma.FULL_SIZE else sizes
+    wanted = families.full_size(options.kind, sizes.vocabulary) if options.kind in families.FULL_SIZE else sizes
     if sizes == wanted:
         return found
     if os.environ.get(STAND_IN) == "1":
         return f"{found}; it stands in for one with {wanted}"
-    family = options.kind.partition("-")[0]
     raise StageFailed(
         "model-mismatch",
-        f"model.kind {options.kind} has {wanted}, and {files.weights} has {sizes}: say kind: {family} to train that",
+        f"model.kind {options.kind} has {wanted}, and {files.weights} has {sizes}: say kind: "
+        f"{kind_with(family_name(options.kind), sizes)} to train that",
     )

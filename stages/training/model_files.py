@@ -3,35 +3,36 @@
 A model's folder is recognised by its contents, because its place below `/kaggle/input` differs from session to session:
 
     flax            an Orbax checkpoint as Kaggle offers it, such as `gemma2-2b-it/`; `tokenizer.model` is beside the folder
-    transformers    a Hugging Face repository: config.json, *.safetensors and tokenizer.model in one folder
+    transformers    a Hugging Face repository: config.json, *.safetensors and the tokenizer in one folder
 """
 
+import difflib
 import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from stages.data.mounted import STAND_IN_MARK
 from stages.options import Model
+from stages.options.families import SENTENCEPIECE
 from stages.stage import StageFailed
 
 Layout = Literal["flax", "transformers"]
 
 ORBAX_MARKS = ("_METADATA", "manifest.ocdbt", "_CHECKPOINT_METADATA")
-TOKENIZER_NAME = "tokenizer.model"
 DEPTH_MAX = 8
 """Search depth below `/kaggle/input`, in folders; Kaggle's deepest layout,
 `models/owner/model/framework/variation/version/name`, has seven."""
-CHAT_TEMPLATE_NAME = "chat_template.jinja"
-WANTED = ("*.json", "*.safetensors", TOKENIZER_NAME, CHAT_TEMPLATE_NAME)
+CHAT_TEMPLATE_NAME, WEIGHTS_NAME = "chat_template.jinja", "model.safetensors"
+WANTED = ("*.json", "*.safetensors", SENTENCEPIECE, CHAT_TEMPLATE_NAME)
 """File patterns to download from a repository; some repositories contain the weights in other formats too."""
 INSTRUCT = re.compile(r"(^|[-_.])(it|instruct|chat)($|[-_.])", re.IGNORECASE)
-"""Pattern in the name of a model that was trained with Gemma's chat template."""
-BASE = re.compile(r"gemma-?[23]-\d+[bm](-pt)?", re.IGNORECASE)
-"""Pattern of Google's names of base models, which were not trained with the chat template."""
+"""Pattern in the name of a model that was trained with its family's chat template."""
+BASE = re.compile(r"gemma-?[23]-\d+[bm](-pt)?|.*[-_]base", re.IGNORECASE)
+"""Pattern of names of base models, which were not trained with the chat template."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +62,23 @@ def find(options: Model, inputs: Path, scratch: Path) -> ModelFiles:
             return ModelFiles(weights.absolute(), layout, _tokenizer(options, weights))
     raise StageFailed(
         "model-missing",
-        f"model.source: {folder} holds neither a Flax checkpoint (Orbax) nor *.safetensors; {_mounted(inputs)}",
+        f"model.source: {folder} holds neither a Flax checkpoint (Orbax) nor *.safetensors{near(folder, WEIGHTS_NAME)}; "
+        f"{_mounted(inputs)}",
     )
 
 
 def is_at_hand(options: Model, inputs: Path) -> bool:
     """Return whether the model's files are mounted, or in a folder of this machine: nothing has to be downloaded."""
-    local = options.source.startswith(("/", "."))
-    return Path(options.source).is_dir() if local else _named(options.source, inputs) is not None
+    return Path(options.source).is_dir() if options.is_folder else _named(options.source, inputs) is not None
 
 
-def is_instruct(options: Model, files: ModelFiles) -> bool:
-    """Return whether the model was trained to end its turn with `<end_of_turn>`; otherwise
-    `<eos>` is its only end token.
+def is_instruct(options: Model, files: ModelFiles, turn_end: int | None = None) -> bool:
+    """Return whether the model was trained to end its turn with the mark of its chat template; otherwise
+    the end of the text is its only end token.
 
-    The name decides if it is one of Google's or contains a mark such as `it`; otherwise a chat template
-    among the files decides.
+    The name decides if it is one of Google's or contains a mark such as `it` or `base`. Otherwise the files do: for a
+    Gemma by including a chat template, for other families, whose base models may include one too, by naming `turn_end`
+    (the mark's token) among the end tokens.
     """
     if options.variant != "auto":
         return options.variant == "instruct"
@@ -84,7 +86,23 @@ def is_instruct(options: Model, files: ModelFiles) -> bool:
     names = {parts[3] if options.kaggle_model else parts[-1], files.weights.name}
     if any(INSTRUCT.search(name) for name in names):
         return True
-    return not any(BASE.fullmatch(name) for name in names) and _has_chat_template(files.weights)
+    if any(BASE.fullmatch(name) for name in names):
+        return False
+    if options.family.tokenizer_file == SENTENCEPIECE:
+        return _has_chat_template(files.weights)
+    return turn_end in _declared_ends(files.weights)
+
+
+def _declared_ends(weights: Path) -> list[Any]:
+    """Return the end tokens that generation_config.json or, without that file, config.json names."""
+    for name in ("generation_config.json", "config.json"):
+        try:
+            found = json.loads((weights / name).read_text(encoding="utf-8")).get("eos_token_id")
+        except (OSError, ValueError, AttributeError):
+            continue
+        if found is not None:
+            return found if isinstance(found, list) else [found]
+    return []
 
 
 def _has_chat_template(weights: Path) -> bool:
@@ -105,10 +123,11 @@ def layout_of(folder: Path) -> Layout | None:
 
 def _folder(options: Model, inputs: Path, scratch: Path) -> Path:
     source = options.source
-    if source.startswith(("/", ".")):
+    if options.is_folder:
         if Path(source).is_dir():
             return Path(source)
-        raise StageFailed("model-missing", f"model.source {source} is not a folder; {_mounted(inputs)}")
+        hint = near(Path(source).parent, Path(source).name)
+        raise StageFailed("model-missing", f"model.source {source} is not a folder{hint}; {_mounted(inputs)}")
     mounted = _named(source, inputs)
     if mounted is not None:
         return mounted
@@ -153,17 +172,27 @@ def below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
+def near(folder: Path, wanted: str) -> str:
+    """Return a question about the entry of a folder whose name is the most similar one; empty if none is."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
+    return f" (did you mean {folder / close[0]}?)" if close else ""
+
+
 def _tokenizer(options: Model, weights: Path) -> Path:
     if options.tokenizer:
-        if Path(options.tokenizer).is_file():
-            return Path(options.tokenizer)
-        raise StageFailed("tokenizer-missing", f"model.tokenizer {options.tokenizer} is not a file")
+        path = Path(options.tokenizer)
+        if path.is_file():
+            return path
+        hint = near(path.parent, path.name)
+        raise StageFailed("tokenizer-missing", f"model.tokenizer {options.tokenizer} is not a file{hint}")
+    name = options.family.tokenizer_file
     for folder in (weights, weights.parent):
-        if (folder / TOKENIZER_NAME).is_file():
-            return folder / TOKENIZER_NAME
+        if (folder / name).is_file():
+            return folder / name
     raise StageFailed(
         "tokenizer-missing",
-        f"{TOKENIZER_NAME} lies neither in {weights} nor one folder above: name the file as model.tokenizer",
+        f"{name} lies neither in {weights} nor one folder above{near(weights, name)}: name the file as model.tokenizer",
     )
 
 

@@ -11,7 +11,7 @@ from tunix.rl.rollout.base_rollout import RolloutConfig
 
 from stages.options import Asking, Grpo
 from stages.session.time_accounting import TimeClass
-from stages.training.gemma import without_remat
+from stages.training.families import without_remat
 from stages.training.initial_state import StageState, equip
 from stages.training.policy import DrawnAnswer
 

@@ -40,7 +40,7 @@ def judged_problems(context: Context, foundation: Foundation, data: Sequence[str
         if not example.quality.english:
             return "not in English"
         # Tunix would silently raise the limit for a longer prompt.
-        count = 1 + len(foundation.tokenizer.encode(prompt(example, foundation)))
+        count = len(foundation.tokenizer.begin) + len(foundation.tokenizer.encode(prompt(example, foundation)))
         return "prompt too long" if count > options.max_prompt_length else ""
 
     return _open(context, data, wants, "judged")
@@ -48,14 +48,14 @@ def judged_problems(context: Context, foundation: Foundation, data: Sequence[str
 
 def prompt(example: Example, foundation: Foundation) -> str:
     """Format the prompt: the chat template with the system prompt and the question."""
-    return prompt_of(example.question, foundation.options.system)
+    return prompt_of(example.question, foundation.options.system, foundation.options.kind)
 
 
 def tokens_of(example: Example, foundation: Foundation) -> tuple[list[int], int]:
     """Return the tokens of prompt, completion and the end token of the model's template, and
     the number of prompt tokens."""
     tokenizer = foundation.tokenizer
-    asked = [tokenizer.bos_id(), *tokenizer.encode(prompt(example, foundation))]
+    asked = [*tokenizer.begin, *tokenizer.encode(prompt(example, foundation))]
     return [*asked, *tokenizer.encode(example.completion), foundation.ending], len(asked)
 
 

@@ -17,8 +17,8 @@ from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from stages.contract import Cursor
-from stages.formats.card import GEMMA_NOTICE
 from stages.formats.export_manifest import EXPORT_NAME, ExportManifest, file_entries
+from stages.options.families import GEMMA_TERMS as GEMMA_NOTICE
 from state.facts.run import RunStarted
 from state.store import Store
 from tests.contract.local import AT_ONCE

@@ -14,8 +14,8 @@ from orchestrator.base.clock import SystemClock
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan, ModelAction, ModelFault
 from orchestrator.rehearsal.local_kaggle.model_records import KaggleModel, ModelText, VariationText
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
-from stages.formats.card import GEMMA_NOTICE
 from stages.formats.export_manifest import ExportManifest, file_entries
+from stages.options.families import GEMMA_TERMS as GEMMA_NOTICE
 from stages.session import packing
 from tests.contract.local import AT_ONCE, Client
 from tests.contract.program import Program

@@ -21,7 +21,7 @@ from stages.formats.exporting import Exporter
 from stages.options import Export
 from stages.training import checkpoints
 from stages.training.checkpoints import TrainingState, Weights
-from stages.training.gemma import without_remat
+from stages.training.families import without_remat
 from tests.real import real_model
 from tests.training.conftest import THIRD_PARTY_WARNINGS
 from tests.training.exports import Trained, trained, trained_from
@@ -40,18 +40,24 @@ pytestmark = [
 TOKENS = [3 + 7 * number % 150 for number in range(600)]
 """More than Gemma 3's window of 512 tokens."""
 QUESTIONS = [f"What is {number} + {3 * number}?" for number in range(20)]
-LONGEST = 10
+LONGEST, PROMPT_TOKENS = 10, 128
 CLOSE = 1e-5
 """Largest difference of a logit, as a share of the largest logit: some tens of float32's roundings."""
 REAL_CLOSE = 5e-5
 """The same of a real model: 18 layers, and sums over 640 to 262,144 numbers."""
 
+LIKE_4B = {"layers": 34, "width": 2560, "hidden": 32, "heads": 2, "kv_heads": 1, "head_width": 16}
+"""Sizes for which Tunix takes the attention of Gemma 3 4B: 17 million weights."""
 CASES = {
     "gemma2": ("gemma2", "flax", {"adapters": 2}),
     "gemma2, as many heads for keys": ("gemma2", "transformers", {"adapters": 1, "kv_heads": 2}),
     "gemma3": ("gemma3", "transformers", {"adapters": 2, "layers": 6}),
     "gemma3, as many heads for keys": ("gemma3", "flax", {"adapters": 1, "kv_heads": 2, "layers": 6}),
     "gemma2, every weight": ("gemma2", "flax", {"adapters": 0, "full": True}),
+    "gemma3, with the scaled positions of 4b": ("gemma3", "transformers", {"adapters": 0, "full": True, **LIKE_4B}),
+    "qwen2.5": ("qwen2.5", "transformers", {"adapters": 2}),
+    "qwen3": ("qwen3", "transformers", {"adapters": 1, "kv_heads": 2}),
+    "llama3.2": ("llama3.2", "transformers", {"adapters": 2, "width": 32, "heads": 4, "kv_heads": 2, "head_width": 16}),
 }
 
 
@@ -63,7 +69,7 @@ def test_transformers_and_peft_compute_what_the_session_computed(case: str, tmp_
 
 def test_they_compute_what_the_session_computed_with_a_real_gemma(tmp_path: Path) -> None:
     folder = real_model()
-    values = {"kind": "gemma3", "source": str(folder), "system": "Think.", "dtype": "float32"}
+    values = {"kind": "gemma3-270m", "source": str(folder), "system": "Think.", "dtype": "float32"}
     model = trained_from(values, tmp_path, adapters=1)
     agree(model, tmp_path, True, REAL_CLOSE)
 
@@ -80,9 +86,10 @@ def agree(model: Trained, tmp_path: Path, adapter: bool, close: float) -> None:
         differ, largest = np.abs(logits[name] - wanted).max(), np.abs(wanted).max()
         print(f"{name} of ±{largest:.2g} differ by {differ:.1e}")
         assert differ < close * largest
-    assert said["prompts"] == [f"<bos>{prompt_of(question, 'Think.')}" for question in QUESTIONS]
-    pieces = model.merged.tokenizer
-    assert said["ids"] == [[pieces.bos_id(), *pieces.encode(prompt_of(q, "Think."))] for q in QUESTIONS]
+    pieces, kind = model.merged.tokenizer, model.options.kind
+    begin, asked = model.options.family.tokens.begin, [prompt_of(question, "Think.", kind) for question in QUESTIONS]
+    assert said["prompts"] == [f"{begin}{prompt}" for prompt in asked]
+    assert said["ids"] == [[*pieces.begin, *pieces.encode(prompt)] for prompt in asked]
     answers = answers_of(model)
     assert len({tuple(answer) for answer in answers}) > 1, "answers that are all the same would show little"
     for name in ("answers", "adapted") if adapter else ("answers",):
@@ -132,12 +139,12 @@ def answers_of(model: Trained) -> list[list[int]]:
     """The session's greedy answers in tokens, without what ends them."""
     foundation, config = model.merged, model.merged.model.config
     with without_remat(foundation.model):
-        cache = CacheConfig(64 + LONGEST, config.num_layers, config.num_kv_heads, config.head_dim)
+        cache = CacheConfig(PROMPT_TOKENS + LONGEST, config.num_layers, config.num_kv_heads, config.head_dim)
         sampler = Sampler(foundation.model, foundation.tokenizer, cache)
     out = sampler(
-        input_strings=[prompt_of(question, "Think.") for question in QUESTIONS],
+        input_strings=[prompt_of(question, "Think.", model.options.kind) for question in QUESTIONS],
         max_generation_steps=LONGEST,
-        max_prompt_length=64,
+        max_prompt_length=PROMPT_TOKENS,
         temperature=0.0,
         eos_tokens=list(foundation.stops),
     )

@@ -22,7 +22,13 @@ from stages.session.time_accounting import TimeClass
 from stages.session.tracing import digest_of
 from stages.stage import Next, OpenedCheckpoint, StageFailed, Write
 
-SMALL = {"gemma2": "relay/small-gemma2/flax/base/1", "gemma3": "relay/small-gemma3/transformers/base/1"}
+SMALL = {
+    "gemma2": "relay/small-gemma2/flax/base/1",
+    "gemma3": "relay/small-gemma3/transformers/base/1",
+    "qwen2.5": "relay/small-qwen2.5/transformers/base/1",
+    "qwen3": "relay/small-qwen3/transformers/instruct/1",
+    "llama3.2": "relay/small-llama3.2/transformers/instruct/1",
+}
 """Models that learn nothing to speak of, and compute like the large ones."""
 
 TINY = {"kind": "gemma2", "source": SMALL["gemma2"], "system": ""}
@@ -36,7 +42,7 @@ def small_inputs(inputs: Path) -> Path:
     """Small models and data sets in the place where a session has its inputs; a second call finds them there."""
     from orchestrator.rehearsal.local_kaggle.stand_ins.model import write_model
     from orchestrator.rehearsal.local_kaggle.stand_ins.sets import write_sets
-    from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import VOCABULARY, write_tokenizer
+    from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import vocabulary_size, write_tokenizer_of
 
     if inputs.exists():
         return inputs
@@ -44,8 +50,8 @@ def small_inputs(inputs: Path) -> Path:
         folder = inputs / "models" / source
         folder.mkdir(parents=True)
         sizes = {"width": 16, "hidden": 32, "heads": 2, "kv_heads": 1, "head_width": 8}
-        write_model(folder, kind, source.split("/")[2], vocabulary=len(VOCABULARY), **sizes)
-        write_tokenizer(folder / "tokenizer.model")
+        write_model(folder, kind, source.split("/")[2], vocabulary=vocabulary_size(kind), **sizes)
+        write_tokenizer_of(kind, folder)
     write_sets(inputs / "sets")
     return inputs
 

@@ -20,7 +20,7 @@ from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 from orchestrator.preflight.memory import abstract_model, lowering, xla_buffer_plan
 from orchestrator.preflight.memory.programs import Program
 from stages.options import Model, Sft
-from stages.training.gemma import full_size_config, model_class
+from stages.training.families import full_size_config, model_class
 from stages.training.lora import with_adapter
 from stages.training.losses import TaughtBatch, taught_input, taught_loss
 from stages.training.master_weights import Master, optimizer_in_float32

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from orchestrator.rehearsal.local_kaggle.stand_ins.model import write_model
-from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import VOCABULARY, write_tokenizer
+from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import vocabulary_size, write_tokenizer_of
 from stages.training.model import Foundation, load
 
 SMALL = {"width": 16, "hidden": 32, "heads": 2, "kv_heads": 1, "head_width": 8}
@@ -18,8 +18,8 @@ SMALL = {"width": 16, "hidden": 32, "heads": 2, "kv_heads": 1, "head_width": 8}
 
 def written(folder: Path, kind: str = "gemma2", layout: str = "flax", **sizes: int) -> dict[str, Any]:
     """Write a model and its tokenizer; the answer is what a pipeline's `model:` says to have it."""
-    write_model(folder, kind, layout, vocabulary=len(VOCABULARY), **{**SMALL, **sizes})
-    write_tokenizer(folder / "tokenizer.model")
+    write_model(folder, kind, layout, vocabulary=vocabulary_size(kind), **{**SMALL, **sizes})
+    write_tokenizer_of(kind, folder)
     return {"kind": kind, "source": str(folder)}
 
 

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from stages.options import Model
-from stages.training.gemma import FULL_SIZE, full_size_config, model_class
+from stages.training.families import FULL_SIZE, full_size_config, model_class
 from tests.training.harness import Chain, spec
 
 VERSION = metadata.version("google-tunix")

@@ -28,7 +28,7 @@ from stages.formats.safetensors_files import TensorShape, write_model
 from stages.formats.trained_weights import stored_state
 from stages.options import Export, Model
 from stages.stage import StageFailed
-from stages.training import gemma
+from stages.training import families
 from stages.training.checkpoints import TOKENIZER_PIN, tree_digest
 from stages.training.model import arrays_of
 from tests.training.exports import Trained, trained
@@ -73,7 +73,7 @@ def test_tunixs_own_loader_reads_the_checkpoint_back_bit_for_bit(model: Trained,
         read = gemma3_params.create_model_from_checkpoint(str(folder), config, dtype=np.float32)
     else:  # what `Gemma.from_params` does for a model whose size it knows
         read = gemma2.module_from_linen_variables(
-            module_factory=lambda: gemma.model_class("gemma2")(config, rngs=nnx.Rngs(0)),
+            module_factory=lambda: families.model_class("gemma2")(config, rngs=nnx.Rngs(0)),
             variables=gemma2_params.load_and_format_params(str(folder))["transformer"],
             map_key_fn=gemma2._map_linen_var_names,
             assign_val_fn=gemma2._assign_linen_params_to_nnx_state,

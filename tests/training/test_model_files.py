@@ -25,7 +25,7 @@ from stages.options import Model
 from stages.session.accelerator import STAND_IN
 from stages.stage import StageFailed
 from stages.training.checkpoints import tree_digest
-from stages.training.gemma import full_size, full_size_config, model_class
+from stages.training.families import full_size, full_size_config, model_class
 from stages.training.model import arrays_of, load
 from tests.training.models import SMALL, loaded, logits, written
 

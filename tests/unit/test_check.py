@@ -14,7 +14,7 @@ from orchestrator.pipeline.chips import OUTPUT_BYTES_MAX
 from orchestrator.pipeline.examples import example
 from orchestrator.preflight.check import files, limits, packages
 from orchestrator.preflight.check.findings import Check, CheckSubject, Finding, Severity
-from orchestrator.preflight.check.size import DIMENSIONS, checkpoint_bytes
+from orchestrator.preflight.check.size import checkpoint_bytes, weights
 from orchestrator.views.check import check_view
 from orchestrator.views.printing import printable
 
@@ -182,8 +182,8 @@ def test_full_training_of_the_larger_model_leaves_a_checkpoint_that_kaggle_does_
 
 
 def test_weights_are_counted_as_the_model_cards_do() -> None:
-    assert DIMENSIONS["gemma2-2b"].weights / 1e9 == pytest.approx(2.61, abs=0.01)
-    assert DIMENSIONS["gemma3-1b"].weights / 1e9 == pytest.approx(1.00, abs=0.01)
+    assert weights("gemma2-2b") / 1e9 == pytest.approx(2.61, abs=0.01)
+    assert weights("gemma3-1b") / 1e9 == pytest.approx(1.00, abs=0.01)
 
 
 def test_the_published_recipes_checkpoints_fit_into_what_kaggle_keeps() -> None:

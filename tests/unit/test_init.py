@@ -184,7 +184,10 @@ def test_a_file_that_is_there_is_never_written_over_unless_asked_to(folder: Path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--model", "gemma4"], "'gemma4' is not a model of relay's examples: use one of gemma2-2b, gemma3-1b, tiny"),
+        (
+            ["--model", "gemma4"],
+            "'gemma4' is not a model of relay's examples: use one of gemma2-2b, gemma3-1b, gemma3-270m, ",
+        ),
         (["--recipe", "rl"], "'rl' is not a recipe: use one of sft, sft+grpo, full"),
         (["--name", "My Model"], "name 'My Model' becomes part of Kaggle's names"),
         (["--name", "a" * 31], "at most 30"),

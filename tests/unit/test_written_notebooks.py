@@ -21,6 +21,7 @@ from orchestrator.views.notebook.library import PACKAGE
 from orchestrator.views.notebook.story import template
 from orchestrator.views.notebook.texts import about_stage
 from stages.data.prompts import prompt_of
+from stages.options.families import FAMILIES
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 REAL = ("gemma2_2b.yaml", "gemma3_1b.yaml")
@@ -192,10 +193,10 @@ def test_the_kaggle_model_of_the_unrestricted_mode_is_named(real: Any) -> None:
     assert defined(real, "unrestricted_kaggle_model") == "me/it-reasons"
 
 
-@given(st.text(max_size=20), st.text(max_size=20))
-def test_a_template_gives_the_prompt_that_training_used(system: str, question: str) -> None:
-    assert template(system).format(system_prompt=system, question=prompt_question(question)) == prompt_of(
-        question, system
+@given(st.text(max_size=20), st.text(max_size=20), st.sampled_from(list(FAMILIES)))
+def test_a_template_gives_the_prompt_that_training_used(system: str, question: str, kind: str) -> None:
+    assert template(system, kind).format(system_prompt=system, question=prompt_question(question)) == prompt_of(
+        question, system, kind
     )
 
 

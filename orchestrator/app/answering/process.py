@@ -31,7 +31,7 @@ from stages.training.model import Foundation, load
 from stages.training.model_files import ModelFiles
 
 CONTEXT_TOKENS = 8192
-"""Longest prompt and answer together that every Gemma model of relay's was made for."""
+"""Longest prompt and answer together: every model of the families was made for at least as many tokens."""
 
 
 class InterruptFlag:
@@ -125,9 +125,9 @@ class Answerer:
 
     def answer(self, question: AskedQuestion) -> Iterator[str | Answered]:
         """Yield the pieces of an answer and then all of it. Raises ValueError for a question that is too long."""
-        tokenizer, stops = self._foundation.tokenizer, self._foundation.stops
-        text = prompt_of(question.text, self._foundation.options.system)
-        prompt = [tokenizer.bos_id(), *tokenizer.encode(text)]
+        tokenizer, stops, options = self._foundation.tokenizer, self._foundation.stops, self._foundation.options
+        text = prompt_of(question.text, options.system, options.kind)
+        prompt = [*tokenizer.begin, *tokenizer.encode(text)]
         so_far, ended = TextSoFar(tokenizer.decode), False
         for token in self._sampler(len(prompt)).stream(prompt, question.drawing, stops):
             ended = token in stops

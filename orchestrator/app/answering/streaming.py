@@ -11,7 +11,7 @@ import numpy as np
 from tunix.generate.sampler import CacheConfig, Sampler
 
 from orchestrator.core.asking import Drawing
-from stages.training.gemma import without_remat
+from stages.training.families import without_remat
 from stages.training.model import Foundation
 
 REPLACEMENT = "\ufffd"

@@ -28,6 +28,21 @@ class ModelExample(NamedTuple):
     """Another example, whose comments are copied to the lines that both have in common."""
     on_kaggle: bool = True
     """True if Kaggle has the model; a stand-in exists in rehearsals only."""
+    kind: str = ""
+    """Kind that replaces the example's, with `source`; empty: the example's own."""
+    source: str = ""
+    licence: str = ""
+    """Paragraph that replaces the example's on the licence; with `kind` only."""
+
+
+def _like_gemma3(description: str, kind: str, source: str, page: str) -> ModelExample:
+    """Return the entry of a model that is trained by the recipe of Gemma 3 1B."""
+    licence = (
+        f"Before the first run: accept the model's licence on Kaggle (kaggle.com/models/{page}), or sessions cannot mount it."
+        if page
+        else ""
+    )
+    return ModelExample(description, "gemma3_1b.yaml", "gemma2_2b.yaml", kind=kind, source=source, licence=licence)
 
 
 RECIPES = {
@@ -39,6 +54,22 @@ RECIPES = {
 MODELS = {
     "gemma2-2b": ModelExample("Gemma 2 2B", "gemma2_2b.yaml"),
     "gemma3-1b": ModelExample("Gemma 3 1B", "gemma3_1b.yaml", "gemma2_2b.yaml"),
+    "gemma3-270m": _like_gemma3(
+        "Gemma 3 270M", "gemma3-270m", "google/gemma-3/transformers/gemma-3-270m-it/1", "google/gemma-3"
+    ),
+    "gemma3-4b": _like_gemma3(
+        "Gemma 3 4B", "gemma3-4b", "google/gemma-3/transformers/gemma-3-4b-it/1", "google/gemma-3"
+    ),
+    "qwen2.5-0.5b": _like_gemma3("Qwen 2.5 0.5B", "qwen2.5-0.5b", "qwen-lm/qwen2.5/transformers/0.5b-instruct/1", ""),
+    "qwen2.5-1.5b": _like_gemma3("Qwen 2.5 1.5B", "qwen2.5-1.5b", "qwen-lm/qwen2.5/transformers/1.5b-instruct/1", ""),
+    "qwen3-0.6b": _like_gemma3("Qwen 3 0.6B", "qwen3-0.6b", "qwen-lm/qwen-3/transformers/0.6b/1", ""),
+    "qwen3-1.7b": _like_gemma3("Qwen 3 1.7B", "qwen3-1.7b", "qwen-lm/qwen-3/transformers/1.7b/1", ""),
+    "llama3.2-1b": _like_gemma3(
+        "Llama 3.2 1B", "llama3.2-1b", "metaresearch/llama-3.2/transformers/1b-instruct/1", "metaresearch/llama-3.2"
+    ),
+    "llama3.2-3b": _like_gemma3(
+        "Llama 3.2 3B", "llama3.2-3b", "metaresearch/llama-3.2/transformers/3b-instruct/1", "metaresearch/llama-3.2"
+    ),
     "tiny": ModelExample("a tiny stand-in, for rehearsals on this machine", "tiny.yaml", on_kaggle=False),
 }
 

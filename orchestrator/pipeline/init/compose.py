@@ -9,7 +9,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.examples import example
-from orchestrator.pipeline.init.answers import MODELS, RECIPES, Problems, WizardAnswers
+from orchestrator.pipeline.init.answers import MODELS, RECIPES, ModelExample, Problems, WizardAnswers
 from orchestrator.pipeline.init.yaml_edit import (
     commented_text,
     copy_comments,
@@ -38,7 +38,18 @@ def base_of(model: str) -> CommentedMap:
     found = _read(base.example)
     if base.explained_by:
         _explain(found, _read(base.explained_by))
+    if base.kind:
+        _replace_model(found, base)
     return found
+
+
+def _replace_model(made: CommentedMap, base: ModelExample) -> None:
+    """Put another model in the example's place, and remove the comments that hold for the example's only."""
+    set_value(made["model"], "kind", base.kind)
+    set_value(made["model"], "source", base.source, "")
+    for key in ("dtype", "mesh_fsdp", "mesh_tp"):
+        set_comment(made["model"], key, "")
+    set_comment(made, "expect", "")
 
 
 def composed(answers: WizardAnswers, into: Path) -> str:
@@ -90,7 +101,10 @@ def _head(answers: WizardAnswers, head: str) -> str:
     )
     paragraphs = [" ".join(line.lstrip("# ") for line in part.splitlines()) for part in head.split("\n#\n")]
     found: list[str] = []
-    for paragraph in (own, *(text for text in paragraphs if text.startswith(KEPT_PARAGRAPHS))):
+    kept = [text for text in paragraphs if text.startswith(KEPT_PARAGRAPHS)]
+    if base.kind:
+        kept = [base.licence] if base.licence else []
+    for paragraph in (own, *kept):
         found += ["#", *textwrap.wrap(paragraph, COLUMNS, initial_indent="# ", subsequent_indent="# ")]
     return "\n".join(found[1:])
 

@@ -97,7 +97,7 @@ def internet(subject: CheckSubject) -> Iterator[Finding]:
         off = "" if pipeline.internet else ", and internet is false"
         yield note("internet", f"{sentence}, which only a session can tell{off}")
     model = pipeline.loaded_model
-    hub = model.source if model and not model.kaggle_model and not model.source.startswith(("/", ".")) else ""
+    hub = model.source if model and not model.kaggle_model and not model.is_folder else ""
     needs = [*fetched, *([f"the model {hub}"] if hub else [])]
     if needs and not pipeline.internet:
         yield problem(
@@ -107,7 +107,7 @@ def internet(subject: CheckSubject) -> Iterator[Finding]:
         )
     elif needs:
         yield note("internet", f"sessions fetch {', '.join(needs)} from the Hugging Face hub")
-    if hub.startswith("google/"):
+    if hub.startswith(("google/", "meta-llama/")):
         yield warning(
             "internet",
             f"{hub} can be fetched from Hugging Face only by users who have accepted its licence there, and a session has "
@@ -134,7 +134,7 @@ def internet(subject: CheckSubject) -> Iterator[Finding]:
 def folder(subject: CheckSubject) -> Iterator[Finding]:
     """Check a model in a folder, which must exist in a session on Kaggle."""
     model = subject.pipeline.loaded_model
-    if model is not None and model.source.startswith(("/", ".")) and not model.source.startswith("/kaggle/"):
+    if model is not None and model.is_folder and not model.source.startswith("/kaggle/"):
         yield warning(
             "model",
             f"model.source {model.source} is a folder, and a session on Kaggle has none of this machine's",

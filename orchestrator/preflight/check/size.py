@@ -1,57 +1,42 @@
 """Estimates a checkpoint's size from the model's name, without JAX; `relay plan --memory` computes it exactly."""
 
 import re
-from dataclasses import dataclass
 
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
 from stages.options import Counting, Grpo, Model, TrainingOptions
+from stages.options.families import FULL_SIZE, family_of, sizes_of
 
 MOMENTS = 2
 """Numbers that Adam keeps for each trained parameter."""
 
 
-@dataclass(frozen=True)
-class Dimensions:
-    """Sizes of a Gemma model, from its model card."""
-
-    layers: int
-    width: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    vocabulary: int
-    head_width: int = 256
-
-    @property
-    def products(self) -> dict[str, tuple[int, int]]:
-        """Input and output size of each matrix of a layer, by the name that `lora_targets` matches."""
-        queries, keys = self.heads * self.head_width, self.kv_heads * self.head_width
-        return {
-            "q_einsum": (self.width, queries),
-            "kv_einsum": (self.width, 2 * keys),
-            "attn_vec_einsum": (queries, self.width),
-            "gate_proj": (self.width, self.hidden),
-            "up_proj": (self.width, self.hidden),
-            "down_proj": (self.hidden, self.width),
-        }
-
-    @property
-    def weights(self) -> int:
-        """Number of parameters of the model, except its few norms."""
-        layer = sum(into * out for into, out in self.products.values())
-        return self.vocabulary * self.width + self.layers * layer
-
-    def adapter(self, options: TrainingOptions) -> int:
-        """Return the number of parameters of an adapter on the matching matrices."""
-        put_on = [size for name, size in self.products.items() if re.fullmatch(options.lora_targets, f"layer.{name}")]
-        return self.layers * options.lora_rank * sum(into + out for into, out in put_on)
+def products(kind: str) -> dict[str, tuple[int, int]]:
+    """Return the input and output size of each matrix of a layer, by the name that `lora_targets` matches."""
+    sizes = sizes_of(kind)
+    queries, keys = sizes.heads * sizes.head_width, sizes.kv_heads * sizes.head_width
+    found = {
+        **dict.fromkeys(("q_einsum", "q_proj"), (sizes.width, queries)),
+        "kv_einsum": (sizes.width, 2 * keys),
+        **dict.fromkeys(("k_proj", "v_proj"), (sizes.width, keys)),
+        **dict.fromkeys(("attn_vec_einsum", "o_proj"), (queries, sizes.width)),
+        **dict.fromkeys(("gate_proj", "up_proj"), (sizes.width, sizes.hidden)),
+        "down_proj": (sizes.hidden, sizes.width),
+    }
+    return {name: found[name] for name in family_of(kind).matrices}
 
 
-DIMENSIONS = {
-    "gemma2-2b": Dimensions(layers=26, width=2304, hidden=9216, heads=8, kv_heads=4, vocabulary=256_128),
-    "gemma3-1b": Dimensions(layers=26, width=1152, hidden=6912, heads=4, kv_heads=1, vocabulary=262_144),
-}
+def weights(kind: str) -> int:
+    """Return the number of parameters of a model whose kind names its size, except its few norms and biases."""
+    sizes = sizes_of(kind)
+    layer = sum(into * out for into, out in products(kind).values())
+    return sizes.vocabulary * sizes.width + sizes.layers * layer
+
+
+def adapter_weights(kind: str, options: TrainingOptions) -> int:
+    """Return the number of parameters of an adapter on the matching matrices."""
+    put_on = [size for name, size in products(kind).items() if re.fullmatch(options.lora_targets, f"layer.{name}")]
+    return sizes_of(kind).layers * options.lora_rank * sum(into + out for into, out in put_on)
 
 
 def checkpoint_bytes(pipeline: Pipeline) -> int | None:
@@ -62,26 +47,25 @@ def checkpoint_bytes(pipeline: Pipeline) -> int | None:
     if model is None:
         fitted = [KINDS[stage.kind].fit(stage.options, "options") for stage in pipeline.stages]
         return max(options.payload_bytes for options in fitted if isinstance(options, Counting))
-    if model.kind not in DIMENSIONS:
-        return None
-    return _largest(pipeline, model, DIMENSIONS[model.kind])
+    return _largest(pipeline, model) if model.kind in FULL_SIZE else None
 
 
-def _largest(pipeline: Pipeline, model: Model, sizes: Dimensions) -> int:
+def _largest(pipeline: Pipeline, model: Model) -> int:
     """Return the size of the largest checkpoint, in bytes.
 
     Composed as in `stages.training.initial_state`: the base if it was trained, every adapter, the newest moments.
     """
     width = 4 if model.dtype == "float32" else 2
+    whole = width * weights(model.kind)
     base = adapters = largest = 0
     for stage in pipeline.stages:
         options = KINDS[stage.kind].fit(stage.options, "options")
         origin = moments = 0
         if isinstance(options, TrainingOptions) and options.mode == "full":
             origin = base + adapters if isinstance(options, Grpo) and options.beta > 0 else 0
-            base, adapters, moments = width * sizes.weights, 0, MOMENTS * width * sizes.weights
+            base, adapters, moments = whole, 0, MOMENTS * whole
         elif isinstance(options, TrainingOptions):
-            adapter = 4 * sizes.adapter(options)
+            adapter = 4 * adapter_weights(model.kind, options)
             adapters, moments = adapters + adapter, MOMENTS * adapter
         largest = max(largest, base + adapters + origin + moments)
     return largest

@@ -1,5 +1,6 @@
 """The session's model as shapes, dtypes and shardings, without contents."""
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,10 @@ import numpy as np
 import qwix
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
-from tunix.models.gemma import model as gemma2
-from tunix.utils import sharding_utils as gemma3_sharding
 
 from orchestrator.preflight.memory.programs import Program
 from stages.options import Model
-from stages.training import gemma, model_files
+from stages.training import families, model_files
 from stages.training.model_sizes import read_sizes
 
 
@@ -33,7 +32,7 @@ def mesh_of(options: Model) -> jax.sharding.Mesh:
 
 def abstract_model(config: Any, options: Model, program: Program, mesh: jax.sharding.Mesh) -> nnx.Module:
     """Return the session's model with the program's adapter: shapes, dtypes and shardings without contents."""
-    kind = gemma.model_class(options.kind)
+    kind = families.model_class(options.kind)
     module = nnx.eval_shape(lambda: kind(config, rngs=nnx.Rngs(0)))
     state = nnx.state(module)
     nnx.update(module, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(options.dtype)), state))
@@ -44,11 +43,12 @@ def abstract_model(config: Any, options: Model, program: Program, mesh: jax.shar
 
 
 def model_config(options: Model) -> Any:
-    if options.kind in gemma.FULL_SIZE:
-        return gemma.full_size_config(options.kind, options)
+    """Return the configuration of the size that the kind names, else of the model's files."""
+    if options.kind in families.FULL_SIZE:
+        return families.full_size_config(options.kind, options)
     with TemporaryDirectory() as empty:
         files = model_files.find(options, Path(empty), Path(empty))
-        return gemma.config_of(options.kind, read_sizes(files, options.kind), options)
+        return families.config_of(options.kind, read_sizes(files, options.kind), options)
 
 
 def _adapted(module: nnx.Module, program: Program) -> nnx.Module:
@@ -111,15 +111,15 @@ def activations_laid_out(mesh: jax.sharding.Mesh) -> Iterator[None]:
     def shard(value: Any, names: tuple[str | None, ...], eager: bool = False) -> Any:
         return jax.lax.with_sharding_constraint(value, NamedSharding(mesh, PartitionSpec(*names)))
 
-    places = (gemma2, gemma3_sharding)
+    places = [importlib.import_module(name) for name in sorted({port.shards for port in families.ports()})]
     before = [place.shard for place in places]
     for place in places:
-        place.shard = shard
+        place.shard = shard  # type: ignore[attr-defined]
     try:
         yield
     finally:
         for place, function in zip(places, before, strict=True):
-            place.shard = function
+            place.shard = function  # type: ignore[attr-defined]
 
 
 def size(tree: Any) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from orchestrator.preflight.memory.programs import (
     stage_of,
 )
 from stages.options import Model
+from stages.options.families import FULL_SIZE, family_name
 
 BATCH_MAX = 1 << 16
 KEPT_CHECKPOINTS = 2
@@ -91,10 +92,11 @@ def _requirements(pipeline: Pipeline, where: str) -> tuple[Chip, Model, tuple[St
             f"{where}: model.mesh_fsdp times model.mesh_tp is {devices}, and {pipeline.accelerator} has {promised} chips: "
             "make the mesh smaller"
         )
-    if model.kind in ("gemma2", "gemma3") and not model.source.startswith(("/", ".")):
+    if model.kind not in FULL_SIZE and not model.is_folder:
+        sized = next(kind for kind in FULL_SIZE if family_name(kind) == model.kind)
         raise BadInput(
             f"{where}: model.kind {model.kind} has the size that its files have, and {model.source} is not on this machine: "
-            "download it and name its folder as model.source, or name a kind with its size, such as gemma2-2b"
+            f"download it and name its folder as model.source, or name a kind with its size, such as {sized}"
         )
     return CHIPS[pipeline.accelerator], model, needs
 

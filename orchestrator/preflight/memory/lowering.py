@@ -37,7 +37,7 @@ from orchestrator.preflight.memory.programs import Program
 from orchestrator.preflight.memory.xla_buffer_plan import plan_of
 from stages.options import Model, Sft, fit
 from stages.stage import StageFailed
-from stages.training import gemma
+from stages.training import families
 from stages.training.losses import PolicyBatch, PolicyLoss, TaughtBatch, taught_input, taught_loss
 from stages.training.master_weights import Master, optimizer_in_float32
 from stages.training.model import WEIGHTS, arrays_of
@@ -237,7 +237,7 @@ def _sampler(program: Program, module: nnx.Module, rows: int) -> tuple[Sampler, 
     """Return Tunix's sampler and its initial state without contents."""
     config: Any = module.config
     small = CacheConfig(1, config.num_layers, config.num_kv_heads, config.head_dim)
-    with gemma.without_remat(module):
+    with families.without_remat(module):
         sampler = Sampler(module, _MinimalTokenizer(), small)
     sampler.eos_ids = jnp.array([EOS])
     length = program.prompt_tokens + program.answer_tokens

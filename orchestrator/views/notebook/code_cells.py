@@ -76,7 +76,7 @@ source = open_source(
 for example in source.train:
     print("-" * 100)
     print(f"{{example.source}}: {{len(example.completion):,}} characters")
-    print(prompt_of(example.question, MODEL.get("system", SYSTEM))[:1500] + example.completion[:1500])
+    print(prompt_of(example.question, MODEL.get("system", SYSTEM), MODEL["kind"])[:1500] + example.completion[:1500])
 """
 
 TRAINING = """
@@ -144,7 +144,7 @@ SEED = {seed!r}
 SYSTEM_PROMPT = {system!r}
 TEMPLATE = {template!r}
 
-assert TEMPLATE.format(system_prompt=SYSTEM_PROMPT, question="1 + 1?") == prompt_of("1 + 1?", SYSTEM_PROMPT)
+assert TEMPLATE.format(system_prompt=SYSTEM_PROMPT, question="1 + 1?") == prompt_of("1 + 1?", SYSTEM_PROMPT, MODEL["kind"])
 """
 
 INFERENCE = '''
@@ -152,7 +152,7 @@ import re
 
 from tunix.generate.sampler import CacheConfig, Sampler
 from {package}.stage import StageSpec
-from {package}.training.gemma import without_remat
+from {package}.training.families import without_remat
 from {package}.training.initial_state import load_trained
 
 

@@ -198,14 +198,14 @@ def _variables(values: NotebookValues) -> Iterator[NotebookCell]:
             prompt_length=max(512, asked.max_prompt_length),
             seed=values.seed,
             system=model.system,
-            template=template(model.system),
+            template=template(model.system, model.kind),
         )
     )
 
 
-def template(system: str) -> str:
-    """Return the template of a prompt, with places for `system_prompt` and `question`."""
-    text = prompt_of("\0question", "\0system" if system else "")
+def template(system: str, kind: str = "gemma2") -> str:
+    """Return the template of a prompt for a kind of model, with places for `system_prompt` and `question`."""
+    text = prompt_of("\0question", "\0system" if system else "", kind)
     return (
         text.replace("{", "{{")
         .replace("}", "}}")
@@ -226,7 +226,7 @@ def _unrestricted(values: NotebookValues) -> Iterator[NotebookCell]:
         text = (
             f"The weights after all sessions are the Kaggle Model "
             f"[{values.model_id}](https://www.kaggle.com/models/{values.model_id}). Its files have the layout that Tunix's own "
-            "Gemma loader reads; the prompts and tags are those above."
+            "loader reads; the prompts and tags are those above."
         )
     else:
         text = "The weights of this notebook are not published as a Kaggle Model."

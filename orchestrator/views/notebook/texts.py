@@ -127,7 +127,7 @@ def about_filters(stages: Sequence[StageSpec]) -> str:
     lines = [
         "* Examples whose text or program overlaps with a held-out problem of any evaluation are left out, and counted.",
         "* Problems that occur twice are used once. Which examples are taken, and in which order, depends on the seed alone.",
-        "* Every example is written in Gemma's chat template, with the reasoning and the answer in their tags.",
+        "* Every example is written in the model's chat template, with the reasoning and the answer in their tags.",
     ]
     if found is not None:
         lines.append(

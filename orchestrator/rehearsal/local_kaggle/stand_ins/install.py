@@ -9,6 +9,7 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
 from orchestrator.rehearsal.local_kaggle.world import World
 from stages import options
 from stages.data.mounted import STAND_IN_MARK
+from stages.options.families import family_name
 
 SETS = "stand-in-sets"
 """Folder of the data sets below a session's inputs; rehearsed sessions have it without requesting it."""
@@ -25,18 +26,18 @@ def write(folder: Path, model: Mapping[str, Any], *, own: Collection[str] = (), 
     """
     from orchestrator.rehearsal.local_kaggle.stand_ins.model import write_model  # imports Orbax and JAX
     from orchestrator.rehearsal.local_kaggle.stand_ins.sets import STAND_IN_TEXT, write_sets
-    from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import VOCABULARY, write_tokenizer
+    from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import vocabulary_size, write_tokenizer_of
 
     chosen = options.fit(options.Model, model, "model")
-    if not chosen.source.startswith(("/", ".")):
+    if not chosen.is_folder:
         into = folder / "models" / chosen.source
         into.mkdir(parents=True)
         layout = "flax" if "/flax/" in chosen.source else "transformers"
         # The mesh must be able to split the KV heads among chips. There are at least two, each with two query heads.
         kv_heads = max(2, chosen.mesh_tp)
         sizes = {"heads": 2 * kv_heads, "kv_heads": kv_heads}
-        write_model(into, chosen.kind.partition("-")[0], layout, vocabulary=len(VOCABULARY), seed=seed, **sizes)
-        write_tokenizer(into / "tokenizer.model")
+        write_model(into, family_name(chosen.kind), layout, vocabulary=vocabulary_size(chosen.kind), seed=seed, **sizes)
+        write_tokenizer_of(chosen.kind, into)
         (into / STAND_IN_MARK).write_text(STAND_IN_TEXT, encoding="utf-8")
     write_sets(folder / SETS, seed=seed, without=own)
 

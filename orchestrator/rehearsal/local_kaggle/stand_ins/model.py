@@ -1,4 +1,4 @@
-"""Writes tiny Gemma models with fresh weights, in exactly the layouts of Kaggle and Hugging Face.
+"""Writes tiny models of every family with fresh weights, in exactly the layouts of Kaggle and Hugging Face.
 
 Needs NumPy, and Orbax or safetensors depending on the layout: all are in the `train` extra.
 """
@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from orchestrator.rehearsal.local_kaggle.stand_ins import decoder_weights
 from stages.data.order import derive_seed
+from stages.options.families import family_of
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -36,29 +38,36 @@ class Shape:
 
 def write_model(
     folder: Path,
-    kind: Literal["gemma2", "gemma3"] | str,
-    layout: Literal["flax", "transformers"] | str,
+    kind: str,
+    layout: str,
     *,
     vocabulary: int,
     seed: int = 0,
     files: int = 1,
     **sizes: int,
 ) -> None:
-    """Write a model with at least `vocabulary` tokens. `seed` alone determines its weights, in both layouts.
+    """Write a model of a family with at least `vocabulary` tokens. `seed` alone determines its weights, in both layouts.
 
     `flax`: an Orbax checkpoint in a folder of its own below `folder`. `transformers`: config.json and safetensors
-    directly in `folder`, split into `files` files. `sizes` are the fields of `Shape`. The tokenizer is not written.
+    directly in `folder`, split into `files` files; Qwen and Llama have no other layout. `sizes` are the fields of `Shape`. The tokenizer is not written.
     """
     shape = Shape(**sizes)
     rows = -(-vocabulary // ROWS) * ROWS
-    weights = _weights(kind, rows, shape, seed)
     folder.mkdir(parents=True, exist_ok=True)
+    if not family_of(kind).has_flax:
+        _write_transformers(folder, decoder_weights.weights(kind, rows, shape, seed), files)
+        _write_config(folder, decoder_weights.config(kind, rows, shape))
+        return
+    weights = _weights(kind, rows, shape, seed)
     if layout == "flax":
         _write_flax(folder / FOLDERS[kind], kind, weights)
     else:
         _write_transformers(folder, _as_transformers(kind, weights, shape), files)
-        text = json.dumps(_config(kind, rows, shape), indent=2, sort_keys=True)
-        (folder / "config.json").write_text(text, encoding="ascii")
+        _write_config(folder, _config(kind, rows, shape))
+
+
+def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="ascii")
 
 
 def _weights(kind: str, rows: int, shape: Shape, seed: int) -> dict[str, Array]:

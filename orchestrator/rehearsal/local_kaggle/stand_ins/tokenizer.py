@@ -1,14 +1,19 @@
-"""Writes a small SentencePiece tokenizer like Gemma's: a full vocabulary would dominate a tiny model's weights."""
+"""Writes small tokenizers like those of the families: a full vocabulary would dominate a tiny model's weights."""
 
+import json
 import string
 from pathlib import Path
 from typing import Any
+
+from stages.options.families import SENTENCEPIECE, SpecialTokens, family_of
 
 SPACE = "▁"
 """Character that SentencePiece writes for a space within a piece."""
 
 _PAD, _EOS, _BOS, _UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"
 _TURNS = ("<start_of_turn>", "<end_of_turn>")
+_ROLES = ("system", "assistant")
+"""Words of the chat templates of Qwen and Llama that Gemma's has not."""
 _TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
 _WORDS = (
     # the chat template
@@ -38,8 +43,83 @@ VOCABULARY: tuple[str, ...] = tuple(
 """Pieces in the order of their ids; the first four have the same ids as in Gemma's vocabulary."""
 
 
+def vocabulary_size(kind: str) -> int:
+    """Return the number of tokens of a kind's small tokenizer."""
+    family = family_of(kind)
+    if family.tokenizer_file == SENTENCEPIECE:
+        return len(VOCABULARY)
+    return len(_byte_vocabulary()) + len(_added_tokens(family.tokens))
+
+
+def write_tokenizer_of(kind: str, folder: Path) -> None:
+    """Write the small tokenizer of a kind of model into the model's folder, under the name that its family uses."""
+    family = family_of(kind)
+    if family.tokenizer_file == SENTENCEPIECE:
+        write_tokenizer(folder / SENTENCEPIECE)
+    else:
+        (folder / family.tokenizer_file).write_text(_tokenizer_json(family.tokens), encoding="utf-8")
+
+
+def _byte_vocabulary() -> list[str]:
+    """Return the 256 characters that stand for bytes in GPT-2's vocabulary and its descendants, `!` first."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    return sorted(ByteLevel.alphabet())
+
+
+def _added_tokens(tokens: SpecialTokens) -> list[tuple[str, bool]]:
+    """Return further tokens in the order of their ids, each with whether it is special."""
+    special = (tokens.end, tokens.begin, *tokens.turns, *tokens.more_stops, *tokens.padding)
+    headers = ("<|end_header_id|>",) if tokens.turns[0] == "<|start_header_id|>" else ()
+    words = (*_TAGS, *(word for word in (*_WORDS, *_ROLES) if len(word) > 1))
+    return [(piece, True) for piece in dict.fromkeys((*special, *headers)) if piece] + [
+        (word, False) for word in dict.fromkeys(words)
+    ]
+
+
+def _tokenizer_json(tokens: SpecialTokens) -> str:
+    """Return a byte-level BPE without merges, as in the repositories of Qwen and Llama: all other text is bytes."""
+    letters = _byte_vocabulary()
+    added = [
+        {
+            "id": len(letters) + number,
+            "content": piece,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": special,
+        }
+        for number, (piece, special) in enumerate(_added_tokens(tokens))
+    ]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    document = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": byte_level,
+        "post_processor": byte_level,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {letter: number for number, letter in enumerate(letters)},
+            "merges": [],
+        },
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
 def write_tokenizer(path: Path) -> None:
-    """Write the SentencePiece model; the bytes are always the same. ASCII text survives encoding and decoding.
+    """Write Gemma's: the SentencePiece model; the bytes are always the same. ASCII text survives encoding and decoding.
 
     Like Gemma's: byte-pair encoding, no normalisation, no space before the text, and user-defined pieces (turns, words,
     tags) that are matched before any merge, longest first. There are no merges, so all other text is encoded by

@@ -1,0 +1,51 @@
+"""Tunix's configurations of Qwen 2.5 and Qwen 3."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from tunix.models.qwen2 import model as qwen2
+from tunix.models.qwen2 import params as qwen2_safetensors
+from tunix.models.qwen3 import model as qwen3
+from tunix.models.qwen3 import params as qwen3_safetensors
+
+from stages.options import Model
+from stages.options.families import FAMILIES, Sizes
+from stages.training.port import Port
+
+
+def qwen2_config(sizes: Sizes, options: Model) -> Any:
+    """Return Tunix's configuration of a Qwen 2.5 of these sizes."""
+    return _config(qwen2, "qwen2.5", sizes, options)
+
+
+def qwen3_config(sizes: Sizes, options: Model) -> Any:
+    """Return Tunix's configuration of a Qwen 3 of these sizes.
+
+    Tunix 0.1.7 ignores `rope_theta` in Qwen 3's attention and computes with 1,000,000, which all of them have.
+    """
+    return _config(qwen3, "qwen3", sizes, options)
+
+
+def _config(module: Any, family: str, sizes: Sizes, options: Model) -> Any:
+    computed, dtype = FAMILIES[family].computed, jnp.dtype(options.dtype)
+    return module.ModelConfig(
+        num_layers=sizes.layers,
+        vocab_size=sizes.vocabulary,
+        embed_dim=sizes.width,
+        hidden_dim=sizes.hidden,
+        num_heads=sizes.heads,
+        head_dim=sizes.head_width,
+        num_kv_heads=sizes.kv_heads,
+        rope_theta=int(computed["rope_theta"]),
+        norm_eps=computed["rms_norm_eps"],
+        use_tied_embedding=sizes.tied,
+        remat_config=module.RematConfig["BLOCK" if options.remat == "block" else "NONE"],
+        dtype=dtype,
+        param_dtype=dtype,
+    )
+
+
+PORTS = {
+    "qwen2.5": Port(qwen2.Qwen2, qwen2_config, qwen2_safetensors, "tunix.models.qwen2.model"),
+    "qwen3": Port(qwen3.Qwen3, qwen3_config, qwen3_safetensors, "tunix.models.qwen3.model"),
+}
