@@ -3,8 +3,9 @@
     python -m benchmarks.goodput
     python -m benchmarks.goodput --sessions 10000 --seed 3 --noise 0.3 --plot goodput.png
 
-The published recipe (the stages SFT and GRPO of examples/gemma2_2b.yaml, with their later rounds) is trained repeatedly
-with different random draws until relay has used `--sessions` sessions; every strategy gets the same steps. Random are:
+The published recipe (the stages SFT and GRPO of examples/gemma2_2b.yaml, with their later rounds, each as long as WORK
+says) is trained repeatedly with different random draws until relay has used `--sessions` sessions; every strategy gets
+the same steps. Random are:
 the time of a reinforcement learning step (by `--noise`), of an SFT step (by a fifth of that), one step in 2,000 that
 takes 20 s longer, the speed of machines (5 %), the time of saves (20 %), and Kaggle's clock (up to 10 s ahead). Delays
 are those of docs/forecast.md: queue 7 to 30 minutes, start-up 4 minutes, 5 minutes for a stage's first step, 10 minutes
@@ -28,8 +29,17 @@ import numpy as np
 from benchmarks.strategies import Memory, Place, Strategy, Work, World, machine_of, relay, today, work_of
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.sections import Expect
 
 RECIPE = Path(__file__).parents[1] / "examples" / "gemma2_2b.yaml"
+WORK = {
+    "sft": (1500, 3.6),
+    "grpo": (3000, 6.0),
+    "continued": (3000, 6.0),
+    "evaluate": (None, 18.0),
+    "curate": (100, 18.0),
+}
+"""Steps and seconds of a step, by kind of stage: the published 1.5 and 5 hours. None: the recipe's own number of steps."""
 GOODPUT_MIN = 0.95
 TAIL_S_MAX = 90.0
 HOUR_S, WEEK_S = 3600.0, 7 * 24 * 3600.0
@@ -59,6 +69,13 @@ class Tally:
     def tail_s(self, share: float) -> float:
         """Return a quantile of the idle tail in seconds, the time left to the limit when a session stops for time."""
         return float(np.quantile(self.tails_s, share)) if self.tails_s else 0.0
+
+
+def workload(pipeline: Pipeline) -> Pipeline:
+    """Return the pipeline with the steps and times of WORK."""
+    stages = tuple(stage.model_copy(update={"steps": WORK[stage.kind][0] or stage.steps}) for stage in pipeline.stages)
+    expect = Expect(step_s={kind: step_s for kind, (_, step_s) in WORK.items()})
+    return pipeline.model_copy(update={"stages": stages, "expect": expect})
 
 
 def published(pipeline: Pipeline) -> Pipeline:
@@ -184,7 +201,7 @@ def main() -> int:
     parser.add_argument("--whole", action="store_true", help="include the evaluate and curate stages")
     parser.add_argument("--plot", type=Path, help="also write a plot to this file")
     asked = parser.parse_args()
-    pipeline = loader.load(RECIPE)
+    pipeline = workload(loader.load(RECIPE))
     tallies = compare(pipeline if asked.whole else published(pipeline), asked.sessions, asked.seed, asked.noise)
     print(table(tallies))
     if asked.plot:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.core.durations import estimate_durations
 from orchestrator.pipeline.model import Pipeline
 from stages.session.budget import SAVES_KEPT, STEPS_KEPT, Budget
 from stages.session.last_exit import exit_at_s
@@ -98,11 +99,10 @@ Strategy = Callable[[World, Work, Place, Machine, Memory, float], Ended]
 
 def work_of(pipeline: Pipeline, generator: np.random.Generator, noise: float) -> Work:
     """Draw the times of all steps around the pipeline's expected ones. Steps that generate completions vary more."""
-    said = pipeline.expect.step_s
+    said = estimate_durations(pipeline).step_s
     steps_s = []
     for stage in pipeline.stages:
-        usual_s, uneven = said.get(stage.name, said.get(stage.kind)), noise if stage.kind != "sft" else noise / 5
-        assert usual_s is not None, stage
+        usual_s, uneven = said[stage.name].usual_s, noise if stage.kind != "sft" else noise / 5
         factors = np.exp(generator.normal(-(uneven**2) / 2, uneven, stage.steps))
         hiccups = (generator.random(stage.steps) < 1 / 2000) * generator.exponential(20.0, stage.steps)
         steps_s.append(usual_s * factors + hiccups)

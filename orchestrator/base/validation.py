@@ -3,7 +3,8 @@
 import difflib
 import json
 from collections.abc import Sequence
-from typing import Any, TypeVar, get_args, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pydantic
 
@@ -44,6 +45,15 @@ def _listed(known: Sequence[str]) -> str:
     return f"use one of {', '.join(known)}"
 
 
+def alternative(name: str) -> str:
+    """Return the tag of one alternative of a union that chooses by the value's form; no sentence contains it."""
+    return f"({name})"
+
+
+def _is_alternative(part: int | str) -> bool:
+    return isinstance(part, str) and part.startswith("(")
+
+
 def _sentences(error: pydantic.ValidationError, kind: Any) -> tuple[str, ...]:
     """Describe each mistake; a misspelt key comes before the key that is missing because of it."""
     found = error.errors(include_url=False)
@@ -63,7 +73,7 @@ PLAIN_WORDS = (("a valid array", "a list"), ("an object", "a mapping"), ("a vali
 
 
 def _sentence(mistake: Any, kind: Any) -> str:
-    location = mistake["loc"]
+    location = [part for part in mistake["loc"] if not _is_alternative(part)]
     key = _dotted(location)
     if mistake["type"] in MISSPELT:
         return unknown(key, str(location[-1]), _keys_at(kind, location[:-1]), what="key")
@@ -87,5 +97,16 @@ def _dotted(location: Sequence[int | str]) -> str:
 def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:
     """Return the valid keys at a place of a model: an index stands for an item of a tuple."""
     for part in location:
-        kind = get_args(kind)[0] if isinstance(part, int) else get_type_hints(kind)[part]
+        kind = _below(kind, part)
     return list(getattr(kind, "model_fields", None) or kind.__dataclass_fields__)
+
+
+def _below(kind: Any, part: int | str) -> Any:
+    """Return the type of an item; of a union, the alternative that has keys."""
+    if get_origin(kind) is dict:
+        found = get_args(kind)[1]
+    else:
+        found = get_args(kind)[0] if isinstance(part, int) else get_type_hints(kind)[part]
+    if get_origin(found) not in (Union, UnionType):
+        return found
+    return next((each for each in get_args(found) if hasattr(each, "model_fields")), found)

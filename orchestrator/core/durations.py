@@ -2,12 +2,13 @@
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from orchestrator.core.estimates import EXPECTED_SHARE, MEASURED_SHARE, Estimate, step_duration
+from orchestrator.core.estimates import EXPECTED_SHARE, MEASURED_SHARE, Estimate, TimeSource, best, step_duration
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.pipeline.sections import Stage
+from orchestrator.pipeline.sections import Expect, ExpectedDuration, Stage
 from stages.catalog import find
 from state.facts.base import Fact
 from state.facts.session import NothingCollected, OutputCollected
@@ -47,6 +48,10 @@ INTERVALS_KEPT = 400
 """Number of a stage's newest steps that are used: completions grow longer while a model learns."""
 
 
+Told = float | ExpectedDuration | None
+"""Duration in the pipeline's section `expect`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunHistory:
     """Recorded sessions, steps and timings of a run."""
@@ -74,8 +79,13 @@ class Times:
     """Extra seconds of the first step in a session, by stage."""
     step_s: Mapping[str, Estimate]
     """Seconds per step, by stage."""
-    sources: Mapping[str, str] = field(default_factory=dict)
-    """Source of the step time, in words, by stage."""
+
+    @property
+    def figures(self) -> dict[str, Estimate]:
+        """All estimates by name: `queue_s`, and `step_s.sft` for one of a stage."""
+        every = {name: getattr(self, name) for name in ("queue_s", "handover_s", "startup_s", "save_s")}
+        every |= {f"first_s.{stage}": span for stage, span in self.first_s.items()}
+        return every | {f"step_s.{stage}": span for stage, span in self.step_s.items()}
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -93,95 +103,95 @@ def reported_in(facts: Iterable[Fact]) -> dict[tuple[int, int], Mapping[str, flo
 
 
 def estimate_durations(pipeline: Pipeline, own: RunHistory | None = None, earlier: Sequence[RunHistory] = ()) -> Times:
-    """Estimate durations from this run, then from `earlier` runs (newest first) that did the same work."""
-    seen = [*([own] if own else []), *(other for other in earlier if _like(pipeline, other.pipeline))]
-    expect, jax = pipeline.expect, pipeline.needs_jax
+    """Estimate durations from this run, then from `earlier` runs (newest first) that did the same work.
+
+    `best` chooses among all sources of a duration.
+    """
+    alike = [other for other in earlier if _like(pipeline, other.pipeline)]
+    seen = [*([(own, TimeSource.THIS_RUN, "")] if own else []), *((o, TimeSource.OTHER_RUN, o.run) for o in alike)]
+    expect, jax = stated(pipeline), pipeline.needs_jax
     share = min(1.0, pipeline.limit_s / SHORT_S)
-    steps: dict[str, Estimate] = {}
-    sources: dict[str, str] = {}
-    for stage in pipeline.stages:
-        found = _step(pipeline, stage, own, earlier)
-        if found is not None:
-            steps[stage.name], sources[stage.name] = found
+    steps = {stage.name: _step(pipeline, stage, own, earlier) for stage in pipeline.stages}
+
+    def chosen(measure: Callable[[RunHistory], list[float]], told: Told, assumed: Estimate) -> Estimate:
+        measured = (_span(measure(history), source, run) for history, source, run in seen)
+        found = best([*measured, _expected(told), assumed.times(share)])
+        assert found is not None  # the last one is always there
+        return found
+
     return Times(
-        queue_s=_span(seen, _queue) or _expected(expect.queue_s) or QUEUE_S[pipeline.slot].times(share),
-        handover_s=_span(seen, _handover) or _expected(expect.handover_s) or HANDOVER_S.times(share),
-        startup_s=_span(seen, _startup)
-        or _expected(expect.startup_s)
-        or (INSTALL_S if pipeline.pins else BARE_S).times(share),
-        save_s=_span(seen, _saves) or _expected(expect.save_s) or (SAVE_S if jax else QUICK_S).times(share),
+        queue_s=chosen(_queue, expect.queue_s, QUEUE_S[pipeline.slot]),
+        handover_s=chosen(_handover, expect.handover_s, HANDOVER_S),
+        startup_s=chosen(_startup, expect.startup_s, INSTALL_S if pipeline.pins else BARE_S),
+        save_s=chosen(_saves, expect.save_s, SAVE_S if jax else QUICK_S),
         first_s={
-            stage.name: _first(pipeline, stage, seen)
-            or _expected(expect.first_s)
-            or _first_guess(pipeline, stage, share)
+            stage.name: chosen(partial(_first, pipeline, stage), expect.first_s, _first_guess(pipeline, stage))
             for stage in pipeline.stages
         },
-        step_s=steps,
-        sources=sources,
+        step_s={name: found for name, found in steps.items() if found is not None},
     )
 
 
-def _expected(seconds: float | None) -> Estimate | None:
-    return None if seconds is None else Estimate.around(seconds, EXPECTED_SHARE, "expected")
+def stated(pipeline: Pipeline) -> Expect:
+    """Return what the pipeline expects on its accelerator: nothing if its figures are stated for another one."""
+    return pipeline.expect if pipeline.expect.accelerator in (None, pipeline.accelerator) else Expect()
+
+
+def _expected(told: Told) -> Estimate | None:
+    match told:
+        case None:
+            return None
+        case ExpectedDuration():
+            return Estimate(told.usual, told.low, told.high, TimeSource.PIPELINE, told.source)
+        case _:
+            return Estimate.around(told, EXPECTED_SHARE, TimeSource.PIPELINE)
 
 
 # --- a stage's step ----------------------------------------------------------
 
 
-def _step(
-    pipeline: Pipeline, stage: Stage, own: RunHistory | None, earlier: Sequence[RunHistory]
-) -> tuple[Estimate, str] | None:
-    """Return the estimated duration of a stage's step, and its source in words, from the best source that has one."""
-    return (
-        _measured_step(pipeline, stage, own, earlier)
-        or _stated_step(pipeline, stage)
-        or _similar_step(pipeline, stage, earlier)
+def _step(pipeline: Pipeline, stage: Stage, own: RunHistory | None, earlier: Sequence[RunHistory]) -> Estimate | None:
+    """Return the estimated duration of a stage's step from the best source that has one."""
+    return best(
+        [
+            *_measured_steps(pipeline, stage, own, earlier),
+            _stated_step(pipeline, stage),
+            *_similar_steps(pipeline, stage, earlier),
+        ]
     )
 
 
-def _measured_step(
-    pipeline: Pipeline, stage: Stage, own: RunHistory | None, earlier: Sequence[RunHistory]
-) -> tuple[Estimate, str] | None:
-    for steps, name, words in _alike(pipeline, stage, own, earlier):
-        if (span := step_duration(steps, name)) is not None:
-            return span, words
-    return None
-
-
-def _stated_step(pipeline: Pipeline, stage: Stage) -> tuple[Estimate, str] | None:
+def _stated_step(pipeline: Pipeline, stage: Stage) -> Estimate | None:
     """Return what the pipeline itself says."""
     if stage.kind == "counting" and "step_s" in stage.options:
         took_s = float(stage.options["step_s"])
-        return Estimate.around(took_s, MEASURED_SHARE, "expected"), "as the options of the stage say"
-    expected_s = pipeline.expect.step_s
-    if (seconds := expected_s.get(stage.name, expected_s.get(stage.kind))) is not None:
-        return Estimate.around(seconds, EXPECTED_SHARE, "expected"), "as the pipeline expects"
-    return None
+        return Estimate.around(took_s, MEASURED_SHARE, TimeSource.PIPELINE, "step_s in the stage's options")
+    expected_s = stated(pipeline).step_s
+    return _expected(expected_s.get(stage.name, expected_s.get(stage.kind)))
 
 
-def _similar_step(pipeline: Pipeline, stage: Stage, earlier: Sequence[RunHistory]) -> tuple[Estimate, str] | None:
-    """Return what earlier runs of the same pipeline measured with other options."""
+def _similar_steps(pipeline: Pipeline, stage: Stage, earlier: Sequence[RunHistory]) -> Iterator[Estimate]:
+    """Yield what earlier runs of the same pipeline measured with other options."""
     for other in earlier:
         same = (other.pipeline.name, other.pipeline.accelerator) == (pipeline.name, pipeline.accelerator)
         if same and (span := step_duration(other.steps, stage.name)) is not None:
-            estimate = Estimate.around(span.usual_s, EXPECTED_SHARE, "measured")
-            return estimate, f"as measured in {other.run}, with other options"
-    return None
+            yield Estimate.around(span.usual_s, EXPECTED_SHARE, TimeSource.OTHER_OPTIONS, other.run)
 
 
-def _alike(
+def _measured_steps(
     pipeline: Pipeline, stage: Stage, own: RunHistory | None, earlier: Sequence[RunHistory]
-) -> Iterator[tuple[Sequence[StepSeen], str, str]]:
-    """Yield steps of the same work: the steps, the stage's name in that run, and a description of the source."""
+) -> Iterator[Estimate]:
+    """Yield what runs measured of the same work: this run first, the stage itself before others that are alike."""
     if own is not None:
-        yield own.steps, stage.name, "as measured in this run"
-        for twin in own.pipeline.stages:
-            if same_work(pipeline, stage, own.pipeline, twin):
-                yield own.steps, twin.name, f"as measured for {twin.name}"
+        alike = [twin.name for twin in own.pipeline.stages if same_work(pipeline, stage, own.pipeline, twin)]
+        for name in dict.fromkeys([stage.name, *alike]):
+            if (span := step_duration(own.steps, name)) is not None:
+                yield span.of(TimeSource.THIS_RUN, "" if name == stage.name else name)
     for other in earlier:
         for twin in other.pipeline.stages:
-            if same_work(pipeline, stage, other.pipeline, twin):
-                yield other.steps, twin.name, f"as measured in {other.run}"
+            alike_there = same_work(pipeline, stage, other.pipeline, twin)
+            if alike_there and (span := step_duration(other.steps, twin.name)) is not None:
+                yield span.of(TimeSource.OTHER_RUN, other.run)
 
 
 CHANGES_NO_TIME = frozenset(
@@ -216,14 +226,13 @@ def _bare(value: Any) -> Any:
 # --- the rest of a session, and the time between two -------------------------
 
 
-def _span(seen: Iterable[RunHistory], measure: Callable[[RunHistory], list[float]]) -> Estimate | None:
-    """Return the median, minimum and maximum from the first run in which `measure` finds values, or None."""
-    for observed in seen:
-        if values := measure(observed):
-            usual = statistics.median(values)
-            margin_s = MEASURED_SHARE * usual
-            return Estimate(usual, min(*values, usual - margin_s), max(*values, usual + margin_s), "measured")
-    return None
+def _span(values: Sequence[float], source: TimeSource, detail: str) -> Estimate | None:
+    """Return the median, minimum and maximum of measured values, or None if there are none."""
+    if not values:
+        return None
+    usual = statistics.median(values)
+    margin_s = MEASURED_SHARE * usual
+    return Estimate(usual, min(*values, usual - margin_s), max(*values, usual + margin_s), source, detail)
 
 
 def _queue(observed: RunHistory) -> list[float]:
@@ -262,18 +271,17 @@ def _saves(observed: RunHistory) -> list[float]:
     return [timings["save_s"] for timings in observed.reported.values() if "save_s" in timings]
 
 
-def _first_guess(pipeline: Pipeline, stage: Stage, share: float) -> Estimate:
-    return (FIRST_S if find(stage.kind, pipeline.sources).needs_jax else QUICK_S).times(share)
+def _first_guess(pipeline: Pipeline, stage: Stage) -> Estimate:
+    return FIRST_S if find(stage.kind, pipeline.sources).needs_jax else QUICK_S
 
 
-def _first(pipeline: Pipeline, stage: Stage, seen: Sequence[RunHistory]) -> Estimate | None:
-    """Return the extra seconds of a stage's first step, from the first run that measured the same work."""
-    for observed in seen:
-        twins = [t for t in observed.pipeline.stages if same_work(pipeline, stage, observed.pipeline, t)]
-        for twin in sorted(twins, key=lambda twin: twin.name != stage.name):
-            if values := list(_first_extras(observed, twin.name)):
-                return Estimate(statistics.median(values), min(values), max(values), "measured")
-    return None
+def _first(pipeline: Pipeline, stage: Stage, observed: RunHistory) -> list[float]:
+    """Return the extra seconds of first steps of the same work, of the stage itself if it was measured."""
+    twins = [t for t in observed.pipeline.stages if same_work(pipeline, stage, observed.pipeline, t)]
+    for twin in sorted(twins, key=lambda twin: twin.name != stage.name):
+        if values := list(_first_extras(observed, twin.name)):
+            return values
+    return []
 
 
 def _first_extras(observed: RunHistory, stage: str) -> Iterator[float]:

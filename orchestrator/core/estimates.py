@@ -1,15 +1,31 @@
 """An estimated duration with its bounds, and the estimate of a step from what sessions reported. Pure."""
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, assert_never
 
 from state.model.metrics import StepSeen
 
 Basis = Literal["measured", "expected", "assumed"]
 
+
+class TimeSource(Enum):
+    """Source of an estimated duration. The order is that of preference: `best` takes the first that has a figure."""
+
+    THIS_RUN = "this run"
+    OTHER_RUN = "another run"
+    PROBE = "probe"
+    PIPELINE = "pipeline"
+    OTHER_OPTIONS = "other options"
+    ASSUMED = "assumed"
+
+
+PREFERENCE = tuple(TimeSource)
+BASES: dict[TimeSource, Basis] = {TimeSource.PIPELINE: "expected", TimeSource.ASSUMED: "assumed"}
+"""Basis of an estimate by source; all others are measured."""
 
 EXPECTED_SHARE = 0.25
 """Assumed relative error of a duration that the pipeline states."""
@@ -25,21 +41,56 @@ OUTLIER_FACTOR = 2.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """Typical, lowest and highest duration in seconds, and the basis of the estimate."""
+    """Typical, lowest and highest duration in seconds, and the source of the estimate."""
 
     usual_s: float
     low_s: float
     high_s: float
-    basis: Basis = "assumed"
+    source: TimeSource = TimeSource.ASSUMED
+    detail: str = ""
+    """Details of the source: the run that measured it, the stage that stands for this one, the pipeline's words."""
 
     @classmethod
-    def around(cls, usual_s: float, share: float, basis: Basis) -> "Estimate":
+    def around(cls, usual_s: float, share: float, source: TimeSource, detail: str = "") -> "Estimate":
         """Return an estimate of `usual_s`, plus or minus `share` of it."""
-        return cls(usual_s, usual_s * (1 - share), usual_s * (1 + share), basis)
+        return cls(usual_s, usual_s * (1 - share), usual_s * (1 + share), source, detail)
+
+    @property
+    def basis(self) -> Basis:
+        """Kind of the source."""
+        return BASES.get(self.source, "measured")
 
     def times(self, factor: float) -> "Estimate":
         """Return this estimate multiplied by `factor`."""
-        return Estimate(self.usual_s * factor, self.low_s * factor, self.high_s * factor, self.basis)
+        return replace(self, usual_s=self.usual_s * factor, low_s=self.low_s * factor, high_s=self.high_s * factor)
+
+    def of(self, source: TimeSource, detail: str = "") -> "Estimate":
+        """Return this estimate with another source."""
+        return replace(self, source=source, detail=detail)
+
+    @property
+    def words(self) -> str:
+        """The source in words, such as `measured in gsm-0001`."""
+        match self.source:
+            case TimeSource.THIS_RUN:
+                return f"measured for {self.detail}" if self.detail else "measured in this run"
+            case TimeSource.OTHER_RUN:
+                return f"measured in {self.detail}"
+            case TimeSource.OTHER_OPTIONS:
+                return f"measured in {self.detail}, with other options"
+            case TimeSource.PROBE:
+                return f"measured by relay probe{f' {self.detail}' if self.detail else ''}"
+            case TimeSource.PIPELINE:
+                return f"expected by the pipeline{f': {self.detail}' if self.detail else ''}"
+            case TimeSource.ASSUMED:
+                return "assumed"
+            case _:
+                assert_never(self.source)
+
+
+def best(found: Iterable[Estimate | None]) -> Estimate | None:
+    """Return the estimate of the most preferred source, the first one of equals; None if there is none."""
+    return min((each for each in found if each), key=lambda each: PREFERENCE.index(each.source), default=None)
 
 
 def step_duration(steps: Sequence[StepSeen], stage: str) -> Estimate | None:
@@ -61,11 +112,11 @@ def step_duration(steps: Sequence[StepSeen], stage: str) -> Estimate | None:
     near = [[rate for rate in session if lowest <= rate <= highest] for session in sessions]
     near = [session for session in near if session]
     if not near:
-        return Estimate.around(middle, EXPECTED_SHARE, "measured")
+        return Estimate.around(middle, EXPECTED_SHARE, TimeSource.THIS_RUN)
     weights = [min(len(session), INTERVALS_ENOUGH) for session in near]
     usual = statistics.fmean(map(statistics.fmean, near), weights)
     margin_s = _margin_s(near, weights, usual)
-    return Estimate(usual, usual - margin_s, usual + margin_s, "measured")
+    return Estimate(usual, usual - margin_s, usual + margin_s, TimeSource.THIS_RUN)
 
 
 def _seconds_per_step(steps: Sequence[StepSeen], stage: str) -> list[list[float]]:

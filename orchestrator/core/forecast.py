@@ -63,7 +63,7 @@ def forecast(pipeline: Pipeline, times: Times, standing: RunPosition, hours: Hou
     """
     unknown = [name for name in left(pipeline, standing.position) if name not in times.step_s]
     if unknown:
-        raise Unforeseeable(f"no time is known of a step of {', '.join(unknown)}")
+        raise Unforeseeable(f"no time is known of a step of {', '.join(unknown)}{_elsewhere(pipeline)}")
     usual = walk(pipeline, pace(times, "usual_s"), standing, hours)
     early = walk(pipeline, pace(times, "low_s"), standing, hours)
     late = walk(pipeline, pace(times, "high_s"), standing, hours)
@@ -82,6 +82,14 @@ def forecast(pipeline: Pipeline, times: Times, standing: RunPosition, hours: Hou
         session_ends_at=usual.session_ends_at,
         basis=_basis([times.step_s[name] for name in left(pipeline, standing.position)]),
     )
+
+
+def _elsewhere(pipeline: Pipeline) -> str:
+    """Return that the pipeline's own figures hold for another accelerator, if they do."""
+    stated = pipeline.expect.accelerator
+    if stated in (None, pipeline.accelerator):
+        return ""
+    return f": the pipeline expects those of {stated}, and there is no figure for {pipeline.accelerator}"
 
 
 def _basis(steps: list[Estimate]) -> Literal["measured", "assumed", "mixed"]:

@@ -7,7 +7,7 @@ from typing import assert_never
 
 from orchestrator.base.humanize import duration, machine_time, utc_time
 from orchestrator.core.durations import RunHistory, Times
-from orchestrator.core.estimates import Estimate
+from orchestrator.core.estimates import Estimate, TimeSource
 from orchestrator.core.forecast_session import LiveSession, RunPosition, left
 from orchestrator.core.plan import WEEK, run_cursor, week_of
 from orchestrator.core.weekly_quota import Hours, hours_of
@@ -152,10 +152,16 @@ def _steps(times: Times, names: Sequence[str]) -> list[str]:
     found: dict[str, list[str]] = {}
     for name in names:
         if name in times.step_s:
-            found.setdefault(times.sources[name], []).append(name)
+            found.setdefault(_as_words(times.step_s[name]), []).append(name)
     if len(found) == 1:
         return [f"Steps take as long {source}." for source in found]
     return [f"Steps of {', '.join(listed)} take as long {source}." for source, listed in found.items()]
+
+
+def _as_words(step: Estimate) -> str:
+    if step.source is not TimeSource.PIPELINE:
+        return f"as {step.words}"
+    return f"as the pipeline expects{f' ({step.detail})' if step.detail else ''}"
 
 
 def _around(times: Times, names: Sequence[str]) -> str:
@@ -163,16 +169,16 @@ def _around(times: Times, names: Sequence[str]) -> str:
     least, most = min(s.usual_s for s in firsts), max(s.usual_s for s in firsts)
     first = duration(most) if most - least <= SAME_S else f"{duration(least)} to {duration(most)}"
     return (
-        f"A session takes {duration(times.startup_s.usual_s)} to start ({times.startup_s.basis}), {first} more for a "
-        f"stage's first step ({firsts[0].basis}) and {duration(times.save_s.usual_s)} a save ({times.save_s.basis})."
+        f"A session takes {duration(times.startup_s.usual_s)} to start ({times.startup_s.words}), {first} more for a "
+        f"stage's first step ({firsts[0].words}) and {duration(times.save_s.usual_s)} a save ({times.save_s.words})."
     )
 
 
 def _between(times: Times) -> str:
     queue, handover = times.queue_s, times.handover_s
     return (
-        f"Before a session {duration(queue.usual_s)} in Kaggle's queue ({queue.basis}), after it "
-        f"{duration(handover.usual_s)} to fetch and publish its checkpoint ({handover.basis})."
+        f"Before a session {duration(queue.usual_s)} in Kaggle's queue ({queue.words}), after it "
+        f"{duration(handover.usual_s)} to fetch and publish its checkpoint ({handover.words})."
     )
 
 

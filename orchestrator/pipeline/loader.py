@@ -194,6 +194,8 @@ def _mistakes(pipeline: Pipeline, where: str, folder: Path) -> Iterator[str]:
         yield f"{where}: {problem}"
     if isinstance(pipeline.environment, str) and pipeline.environment not in ENVIRONMENTS:
         yield _unknown(where, "environment", pipeline.environment, list(ENVIRONMENTS))
+    if (stated := pipeline.expect.accelerator) is not None and stated not in HARDWARE:
+        yield _unknown_accelerator(where, stated, "expect.accelerator")
     if pipeline.accelerator not in HARDWARE:
         yield _unknown_accelerator(where, pipeline.accelerator)
     else:
@@ -204,12 +206,12 @@ def _mistakes(pipeline: Pipeline, where: str, folder: Path) -> Iterator[str]:
     yield from _mistakes_of_model(pipeline, where, folder)
 
 
-def _unknown_accelerator(where: str, found: str) -> str:
+def _unknown_accelerator(where: str, found: str, key: str = "accelerator") -> str:
     meant, retired = replacement_of(found)
     if not meant:
-        return _unknown(where, "accelerator", found, list(HARDWARE))
+        return _unknown(where, key, found, list(HARDWARE))
     what = "is no longer available on Kaggle" if retired else "is not a value that relay knows"
-    return f"{where}: accelerator: {found!r} {what}: use {meant}"
+    return f"{where}: {key}: {found!r} {what}: use {meant}"
 
 
 def _mistakes_of_inputs(pipeline: Pipeline, where: str) -> Iterator[str]:

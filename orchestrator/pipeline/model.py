@@ -103,7 +103,8 @@ class Pipeline(BaseModel):
     """Sources that Kaggle mounts in addition to the checkpoint."""
     expect: Expect = Expect()
     """Durations, in seconds, that a forecast assumes until relay has measured them; they do not change what a run
-    does."""
+    does. Each is a number, or a mapping with `low`, `high` and, if known, `likely` (else the geometric mean of both) and
+    `source`."""
     origin: OriginOptions = OriginOptions()
     """Checkpoint of another run that the run begins from; `relay fork` and `relay start --from` fill it in."""
     fork_points: tuple[str, ...] = ()
@@ -261,6 +262,8 @@ class Pipeline(BaseModel):
         ):
             if getattr(self, key) == empty:
                 del value[key]  # digests of older relays, which lacked these keys, stay valid
+        if self.expect.accelerator is None:
+            value.get("expect", {}).pop("accelerator", None)
         return _canonical(value)
 
     def same_work(self, other: "Pipeline") -> bool:

@@ -1,10 +1,12 @@
 """Parts of a pipeline file: limits of sessions and of the account, inputs, expected durations, stages."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from orchestrator.base.validation import alternative
+from orchestrator.pipeline.environments import HARDWARE
 from orchestrator.pipeline.stage_plan import cursor_at
 from stages.contract import HISTORY, Cursor
 
@@ -92,28 +94,72 @@ class OriginOptions(BaseModel):
         return bool(self.run) and self.keeps == HISTORY
 
 
+class ExpectedDuration(BaseModel):
+    """Range of a duration, in seconds, with its source."""
+
+    model_config = STRICT
+
+    low: Annotated[float, Field(gt=0)]
+    """Seconds in the best case."""
+    high: Annotated[float, Field(gt=0)]
+    """Seconds in the worst case."""
+    likely: Annotated[float, Field(gt=0)] | None = None
+    """Most likely seconds; default: the geometric mean of `low` and `high`."""
+    source: str = ""
+    """Source of the figures, in words; `relay plan` prints it."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.low <= self.usual <= self.high:
+            between = "" if self.likely is None else f", and likely {self.likely:g}"
+            raise ValueError(f"low is {self.low:g} and high {self.high:g}{between}: write them in ascending order")
+        return self
+
+    @property
+    def usual(self) -> float:
+        """`likely`, or the geometric mean: a worst case of four times the best one is twice the usual one."""
+        return (self.low * self.high) ** 0.5 if self.likely is None else self.likely
+
+
+_NUMBER, _RANGE = alternative("number"), alternative("range")
+
+
+def _form(value: Any) -> str:
+    return _RANGE if isinstance(value, (dict, ExpectedDuration)) else _NUMBER
+
+
+_Range = Annotated[ExpectedDuration, Tag(_RANGE)]
+_AboveZero = Annotated[Annotated[float, Field(gt=0)], Tag(_NUMBER)]
+_FromZero = Annotated[Annotated[float, Field(ge=0)], Tag(_NUMBER)]
+_Seconds = Annotated[_FromZero | _Range, Discriminator(_form)]
+
+
 class Expect(BaseModel):
-    """Durations, in seconds, that a forecast assumes until relay has measured them.
+    """Durations, in seconds, that a forecast assumes until relay has measured them: each a number, or a mapping with
+    `low`, `high` and, if known, `likely` and `source`.
 
     They do not change what a run does.
     """
 
     model_config = STRICT
 
-    step_s: dict[str, Annotated[float, Field(gt=0)]] = {}
+    accelerator: Annotated[str, Field(json_schema_extra={"enum": list(HARDWARE)})] | None = None
+    """Accelerator that the durations hold for; on another one the forecast leaves them out; default: the pipeline's
+    own."""
+    step_s: dict[str, Annotated[_AboveZero | _Range, Discriminator(_form)]] = {}
     """Seconds per step, by the stage's name; a kind's name applies to every stage of that kind that is not named
     itself."""
-    first_s: Annotated[float, Field(ge=0)] | None = None
+    first_s: _Seconds | None = None
     """Extra seconds of a stage's first step in a session, for loading the model and compiling; default: 300, and 1
     without JAX."""
-    startup_s: Annotated[float, Field(ge=0)] | None = None
+    startup_s: _Seconds | None = None
     """Seconds from a session's start until its first stage begins, for installing, and for verifying and unpacking the
     checkpoint; default: 240, and 10 if nothing is installed."""
-    save_s: Annotated[float, Field(ge=0)] | None = None
+    save_s: _Seconds | None = None
     """Seconds to save a checkpoint; default: 30, and 1 without JAX."""
-    queue_s: Annotated[float, Field(ge=0)] | None = None
+    queue_s: _Seconds | None = None
     """Seconds from a push until the session runs; default: 900 for a TPU, 120 for a GPU, 30 for a CPU."""
-    handover_s: Annotated[float, Field(ge=0)] | None = None
+    handover_s: _Seconds | None = None
     """Seconds from a session's end until the next push, in which the checkpoint is downloaded and published; default:
     600."""
 

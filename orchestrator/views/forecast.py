@@ -8,6 +8,7 @@ from typing import Any
 import pydantic
 
 from orchestrator.core.durations import INTERVALS_KEPT, RunHistory, Times, estimate_durations, reported_in
+from orchestrator.core.estimates import Estimate
 from orchestrator.core.forecast import Forecast, Unforeseeable, forecast
 from orchestrator.core.forecast_inputs import assumptions, hours_left, position_of
 from orchestrator.core.forecast_session import RunPosition, left
@@ -82,7 +83,7 @@ def _observed(
 def plan_part(
     store: Reader | None, pipeline: Pipeline, now: datetime, start: datetime | None, quota_left_s: float | None
 ) -> dict[str, Any]:
-    """Return `forecast` and `forecast_problem` of a pipeline's plan, with its start and step times.
+    """Return `forecast` and `forecast_problem` of a pipeline's plan, with its start, step times and all durations.
 
     The pipeline starts at `start` (None: now) with `quota_left_s` seconds of quota (None: as last read).
     """
@@ -96,13 +97,24 @@ def plan_part(
         hours, quota = replace(hours, left_s=quota_left_s, total_s=max(hours.total_s, quota_left_s)), None
     position = pipeline.position(pipeline.beginning)
     stages = {name: times.step_s[name].usual_s for name in left(pipeline, position) if name in times.step_s}
-    rest = {"begins_at": begin.isoformat(), "step_s": stages}
+    figures = {name: _figure(span) for name, span in times.figures.items()}
+    rest = {"begins_at": begin.isoformat(), "step_s": stages, "durations": figures}
     try:
         found = forecast(pipeline, times, RunPosition(now=begin, position=position), hours)
     except Unforeseeable as error:
         return {"forecast": None, "forecast_problem": str(error), **rest}
     said = assumptions(pipeline, times, position, hours, quota)
     return {"forecast": document(found, said), "forecast_problem": "", **rest}
+
+
+def _figure(span: Estimate) -> dict[str, Any]:
+    return {
+        "usual_s": round(span.usual_s, 3),
+        "low_s": round(span.low_s, 3),
+        "high_s": round(span.high_s, 3),
+        "source": span.source.value,
+        "detail": span.detail,
+    }
 
 
 def document(found: Forecast, said: Sequence[str]) -> dict[str, Any]:

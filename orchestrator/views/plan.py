@@ -10,6 +10,10 @@ from rich.text import Text
 from orchestrator.base.humanize import duration, machine_time, utc_time
 
 GIB = 2**30
+STEP = "step_s."
+"""Prefix of the step times among a plan's durations; the stage's name follows."""
+WIDE = 2.0
+"""Ratio of a step time's bounds above which the plan shows them."""
 
 
 def outline_view(plan: dict[str, Any]) -> RenderableType:
@@ -17,7 +21,7 @@ def outline_view(plan: dict[str, Any]) -> RenderableType:
     session, mounts, kernel = plan["session"], plan["mounts"], plan["kernel"]
     parts: list[RenderableType] = [
         Text.assemble((plan["pipeline"], "bold"), f"  {plan['total_steps']:,} steps on {plan['accelerator']}"),
-        _stages(plan["stages"], plan.get("step_s", {})),
+        _stages(plan["stages"], plan.get("durations", {})),
         _line(
             "session",
             f"{duration(session['limit_s'])}, all saved by {duration(session['budget_s'])}, a checkpoint at least every "
@@ -39,19 +43,20 @@ def outline_view(plan: dict[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def _stages(stages: list[dict[str, Any]], step_s: dict[str, float]) -> Table:
-    """Show one row per stage, with step times if any is known."""
+def _stages(stages: list[dict[str, Any]], durations: dict[str, dict[str, Any]]) -> Table:
+    """Show one row per stage, with step times if any is known, and with their bounds if those are far apart."""
+    steps = {name.removeprefix(STEP): found for name, found in durations.items() if name.startswith(STEP)}
+    wide = any(found["high_s"] > WIDE * found["low_s"] for found in steps.values())
     table = _table("stage", "kind")
-    table.add_column("steps", justify="right", no_wrap=True)
-    if step_s:
-        table.add_column("a step", justify="right", no_wrap=True)
-        table.add_column("all steps", justify="right", no_wrap=True)
+    names = ("a step", *(("range",) if wide else ()), "all steps") if steps else ()
+    for name in ("steps", *names):
+        table.add_column(name, justify="right", no_wrap=True)
     for stage in stages:
         row = [f"  {stage['name']}", stage["kind"], f"{stage['steps']:,}"]
-        if step_s:
-            took_s = step_s.get(stage["name"])
-            row += ["?", "?"] if took_s is None else [duration(took_s), duration(took_s * stage["steps"])]
-        table.add_row(*row)
+        if found := steps.get(stage["name"]):
+            between = [f"{duration(found['low_s'])} – {duration(found['high_s'])}"] if wide else []
+            row += [duration(found["usual_s"]), *between, duration(found["usual_s"] * stage["steps"])]
+        table.add_row(*row, *["?"] * (3 + len(names) - len(row)))
     return table
 
 
@@ -60,8 +65,7 @@ def forecast_view(plan: dict[str, Any]) -> Table:
     table = _named()
     found = plan["forecast"]
     if found is None:
-        remedy = "give it under expect.step_s, or let relay measure it in a run"
-        table.add_row("  forecast", f"none: {plan['forecast_problem']}" + _remedy(plan, remedy))
+        table.add_row("  forecast", Text(f"none: {plan['forecast_problem']}" + _remedy(plan)))
         return table
     table.add_row("  needs", Text(_needs(found, plan["quota"])))
     table.add_row("  begun", Text(_clock(plan["begins_at"])))
@@ -72,8 +76,12 @@ def forecast_view(plan: dict[str, Any]) -> Table:
     return table
 
 
-def _remedy(plan: dict[str, Any], remedy: str) -> str:
-    return f"; {remedy}" if "no time is known" in plan["forecast_problem"] else ""
+def _remedy(plan: dict[str, Any]) -> str:
+    if "no figure for" in plan["forecast_problem"]:
+        return f"; run relay probe, or give it under expect.step_s with expect.accelerator: {plan['accelerator']}"
+    if "no time is known" in plan["forecast_problem"]:
+        return "; give it under expect.step_s, or let relay measure it in a run"
+    return ""
 
 
 def _needs(found: dict[str, Any], quota: str) -> str:

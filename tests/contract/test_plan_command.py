@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import main
-from orchestrator.pipeline.sections import Expect
+from orchestrator.pipeline.loader import load
+from orchestrator.pipeline.sections import Expect, ExpectedDuration
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
 from orchestrator.views.document import status_document
@@ -66,20 +67,21 @@ def polled_at(chain: Chain, folder: Path) -> dict[str, Any]:
 @pytest.mark.slow
 def test_the_plan_of_the_published_recipe_says_sessions_hours_weeks_and_the_date(tmp_path: Path) -> None:
     found = planned(tmp_path / "home", RECIPE, "--start", "2026-12-01")["forecast"]
-    assert (found["sessions"], found["weeks"], found["basis"]) == (3, 0, "assumed")
-    assert 19 * 3600 < found["quota_s"] < 19.5 * 3600
-    assert found["finish_at"].startswith("2026-12-01T20:")
+    assert (found["sessions"], found["weeks"], found["basis"]) == (2, 0, "assumed")
+    assert 10.4 * 3600 < found["quota_s"] < 10.6 * 3600
+    assert found["finish_at"].startswith("2026-12-01T11:")
     assert not (tmp_path / "home").exists(), "looking ahead makes nothing"
 
 
 @pytest.mark.slow
 def test_eighty_columns_answer_how_many_sessions_hours_and_weeks_and_when_it_is_done(tmp_path: Path) -> None:
     text = " ".join(plan(tmp_path / "home", RECIPE, "--start", "2026-12-01T08:00").output.split())
-    assert "needs 3 sessions (at most 4), 19 h 1" in text
+    assert "needs 2 sessions (at most 4), 10 h 3" in text
     assert "1 week of quota (at most 2)" in text
     assert "begun 2026-12-01 08:00 UTC" in text
-    assert "done 2026-12-02 04:" in text
-    assert "Steps take as long as the pipeline expects." in text
+    assert "done 2026-12-01 19:" in text
+    assert "grpo grpo 180 33 s 12 s – 1 min 36 s 1 h 41 min" in text
+    assert "Steps of sft take as long as the pipeline expects (15,000 examples an hour in a published plan; " in text
     assert "…" not in text
 
 
@@ -87,7 +89,7 @@ def test_eighty_columns_answer_how_many_sessions_hours_and_weeks_and_when_it_is_
 def test_few_hours_left_put_the_end_off_to_another_week(tmp_path: Path) -> None:
     found = planned(tmp_path / "home", RECIPE, "--start", "2026-12-01", "--quota-left", "2")["forecast"]
     assert found["weeks"] == 1
-    assert found["finish_at"] > "2026-12-05T12"
+    assert found["finish_at"] > "2026-12-05T08"
 
 
 @pytest.mark.slow
@@ -108,6 +110,36 @@ def test_a_pipeline_whose_times_nobody_knows_is_planned_and_not_forecast(tmp_pat
     text = " ".join(plan(tmp_path / "home", path).output.split())
     assert "forecast none: no time is known of a step of sft, after-sft, grpo" in text
     assert "give it under expect.step_s, or let relay measure it in a run" in text
+
+
+@pytest.mark.slow
+def test_a_recipe_on_another_accelerator_is_not_promised_the_times_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        Path(RECIPE).read_text("utf-8").replace("\naccelerator: TpuV5E8", "\naccelerator: TpuV6E8"), "utf-8"
+    )
+    text = " ".join(plan(tmp_path / "home", str(path)).output.split())
+    assert "the pipeline expects those of TpuV5E8, and there is no figure for TpuV6E8; run relay probe, or give" in text
+    found = planned(tmp_path / "home", str(path))
+    assert (found["forecast"], found["step_s"]) == (None, {})
+    assert found["durations"]["queue_s"]["source"] == "assumed"
+
+
+def test_the_plan_names_the_source_and_the_bounds_of_every_figure(tmp_path: Path) -> None:
+    found = planned(tmp_path / "home", RECIPE)["durations"]
+    expected = load(Path(RECIPE)).expect.step_s["grpo"]
+    assert isinstance(expected, ExpectedDuration)
+    assert found["step_s.grpo"] == {
+        "usual_s": pytest.approx(expected.usual, abs=0.001),
+        "low_s": expected.low,
+        "high_s": expected.high,
+        "source": "pipeline",
+        "detail": expected.source,
+    }
+    assert {name.partition(".")[0] for name in found} == {
+        "queue_s", "handover_s", "startup_s", "save_s", "first_s", "step_s",
+    }  # fmt: skip
+    assert {each["source"] for each in found.values()} == {"pipeline", "assumed"}
 
 
 @pytest.mark.slow

@@ -58,6 +58,29 @@ MISTAKES = [
         "expect.step_s.won: 'won' is not a stage that relay knows: did you",
     ),
     ("accelerator: cpu", "expect: {step_s: {one: 0}}", "expect.step_s.one: input should be greater than 0, found 0"),
+    ("accelerator: cpu", "expect: {save_s: -1}", "expect.save_s: input should be greater than or equal to 0, found -1"),
+    (
+        "accelerator: cpu",
+        "expect: {step_s: {one: {low: 3, high: 2}}}",
+        "expect.step_s.one: low is 3 and high 2: write them in ascending order",
+    ),
+    (
+        "accelerator: cpu",
+        "expect: {save_s: {low: 2, high: 3, likely: 4}}",
+        "expect.save_s: low is 2 and high 3, and likely 4: write them in ascending order",
+    ),
+    ("accelerator: cpu", "expect: {save_s: {low: 2}}", "expect.save_s.high is missing: add it"),
+    (
+        "accelerator: cpu",
+        "expect: {step_s: {one: {low: 2, high: 3, sauce: x}}}",
+        "expect.step_s.one.sauce: 'sauce' is not a key that relay knows: did you mean 'source'?",
+    ),
+    ("accelerator: cpu", "expect: {save_s: soon}", "expect.save_s: input should be a valid number, found 'soon'"),
+    (
+        "accelerator: cpu",
+        "expect: {accelerator: P100}",
+        "expect.accelerator: 'P100' is no longer available on Kaggle: use NvidiaTeslaT4",
+    ),
     ("accelerator: cpu", "inputs: {files: x}", "inputs.files: input should be a list, found 'x'"),
     ("accelerator: cpu", "account: 7", "account: input should be a mapping, found 7"),
     (

@@ -13,7 +13,7 @@ from orchestrator.core.durations import (
     estimate_durations,
     reported_in,
 )
-from orchestrator.core.estimates import step_duration
+from orchestrator.core.estimates import Estimate, TimeSource, best, step_duration
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor
@@ -97,17 +97,87 @@ def test_steps_told_at_one_moment_or_backwards_are_no_error() -> None:
 
 # --- where a time is from ------------------------------------------------------
 
+THIS, OTHER, PROBE, TOLD, SIMILAR, GUESS = TimeSource
+
+
+@pytest.mark.parametrize(
+    ("sources", "chosen"),
+    [
+        ((), None),
+        ((GUESS,), 0),
+        ((GUESS, SIMILAR), 1),
+        ((GUESS, SIMILAR, TOLD), 2),
+        ((GUESS, SIMILAR, TOLD, PROBE), 3),
+        ((GUESS, SIMILAR, TOLD, PROBE, OTHER), 4),
+        ((GUESS, SIMILAR, TOLD, PROBE, OTHER, THIS), 5),
+        ((TOLD, THIS, GUESS), 1),
+        ((None, TOLD, None), 1),
+        ((OTHER, OTHER), 0),
+        ((GUESS, PROBE, PROBE, GUESS), 1),
+    ],
+)
+def test_of_several_figures_the_one_of_the_best_source_is_taken_and_of_equals_the_first(
+    sources: tuple[TimeSource | None, ...], chosen: int | None
+) -> None:
+    found = [source and Estimate(float(at), 0, 9, source) for at, source in enumerate(sources)]
+    taken = best(found)
+    assert (taken and taken.usual_s) == chosen
+    assert taken == (None if chosen is None else found[chosen])
+
+
+@pytest.mark.parametrize(
+    ("source", "detail", "words", "basis"),
+    [
+        (THIS, "", "measured in this run", "measured"),
+        (THIS, "base", "measured for base", "measured"),
+        (OTHER, "gsm-0001", "measured in gsm-0001", "measured"),
+        (PROBE, "", "measured by relay probe", "measured"),
+        (TOLD, "", "expected by the pipeline", "expected"),
+        (TOLD, "a paper", "expected by the pipeline: a paper", "expected"),
+        (SIMILAR, "gsm-0001", "measured in gsm-0001, with other options", "measured"),
+        (GUESS, "", "assumed", "assumed"),
+    ],
+)
+def test_every_figure_names_its_source(source: TimeSource, detail: str, words: str, basis: str) -> None:
+    found = Estimate(1, 1, 1, source, detail)
+    assert (found.words, found.basis) == (words, basis)
+
+
+@pytest.mark.parametrize(
+    ("written", "usual", "low", "high", "detail"),
+    [
+        ("4", 4, 3, 5, ""),
+        ("{low: 2, high: 8}", 4, 2, 8, ""),
+        ("{low: 2, high: 8, likely: 7}", 7, 2, 8, ""),
+        ("{low: 3, high: 3, source: a paper}", 3, 3, 3, "a paper"),
+    ],
+)
+def test_a_figure_of_the_pipeline_is_a_number_or_a_range_with_its_source(
+    written: str, usual: float, low: float, high: float, detail: str
+) -> None:
+    found = estimate_durations(pipeline(("sft: 4", f"sft: {written}"), ("startup_s: 100", f"startup_s: {written}")))
+    expected = Estimate(usual, low, high, TimeSource.PIPELINE, detail)
+    assert found.step_s["sft"] == found.startup_s == expected
+
+
+def test_nothing_stated_for_another_accelerator_is_used() -> None:
+    other = estimate_durations(pipeline(("startup_s: 100", "startup_s: 100, accelerator: NvidiaTeslaT4")))
+    assert other.unknown == ("base", "sft", "again", "more")
+    assert other.startup_s == INSTALL_S
+    same = estimate_durations(pipeline(("startup_s: 100", "startup_s: 100, accelerator: TpuV5E8")))
+    assert same == estimate_durations(pipeline())
+
 
 def test_measured_in_this_run_comes_before_expected() -> None:
     found = estimate_durations(pipeline(), observed(pipeline(), steps("sft", 20, 6.0)))
     assert found.step_s["sft"].usual_s == pytest.approx(6.0)
-    assert found.sources["sft"] == "as measured in this run"
-    assert (found.step_s["base"].usual_s, found.sources["base"]) == (20.0, "as the pipeline expects")
+    assert found.step_s["sft"].words == "measured in this run"
+    assert (found.step_s["base"].usual_s, found.step_s["base"].words) == (20.0, "expected by the pipeline")
 
 
 def test_a_stage_that_does_the_same_work_as_another_takes_as_long() -> None:
     found = estimate_durations(pipeline(), observed(pipeline(), steps("base", 10, 7.0)))
-    assert (found.step_s["again"].usual_s, found.sources["again"]) == (pytest.approx(7.0), "as measured for base")
+    assert (found.step_s["again"].usual_s, found.step_s["again"].words) == (pytest.approx(7.0), "measured for base")
 
 
 def test_an_earlier_run_that_did_the_same_work_is_used_and_named() -> None:
@@ -115,7 +185,7 @@ def test_an_earlier_run_that_did_the_same_work_is_used_and_named() -> None:
         ("name: learns", "name: other"), ("learning_rate: 0.1", "learning_rate: 0.3"), ("steps: 100", "steps: 900")
     )
     found = estimate_durations(pipeline(), earlier=[observed(other, steps("sft", 20, 6.0), run="other-0001")])
-    assert (found.step_s["sft"].usual_s, found.sources["sft"]) == (pytest.approx(6.0), "as measured in other-0001")
+    assert (found.step_s["sft"].usual_s, found.step_s["sft"].words) == (pytest.approx(6.0), "measured in other-0001")
 
 
 @pytest.mark.parametrize(
@@ -130,13 +200,13 @@ def test_an_earlier_run_that_did_the_same_work_is_used_and_named() -> None:
 def test_other_work_says_nothing_of_a_stage_that_the_pipeline_has_a_time_for(change: tuple[str, str]) -> None:
     other = pipeline(change)
     found = estimate_durations(pipeline(), earlier=[observed(other, steps("sft", 20, 6.0))])
-    assert found.sources["sft"] == "as the pipeline expects"
+    assert found.step_s["sft"].words == "expected by the pipeline"
 
 
 def test_without_a_time_the_same_stage_with_other_options_is_better_than_nothing_and_says_so() -> None:
     bare = pipeline(("sft: 4, ", ""))
     found = estimate_durations(bare, earlier=[observed(pipeline(("batch: 8", "batch: 4")), steps("sft", 20, 6.0))])
-    assert found.sources["sft"] == "as measured in learns-0001, with other options"
+    assert found.step_s["sft"].words == "measured in learns-0001, with other options"
     assert found.step_s["sft"].high_s - found.step_s["sft"].usual_s == pytest.approx(1.5)
 
 

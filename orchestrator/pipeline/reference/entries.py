@@ -43,7 +43,9 @@ class Entry:
             return ""
         if self.type in ("number", "whole number"):
             return f"{self.type} {self.allowed}".strip()
-        if self.type in ("text", "list of texts", "mapping of names to numbers"):
+        if self.type == "number or mapping":
+            return f"number {self.allowed}, or mapping"
+        if self.type in ("text", "list of texts") or self.type.startswith("mapping of"):
             return f"{self.type}, {self.allowed}" if self.allowed.startswith("each") else self.allowed or self.type
         if self.allowed:
             return f"{self.type.removesuffix(' or text')}, or {self.allowed}"
@@ -102,12 +104,13 @@ def _type(node: dict[str, Any]) -> str:
     arms = [arm for arm in node.get("anyOf", [node]) if arm.get("type") != "null"]
     found = []
     for arm in arms:
-        name = arm.get("type", node.get("type", "string"))
+        name = "object" if "$ref" in arm else arm.get("type", node.get("type", "string"))
         name = TYPES[name if isinstance(name, str) else name[0]]
         if name == "list":
             name = "list" if "$ref" in arm["items"] else f"list of {_type(arm['items'])}s"
         if name == "mapping" and isinstance(arm.get("additionalProperties"), dict):
-            name = "mapping of names to numbers"
+            inside = _type(arm["additionalProperties"])
+            name = f"mapping of names to {' or '.join(f'{each}s' for each in inside.split(' or '))}"
         found.append(name)
     return " or ".join(dict.fromkeys(found))
 
@@ -119,7 +122,9 @@ def _allowed(node: dict[str, Any]) -> str:
     if "propertyNames" in node:
         return _allowed(node["propertyNames"])
     if isinstance(node.get("additionalProperties"), dict):
-        return f"each {_range(node['additionalProperties'])}".removesuffix("each ")
+        inside = node["additionalProperties"]
+        bounds = [_range(arm) for arm in inside.get("anyOf", [inside])]
+        return f"each {''.join(bounds)}".removesuffix("each ")
     said = str(node.get("patternErrorMessage", "")).removeprefix("should be ").removeprefix("of ")
     if said:
         return said

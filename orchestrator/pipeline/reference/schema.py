@@ -14,7 +14,15 @@ from pydantic import BaseModel
 from orchestrator.pipeline.environments import HARDWARE
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.reference.meanings import meanings, summary
-from orchestrator.pipeline.sections import AccountOptions, Expect, Inputs, OriginOptions, SessionLimits, Stage
+from orchestrator.pipeline.sections import (
+    AccountOptions,
+    Expect,
+    ExpectedDuration,
+    Inputs,
+    OriginOptions,
+    SessionLimits,
+    Stage,
+)
 from stages import options
 from stages.catalog import KINDS
 from stages.options.rules import Rule
@@ -53,9 +61,10 @@ EXAMPLES: list[dict[str, Any]] = [
 def schema() -> dict[str, Any]:
     """Return the whole schema, as JSON."""
     whole = Pipeline.model_json_schema()
-    for kind in (AccountOptions, Expect, Inputs, OriginOptions, SessionLimits, Stage):
+    for kind in (AccountOptions, Expect, ExpectedDuration, Inputs, OriginOptions, SessionLimits, Stage):
         _describe(kind, whole["$defs"][kind.__name__])
     _describe(Pipeline, whole)
+    whole["$defs"]["Expect"] = _with_flat_unions(whole["$defs"]["Expect"])
     stage = whole["$defs"]["Stage"]
     stage["properties"]["kind"] = _kind(stage["properties"]["kind"])
     stage["allOf"] = [_rule("kind", name, {"options": {"$ref": f"#/$defs/{name}"}}, required=True) for name in KINDS]
@@ -77,6 +86,20 @@ def schema() -> dict[str, Any]:
         "description": "What a run does: stages of training on Kaggle, in as many sessions as they take.",
     }
     return {**head, **{k: v for k, v in whole.items() if k not in head}, **_free_model(limits), "examples": EXAMPLES}
+
+
+def _with_flat_unions(node: Any) -> Any:
+    """Return a node with each union as one list `anyOf`; pydantic nests a union with tags as `oneOf`."""
+    if isinstance(node, list):
+        return [_with_flat_unions(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    found = {("anyOf" if key == "oneOf" else key): _with_flat_unions(value) for key, value in node.items()}
+    if "anyOf" in found:
+        found["anyOf"] = [
+            arm for each in found["anyOf"] for arm in (each["anyOf"] if set(each) == {"anyOf"} else [each])
+        ]
+    return found
 
 
 def _rule(key: str, value: str, then: dict[str, Any], *, required: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from orchestrator.core.forecast import forecast
 from orchestrator.core.forecast_session import RunPosition
 from orchestrator.core.plan import Limits
 from orchestrator.core.weekly_quota import hours_of
-from orchestrator.pipeline.sections import Expect
+from orchestrator.pipeline.sections import Expect, ExpectedDuration
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.plans import ChainPlan, plan_without_faults
 from orchestrator.rehearsal.simulation.sessions import CountingSessions
@@ -99,7 +99,7 @@ def expectations(plan: ChainPlan) -> Expect:
 def _falsified(plan: ChainPlan, told: Expect, factor: float) -> Expect:
     """Falsify what the first session measures by `factor`; values that only a later stage can measure stay correct."""
     measured = plan.pipeline.stages[0].options == {}
-    step_s = {"counting": plan.step_s * factor if measured else plan.step_s}
+    step_s: dict[str, float | ExpectedDuration] = {"counting": plan.step_s * (factor if measured else 1.0)}
     others = {name: getattr(told, name) * factor for name in ("startup_s", "save_s", "queue_s", "handover_s")}
     return Expect(step_s=step_s, first_s=told.first_s, **others)
 
