@@ -14,6 +14,10 @@ BROKEN_TRAINING = (
 )  # fmt: skip
 """Failure causes that a retry can only repeat, since training is deterministic."""
 
+TOO_LARGE = "out-of-memory"
+"""Failure cause of a session whose device or host had no memory left: a retry would need as much."""
+HOPELESS = (*BROKEN_TRAINING, TOO_LARGE)
+
 
 def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
     """Return why the user must act before another session is started, or None."""
@@ -28,11 +32,11 @@ def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
     if last.outcome is Outcome.FAILED and not last.transient:
         before = next((s for s in reversed(sessions[:-1]) if s.outcome is Outcome.FAILED), None)
         repeated = before is not None and (before.cause, before.furthest) == (last.cause, last.furthest)
-        if repeated or last.cause in BROKEN_TRAINING:
+        if repeated or last.cause in HOPELESS:
             reason = f"session {last.number} failed{' twice at the same step' if repeated else ''}: {last.reason}"
             if last.cause in BROKEN_TRAINING:
                 return _parked_before(state, reason, last, last_good_checkpoint(state, last, pipeline))
-            return _parked(state, reason, last, changes=_runs_own_code(last, pipeline))
+            return _parked(state, reason, last, changes=last.cause == TOO_LARGE or _runs_own_code(last, pipeline))
     fruitless = 0
     for session in reversed(sessions):
         if session.checkpoint:

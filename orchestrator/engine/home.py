@@ -82,6 +82,11 @@ class HomeLayout:
         return self.run(run) / "sessions" / slug
 
     @property
+    def memory_plans(self) -> Path:
+        """Folder of programs that `relay plan --memory` lowered before."""
+        return self.path / "memory-plans"
+
+    @property
     def uploads(self) -> Path:
         """Folder with notes of unfinished uploads, one folder per dataset."""
         return self.path / "uploads"

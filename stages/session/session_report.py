@@ -14,6 +14,7 @@ PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "goo
 def report_of(session: RunningSession, outcome: str, failed: Failure | None = None, reason: str = "") -> Report:
     """Return the report of a session that ends now; `reason` is given if it yields without a failure."""
     order = session.order
+    session.note_memory()
     names = (*PACKAGES, *(packages.name_of(pin) for pin in order.pins))
     return Report(
         run=order.run,
