@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compile_cache import session
+from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.preflight.memory.forecast import memory_document
 from orchestrator.rehearsal.local_kaggle.stand_ins.sets import write_sets
@@ -40,7 +41,8 @@ def pipeline_of(phase: str, model: dict[str, Any], steps: int) -> Pipeline:
     """Return the pipeline of one stage for a CPU."""
     kind = "sft" if phase == "full" else phase
     stage = {"name": phase, "kind": kind, "steps": steps, "options": PHASES[phase]}
-    return Pipeline.model_validate({"name": f"memory-{phase}", "accelerator": "cpu", "model": model, "stages": [stage]})
+    value = {"name": f"memory-{phase}", "accelerator": "cpu", "model": model, "stages": [stage]}
+    return loader.check(value, phase)
 
 
 def planned_bytes(pipeline: Pipeline, cache: Path) -> tuple[int, str]:

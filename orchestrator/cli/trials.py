@@ -135,11 +135,21 @@ def show_plan(
 
 def _memory(context: click.Context, read: "Pipeline", path: Path) -> dict[str, Any]:
     from orchestrator.app.measured_memory import measured_of
+    from orchestrator.engine.memory_plans import keep_planned
     from orchestrator.preflight.memory.forecast import memory_document
 
     app = app_of(context)
     measured = measured_of(app.reader, read) if app.has_store else []
-    return memory_document(read, str(path), lambda line: click.echo(line, err=True), app.home.memory_plans, measured)
+    document = memory_document(
+        read, str(path), lambda line: click.echo(line, err=True), app.home.memory_plans, measured
+    )
+    planned = {
+        name: {place: budget["planned"] for place, budget in stage["memory"].items()}
+        for stage in document["stages"]
+        for name in stage["names"]
+    }
+    keep_planned(app.home, read.digest, planned)
+    return document
 
 
 def _forecast(

@@ -5,6 +5,7 @@ import shlex
 from orchestrator.core.retention import NOT_FINITE, caused_by_parent, last_good_checkpoint
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
+from stages.session.failure_report import OUT_OF_MEMORY
 from state.facts.run import RunParked
 from state.model.run_state import PIPELINE_CHANGED, Checkpoint, Run, RunState, Session
 from state.model.statuses import Outcome
@@ -14,9 +15,8 @@ BROKEN_TRAINING = (
 )  # fmt: skip
 """Failure causes that a retry can only repeat, since training is deterministic."""
 
-TOO_LARGE = "out-of-memory"
-"""Failure cause of a session whose device or host had no memory left: a retry would need as much."""
-HOPELESS = (*BROKEN_TRAINING, TOO_LARGE)
+HOPELESS = (*BROKEN_TRAINING, OUT_OF_MEMORY)
+"""Failure causes for which no retry is tried: a session without memory would need as much again."""
 
 
 def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
@@ -36,7 +36,7 @@ def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
             reason = f"session {last.number} failed{' twice at the same step' if repeated else ''}: {last.reason}"
             if last.cause in BROKEN_TRAINING:
                 return _parked_before(state, reason, last, last_good_checkpoint(state, last, pipeline))
-            return _parked(state, reason, last, changes=last.cause == TOO_LARGE or _runs_own_code(last, pipeline))
+            return _parked(state, reason, last, changes=last.cause == OUT_OF_MEMORY or _runs_own_code(last, pipeline))
     fruitless = 0
     for session in reversed(sessions):
         if session.checkpoint:

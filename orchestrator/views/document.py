@@ -13,7 +13,9 @@ from orchestrator.core.goodput import goodput
 from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.stage_plan import StagePlan
 from orchestrator.views.curves import Curves
+from orchestrator.views.fact_documents import damage_document, model_document
 from orchestrator.views.lost import damaged_document, lost_documents
+from orchestrator.views.memory_peaks import add_planned, measured_document
 from orchestrator.views.next_action import next_action
 from orchestrator.views.origin_text import origin_document
 from orchestrator.views.pipeline_changes import pipeline_changes
@@ -76,7 +78,7 @@ def status_document(
         "at": _time(now),
         "warnings": list(warnings),
         "daemon": daemon,
-        "runs": runs,
+        "runs": add_planned(runs, HomeLayout(home)),
         "damaged": damaged,
         "lost": [] if run is not None else lost_documents(store, HomeLayout(home)),
         "others": others,
@@ -190,29 +192,13 @@ def run_document(
         "sessions": sessions,
         "quota_spent": goodput(sessions),
         "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
-        "damage": [_damage(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
+        "damage": [damage_document(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
         "changes": [*pipeline_changes(facts)],
-        "models": [_model(at, fact) for at, fact in facts if isinstance(fact, ModelPublished)],
+        "memory": measured_document(facts, metrics),
+        "models": [model_document(at, fact) for at, fact in facts if isinstance(fact, ModelPublished)],
         "forecast": None,
         "forecast_problem": "",
     }
-
-
-def _damage(at: datetime, fact: DamageFound) -> dict[str, Any]:
-    return {
-        "at": _time(at),
-        "checkpoint": fact.checkpoint,
-        "file": fact.file,
-        "place": fact.place,
-        "problem": fact.problem,
-        "kept": fact.kept or None,
-    }
-
-
-def _model(at: datetime, fact: ModelPublished) -> dict[str, Any]:
-    kept = ("place", "model", "url", "public", "layout", "dtype", "checkpoint", "weights_sha256", "files", "size_bytes")
-    stated = {"stage": fact.cursor.stage, "step": fact.cursor.step}
-    return {"at": _time(at), **stated, **{name: getattr(fact, name) for name in kept}}
 
 
 def _stages(milestones: StagePlan, cursor: Cursor, state: RunState, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
