@@ -230,6 +230,10 @@ class StageReport(Document):
     done: int
     target: int
     metrics: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+    """Peaks of the stage's memory in this session, and the machine's limits, in bytes: `device_bytes` (the device that
+    used most), `device_limit_bytes`, `host_bytes` and `host_limit_bytes`; empty in reports of an older relay, and for
+    a stage without JAX."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,14 +117,13 @@ def show_plan(
     """
     from orchestrator.pipeline import loader
     from orchestrator.pipeline.summary import outline
-    from orchestrator.views.plan import memory_view, outline_view
+    from orchestrator.views.memory_plan import memory_view
+    from orchestrator.views.plan import outline_view
     from orchestrator.views.printing import print_view
 
     read = loader.load(pipeline)
     if memory:
-        from orchestrator.preflight.memory.forecast import memory_document
-
-        document = memory_document(read, str(pipeline), lambda line: click.echo(line, err=True))
+        document = _memory(context, read, pipeline)
     else:
         document = outline(read) | _forecast(context, read, start, quota_left)
     if as_json:
@@ -132,6 +131,25 @@ def show_plan(
     else:
         print_view(memory_view(document) if memory else outline_view(document))
     context.exit(0 if document.get("fits", True) else 1)
+
+
+def _memory(context: click.Context, read: "Pipeline", path: Path) -> dict[str, Any]:
+    from orchestrator.app.measured_memory import measured_of
+    from orchestrator.engine.memory_plans import keep_planned
+    from orchestrator.preflight.memory.forecast import memory_document
+
+    app = app_of(context)
+    measured = measured_of(app.reader, read) if app.has_store else []
+    document = memory_document(
+        read, str(path), lambda line: click.echo(line, err=True), app.home.memory_plans, measured
+    )
+    planned = {
+        name: {place: budget["planned"] for place, budget in stage["memory"].items()}
+        for stage in document["stages"]
+        for name in stage["names"]
+    }
+    keep_planned(app.home, read.digest, planned)
+    return document
 
 
 def _forecast(

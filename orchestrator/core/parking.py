@@ -6,6 +6,7 @@ from orchestrator.core.retention import NOT_FINITE, caused_by_parent, last_good_
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
 from stages.numerics import NUMERICS_CHANGED
+from stages.session.failure_report import OUT_OF_MEMORY
 from state.facts.run import RunParked
 from state.model.run_state import PIPELINE_CHANGED, Checkpoint, Run, RunState, Session
 from state.model.statuses import Outcome
@@ -14,6 +15,11 @@ BROKEN_TRAINING = (
     "not-a-number", "loss-spike", "reward-collapse", "no-progress", "lora-still-zero", "base-moved", *NOT_FINITE
 )  # fmt: skip
 """Failure causes that a retry can only repeat, since training is deterministic."""
+
+REMEDIED_BY_CHANGES = (OUT_OF_MEMORY, NUMERICS_CHANGED)
+"""Failure causes that last until the pipeline, or the packages that it pins, are other ones."""
+HOPELESS = (*BROKEN_TRAINING, *REMEDIED_BY_CHANGES)
+"""Failure causes for which no retry is tried."""
 
 
 def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
@@ -29,7 +35,7 @@ def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
     if last.outcome is Outcome.FAILED and not last.transient:
         before = next((s for s in reversed(sessions[:-1]) if s.outcome is Outcome.FAILED), None)
         repeated = before is not None and (before.cause, before.furthest) == (last.cause, last.furthest)
-        if repeated or last.cause in (*BROKEN_TRAINING, NUMERICS_CHANGED):
+        if repeated or last.cause in HOPELESS:
             reason = f"session {last.number} failed{' twice at the same step' if repeated else ''}: {last.reason}"
             if last.cause in BROKEN_TRAINING:
                 return _parked_before(state, reason, last, last_good_checkpoint(state, last, pipeline))
@@ -56,7 +62,7 @@ def change_command(run: Run) -> str:
 
 def _calls_for_change(session: Session, pipeline: Pipeline) -> bool:
     """Return True if the remedy lies in the pipeline file, or in the user's own code, which ran where the session ended."""
-    if session.cause == NUMERICS_CHANGED:
+    if session.cause in REMEDIED_BY_CHANGES:
         return True
     place = (session.furthest or session.start).stage
     kind, options = next(((s.kind, s.options) for s in pipeline.stages if s.name == place), ("", {}))

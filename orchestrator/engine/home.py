@@ -82,6 +82,15 @@ class HomeLayout:
         return self.run(run) / "sessions" / slug
 
     @property
+    def memory_plans(self) -> Path:
+        """Folder of programs that `relay plan --memory` lowered before."""
+        return self.path / "memory-plans"
+
+    def memory_plan(self, digest: str) -> Path:
+        """File with the peaks that were planned for a pipeline, by its digest."""
+        return self.memory_plans / f"plan-{digest}"
+
+    @property
     def uploads(self) -> Path:
         """Folder with notes of unfinished uploads, one folder per dataset."""
         return self.path / "uploads"

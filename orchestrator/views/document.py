@@ -15,6 +15,7 @@ from orchestrator.pipeline.stage_plan import StagePlan
 from orchestrator.views.curves import Curves
 from orchestrator.views.fact_documents import damage_document, model_document
 from orchestrator.views.lost import damaged_document, lost_documents
+from orchestrator.views.memory_peaks import add_planned, measured_document
 from orchestrator.views.next_action import next_action
 from orchestrator.views.numerics import numerics_document
 from orchestrator.views.origin_text import origin_document
@@ -78,7 +79,7 @@ def status_document(
         "at": _time(now),
         "warnings": list(warnings),
         "daemon": daemon,
-        "runs": runs,
+        "runs": add_planned(runs, HomeLayout(home)),
         "damaged": damaged,
         "lost": [] if run is not None else lost_documents(store, HomeLayout(home)),
         "others": others,
@@ -195,6 +196,7 @@ def run_document(
         "numerics": numerics_document(state),
         "damage": [damage_document(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
         "changes": [*pipeline_changes(facts)],
+        "memory": measured_document(facts, metrics),
         "models": [model_document(at, fact) for at, fact in facts if isinstance(fact, ModelPublished)],
         "forecast": None,
         "forecast_problem": "",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from orchestrator.base.humanize import duration
-from stages.session.throughput import MEASURED, MEMORY, RATES
+from stages.session.throughput import HOST_MEMORY, MEASURED, MEMORY, RATES
 
 STYLES = {
     "active": "cyan",
@@ -51,6 +51,7 @@ def speed_text(metrics: Mapping[str, float]) -> str:
     told = {name.removesuffix("_per_s"): metrics[name] for name in RATES.values() if name in metrics}
     parts = [f"{rate:{',.0f' if rate >= 100 else '.3g'}} {name}/s" for name, rate in told.items()]
     parts += [f"{size(metrics[MEMORY])} of memory at most"] if MEMORY in metrics else []
+    parts += [f"{size(metrics[HOST_MEMORY])} of the host's"] if HOST_MEMORY in metrics else []
     return ", ".join(parts)
 
 

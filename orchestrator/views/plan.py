@@ -1,4 +1,4 @@
-"""The plan of a pipeline, its forecast and its memory estimate as text; 80 columns suffice."""
+"""The plan of a pipeline and its forecast as text; 80 columns suffice."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,6 @@ from rich.text import Text
 
 from orchestrator.base.humanize import duration, machine_time, utc_time
 
-GIB = 2**30
 STEP = "step_s."
 """Prefix of the step times among a plan's durations; the stage's name follows."""
 WIDE = 2.0
@@ -106,96 +105,6 @@ def _after(plan: dict[str, Any], found: dict[str, Any]) -> str:
 
 def _clock(iso: str) -> str:
     return utc_time(datetime.fromisoformat(iso))
-
-
-def memory_view(document: dict[str, Any]) -> RenderableType:
-    """Show the document that `memory_document` returns: a row per phase, the checkpoints, and advice."""
-    model, mesh = document["model"], document["mesh"]
-    title = f"  {model['kind']} in {model['dtype']}, {mesh['fsdp']} × {mesh['tp']} chips ({document['chip']}) of "
-    parts: list[RenderableType] = [
-        Text.assemble((document["pipeline"], "bold"), title, f"{gib(document['memory_bytes'])} GiB, GiB a chip"),
-        _phases(document["stages"], document["memory_bytes"]),
-        Text(),
-        _checkpoints(document),
-        Text(),
-    ]
-    parts += [Text(line) for line in advice(document)]
-    parts.append(
-        Text(
-            "Weights, adapters, optimizers and caches are exact. Temporaries are what XLA's CPU compiler plans for the same "
-            "program: an estimate of a TPU's.",
-            style="dim",
-        )
-    )
-    return Group(*parts)
-
-
-def _phases(stages: list[dict[str, Any]], memory_bytes: int) -> Table:
-    table = _table("stage and phase")
-    for name in ("rows", "model", "optim.", "cache", "temp.", "sum", "largest"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for stage in stages:
-        limit = f"batch {stage['largest_batch']}" if stage["largest_batch"] else "none fits"
-        table.add_row(
-            Text(f"{', '.join(stage['names'])}: batch {stage['batch']}", style="bold"),
-            *[""] * 6,
-            Text(limit, style="" if stage["fits"] else "bold red"),
-        )
-        for phase in stage["phases"]:
-            table.add_row(f"  {phase['phase']}", *_cells(phase))
-    return table
-
-
-def _cells(phase: dict[str, Any]) -> list[Any]:
-    model = phase["weights"] + phase["kept"] + phase["adapter"]
-    working = phase["inputs"] + phase["temporaries"] + phase["outputs"]
-    values = [gib(value) if value else "" for value in (model, phase["optimizer"], phase["cache"], working)]
-    total = Text(gib(phase["peak"]), style="" if phase["fits"] else "bold red")
-    return [str(phase["rows"]), *values, total, "" if phase["fits"] else Text("too large", style="bold red")]
-
-
-def _checkpoints(document: dict[str, Any]) -> Table:
-    table = _table("checkpoint of")
-    table.add_column("GiB", justify="right", no_wrap=True)
-    table.add_column(f"of {gib(document['output_bytes_max'])} GiB of output")
-    for size, names in _alike(document["checkpoints"]):
-        share = f"{100 * size / document['output_bytes_max']:.0f} %"
-        too_large = size > document["output_bytes_max"]
-        table.add_row(", ".join(names), gib(size), Text(share, style="bold red" if too_large else ""))
-    return table
-
-
-def _alike(checkpoints: list[dict[str, Any]]) -> list[tuple[int, list[str]]]:
-    """Group adjacent checkpoints of equal size."""
-    found: list[tuple[int, list[str]]] = []
-    for each in checkpoints:
-        if found and found[-1][0] == each["bytes"]:
-            found[-1][1].append(each["stage"])
-        else:
-            found.append((each["bytes"], [each["stage"]]))
-    return found
-
-
-def advice(document: dict[str, Any]) -> list[str]:
-    """Return a sentence for everything that does not fit, or one that says that everything fits."""
-    lines = [
-        f"{', '.join(stage['names'])}: does not fit; {stage['advice']}."
-        for stage in document["stages"]
-        if not stage["fits"]
-    ]
-    seen: set[str] = set()
-    for each in document["checkpoints"]:
-        if each["advice"] and each["advice"] not in seen:
-            seen.add(each["advice"])
-            verdict = "" if each["fits"] else " is larger than what Kaggle keeps of a session"
-            lines.append(f"{each['stage']}: a checkpoint of {gib(each['bytes'])} GiB{verdict}; {each['advice']}.")
-    return lines if not document["fits"] else ["Everything fits.", *lines]
-
-
-def gib(size_bytes: int) -> str:
-    """Format bytes as GiB, with two decimals below 1 and one above."""
-    value = size_bytes / GIB
-    return f"{value:.2f}" if value < 1 else f"{value:.1f}"
 
 
 def _table(*left: str) -> Table:

@@ -14,6 +14,7 @@ from orchestrator.views.format import STYLES, elapsed_text, progress_text, speed
 from orchestrator.views.history.results import stand_ins_sentence
 from orchestrator.views.layout import labelled, sentence
 from orchestrator.views.numerics import numerics_sentences
+from orchestrator.views.memory_peaks import exhausted
 from orchestrator.views.origin_text import origin_sentence
 from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
 from stages.session.time_accounting import TimeClass
@@ -36,6 +37,7 @@ def run_view(
     details = [
         *_origin(run),
         *_stand_ins(run),
+        *[("memory", Text(line, style="yellow")) for line in exhausted(run)],
         *_waiting(run, now),
         *_twins(run, now),
         *_clocks(run, now),

@@ -4,7 +4,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from stages.session.async_checkpointer import SavedCheckpoint, Saver
 from stages.session.budget import Budget
 from stages.session.duration_text import duration
 from stages.session.metrics import Metrics
+from stages.session.peak_memory import PeakMemory
 from stages.session.progress import Log
 from stages.session.session_output import Output
 from stages.session.time_accounting import TimeAccount, TimeClass
@@ -60,6 +61,7 @@ class RunningSession:
     saver: Saver = field(default_factory=Saver)
     pins: list[Pins] = field(default_factory=list)
     """Pins of each stage that this session has begun."""
+    memory: PeakMemory = field(default_factory=PeakMemory)
     accounted_s: float = 0.0
     """Time of the last `account` event on the session's clock."""
 
@@ -70,6 +72,16 @@ class RunningSession:
         if cursor is None or self._place(self.reached) < self._place(cursor):
             return ""
         return f"the order ends at {cursor.stage} {cursor.step}"
+
+    def note_memory(self) -> None:
+        """Write the peaks of the current stage into its report."""
+        stage = self.reached.stage
+        if stage in self.stages and self._needs_jax(stage):
+            self.stages[stage] = replace(self.stages[stage], memory=self.memory.now())
+
+    def _needs_jax(self, stage: str) -> bool:
+        kind = next(spec.kind for spec in self.order.stages if spec.name == stage)
+        return catalog.find(kind, self.order.sources).needs_jax
 
     def _place(self, cursor: Cursor) -> tuple[int, int]:
         return parent_checkpoint.position(self.order, cursor.stage, cursor.step)
@@ -211,7 +223,7 @@ class StageContext:
         """Return speed and memory metrics. A stage's first step here is mostly loading and
         compiling, so it gets no speed."""
         found = throughput.rates(metrics, took_s) if step > self.start_step + 1 else {}
-        return found | ({throughput.MEMORY: throughput.memory_bytes()} if self._needs_jax else {})
+        return found | (throughput.memory_metrics(self._session.memory.recent()) if self._needs_jax else {})
 
     def _refuse_not_a_number(self, step: int, metrics: Mapping[str, float]) -> None:
         """Raise StageFailed if a metric shows that the step used or produced a number that is not finite."""
@@ -238,7 +250,8 @@ class StageContext:
 
     def _report(self, metrics: dict[str, float]) -> StageReport:
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        return StageReport(done=self._done, target=self.spec.steps, metrics=finite)
+        memory = self._session.memory.recent() if self._needs_jax else {}
+        return StageReport(done=self._done, target=self.spec.steps, metrics=finite, memory=memory)
 
     def _write_checkpoint(
         self,

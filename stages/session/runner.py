@@ -101,7 +101,7 @@ def _run(session: RunningSession, broken: StageFailed | None) -> Report:
         outcome = _carry_out(session)
     except BaseException as error:  # noqa: BLE001 - every failure of a stage must be reported
         session.saver.close()  # let a checkpoint in progress finish
-        failed = failure_report.of(error, session.reached.stage)
+        failed = failure_report.of(error, session.reached.stage, session.memory.now())
         session.log.event("failed", stage=session.reached.stage, step=session.reached.step, note=failed.headline)
         session.log.say(failed.traceback)
         return report_of(session, "failed", failed)
@@ -237,11 +237,13 @@ def _run_stage(session: RunningSession, spec: StageSpec, opened: OpenedCheckpoin
     """Run a stage; returns its last checkpoint, or None if the stage has to continue in another session."""
     with session.account.doing(TimeClass.MODEL):
         train = catalog.find(spec.kind).load()
+    session.memory.begin_stage()
     context = StageContext(session, spec, opened)
     session.reached = Cursor(stage=spec.name, step=context.start_step)
     with Compilations(session.account).heard(), session.account.doing(TimeClass.STEP):
         train(context)
     manifest = context.finish()
+    session.note_memory()
     if manifest is not None:
         seconds = session.account.seconds()
         session.log.event(

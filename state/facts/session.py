@@ -130,6 +130,8 @@ class Judgement(Document):
     """Seconds by class, as far as the report or the log has them."""
     kept_s: float = 0.0
     """Seconds of training steps up to the checkpoint collected from the session."""
+    memory: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Peaks of memory and the machine's limits in bytes, by stage (see `stages.contract.StageReport.memory`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -216,6 +216,11 @@ def compiler_pinned(folder: Path) -> ParkedRun:
     )
 
 
+def out_of_memory(folder: Path) -> ParkedRun:
+    reason = "one ran out of memory: RESOURCE_EXHAUSTED; at most 15.7 of a device's 16.0 GiB were in use"
+    return troubled(folder, failing_for("out-of-memory", reason), _lower_rate, TRAINING)
+
+
 def rows_changed(folder: Path) -> ParkedRun:
     return troubled(folder, failing_for("data-changed", "data: gsm8k is no longer what this run began with"))
 

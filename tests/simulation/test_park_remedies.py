@@ -39,6 +39,7 @@ CASES: list[tuple[str, Make, str]] = [
     ("session N failed: … is not finite after STAGE step N", parked_runs.update_not_finite, f"{CHANGE} --from-step one:84"),
     ("session N failed: … of the checkpoint STAGE step N", parked_runs.checkpoint_not_finite, f"{RESUME} --from-step one:84"),
     ("session N failed: … in the model's files", parked_runs.model_not_finite, CHANGE),
+    ("session N failed: STAGE ran out of memory", parked_runs.out_of_memory, CHANGE),
     ("session N failed: … lower learning_rate", parked_runs.guarded, f"{CHANGE} --from-step one:84"),
     ("session N failed: this session would not compute", parked_runs.compiler_changed, CHANGE),
     ("session N failed: this session would not compute", parked_runs.compiler_pinned, CHANGE),
@@ -102,7 +103,7 @@ def test_every_row_of_the_page_is_acted_out() -> None:
 
 def fragments(row: str) -> list[str]:
     """The words of a row that the run's own reason has to hold."""
-    return [part.strip() for part in re.split(r"…| N |failed: |: no room|6 h|13 h|STAGE step N", row) if part.strip()]
+    return [part.strip() for part in re.split(r"…| N |failed: |: no room|6 h|13 h|STAGE step N|STAGE", row) if part.strip()]
 
 
 @pytest.mark.parametrize(("row", "make", "command"), CASES, ids=[str(index) for index in range(len(CASES))])

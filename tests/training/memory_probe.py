@@ -17,7 +17,7 @@ from flax import nnx
 from tunix.generate.sampler import CacheConfig, Sampler
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from orchestrator.preflight.memory import abstract_model, lowering, xla_buffer_plan
+from orchestrator.preflight.memory import abstract_model, lowering, measure, xla_buffer_plan
 from orchestrator.preflight.memory.programs import Program
 from stages.options import Model, Sft
 from stages.training.families import full_size_config, model_class
@@ -86,15 +86,29 @@ def held(options: Sft, dtype: str) -> dict[str, Any]:
     first = nnx.state(base)["final_norm"]["scale"].get_value().addressable_shards[0].data
     later = nnx.state(trainer.model)["final_norm"]["scale"].get_value().addressable_shards[0].data
     copied = options.mode == "lora" and first.unsafe_buffer_pointer() != later.unsafe_buffer_pointer()
-    return {"now": now, "foreseen": {name: chip for name, (chip, _) in sizes.items()}, "base_copied": copied}
+    return {"now": now, "foreseen": {name: sizes[name][0] for name in now}, "base_copied": copied}
 
 
 def line(kind: str, mode: str) -> dict[str, Any]:
-    """Temporaries of a step at 24 rows: on the line through those at 8 and 16, and compiled."""
+    """Temporaries of a step at 24 rows: scaled from those at 16, and compiled."""
     options, mesh = (LORA if mode == "lora" else FULL), abstract_model.mesh_of(OPTIONS)
     program = program_of(options, kind, answer_tokens=0 if kind == "sft" else 32)
-    _, ((one,), (two,), (third,)) = lowering.compiled(program, (16, 8, 24), config_of(6), OPTIONS, mesh)
-    return {"line": 2 * one["temporaries"] - two["temporaries"], "compiled": third["temporaries"]}
+    sizes, (one, more) = lowering.compiled(program, (16, 24), config_of(6), OPTIONS, mesh)
+    answers = [{"sizes": sizes, "part": part, "layers": 6} for part in one]
+    (scaled,) = measure._read(answers, program, OPTIONS.mesh_fsdp).at(24)
+    return {"line": scaled["temporaries"], "compiled": more[0]["temporaries"]}
+
+
+def sampler(folder: Path) -> dict[str, Any]:
+    """What prefill and decode need: with the cache's layout from one layer, and compiled whole."""
+    mesh, program = abstract_model.mesh_of(OPTIONS), dataclasses.replace(program_of(FULL, "answers", 32), rank=0)
+    early = []
+    for number in (0, 1):
+        (at := folder / str(number)).mkdir()
+        _, ((part,),) = lowering.compiled(program, [8], config_of(3), OPTIONS, mesh, at, number)
+        early.append(part)
+    _, (whole,) = lowering.compiled(program, [8], config_of(3), OPTIONS, mesh)
+    return {"early": early, "whole": whole}
 
 
 def plan(kind: str, folder: Path) -> dict[str, Any]:
@@ -143,6 +157,7 @@ QUESTIONS = {
     "plan-sft": lambda: plan("sft", Path(sys.argv[2])),
     "plan-grpo": lambda: plan("grpo", Path(sys.argv[2])),
     "cache": cache,
+    "sampler": lambda: sampler(Path(sys.argv[2])),
 }
 
 if __name__ == "__main__":

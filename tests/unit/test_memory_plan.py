@@ -13,13 +13,24 @@ from rich.console import Console
 from orchestrator.base.errors import BadInput
 from orchestrator.cli import main
 from orchestrator.pipeline import loader
-from orchestrator.pipeline.chips import GIB
+from orchestrator.pipeline.chips import GIB, Host
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.summary import outline
-from orchestrator.preflight.memory.forecast import checkpoint_verdicts, memory_document, memory_of, stage_verdict
+from orchestrator.preflight.memory.checkpoint_sizes import checkpoint_verdicts
+from orchestrator.preflight.memory.forecast import (
+    Machine,
+    OnHost,
+    lowered_options,
+    memory_document,
+    memory_of,
+    stage_verdict,
+)
+from orchestrator.preflight.memory.host import Loaded, files_bytes, host_moments, starting_moments, working_pieces
+from orchestrator.preflight.memory.lowered_before import LoweredBefore
 from orchestrator.preflight.memory.measure import Needs
+from orchestrator.preflight.memory.measured import Measured, measured_in, with_measured
 from orchestrator.preflight.memory.programs import Program, StageNeeds, needs_of, programs_of, rows_to_compile, share
-from orchestrator.views.plan import memory_view
+from orchestrator.views.memory_plan import memory_view
 from stages.options import Model
 
 ROOT = Path(__file__).parents[2]
@@ -53,19 +64,27 @@ def found_for(needs: tuple[StageNeeds, ...], per_row: int = GIB, cache_per_row: 
         moments = 3 if program.sums_gradients else 2
         optimizer = (0, 0) if program.kind == "answers" else (moments * trained[0], moments * trained[1])
         cache = cache_per_row if program.kind == "answers" else 0
-        points = tuple(
-            {
-                "rows": rows,
-                "cache": cache * rows // 8,
-                "cache_whole": cache * rows,
-                "inputs": 0,
-                "outputs": 0,
-                "temporaries": per_row * rows // 2,
-            }
-            for rows in (2, 4)
-        )
-        found[program] = Needs((GIB, 8 * GIB), adapter, optimizer, ((points[0], points[1]),), fsdp=2)
+        part = {
+            "rows": 4,
+            "cache": cache * 4 // 8,
+            "cache_whole": cache * 4,
+            "inputs": 0,
+            "outputs": 0,
+            "temporaries": per_row * 4 // 2,
+        }
+        found[program] = Needs((GIB, 8 * GIB), adapter, optimizer, (part,), fsdp=2, largest=GIB, layers=26)
     return found
+
+
+def verdict_of(
+    needs: StageNeeds, found: dict[Program, Needs], memory_bytes: int, model: Model, one_memory: bool = False
+) -> dict[str, Any]:
+    """The verdict on a stage, on chips of this size, or on a CPU, with a model of 8 GiB whose files have 4."""
+    machine = Machine(
+        "" if one_memory else "TPU v5e", memory_bytes, Host(memory_bytes if one_memory else 330 * 10**9, "")
+    )
+    held = OnHost(Loaded(8 * GIB, GIB, 4, 26, 4 * GIB), snapshot=2 * GIB, restored=GIB)
+    return stage_verdict(needs, found, machine, model, held)
 
 
 def test_each_stage_has_its_phases_and_equal_stages_stand_together() -> None:
@@ -99,11 +118,10 @@ def test_one_sampler_serves_every_stage_with_the_same_lengths() -> None:
     assert programs["grpo/answers"].rank > 0
 
 
-def test_a_program_is_compiled_for_the_most_rows_and_for_others_that_lie_apart() -> None:
+def test_a_program_is_compiled_for_the_most_rows() -> None:
     needs = needs_of(pipeline())
-    rows = {program.kind: rows_to_compile(needs, program, 2) for program in programs_of(needs)}
-    assert rows == {"sft": (4, 2), "answers": (32, 8), "grpo": (4, 2)}
-    assert all(share(most, 2) != share(other, 2) for most, other in rows.values())
+    rows = {program.kind: rows_to_compile(needs, program) for program in programs_of(needs)}
+    assert rows == {"sft": 4, "answers": 32, "grpo": 4}
 
 
 def test_a_batch_that_does_not_divide_is_on_every_chip_whole() -> None:
@@ -122,7 +140,7 @@ def test_the_second_copy_of_the_weights_is_counted_where_there_is_one(mode: str,
 def test_the_largest_batch_is_the_last_that_fits() -> None:
     needs = needs_of(pipeline())
     found, model = found_for(needs), Model(mesh_fsdp=2, mesh_tp=4)
-    verdicts = {each.names[0]: stage_verdict(each, found, 16 * GIB, model) for each in needs}
+    verdicts = {each.names[0]: verdict_of(each, found, 16 * GIB, model) for each in needs}
     # Answers: 16 GiB less 1 of weights, 1 GiB a row of a chip's share: 15 rows, with two groups of chips 30.
     assert verdicts["ask"]["largest_batch"] == 30
     # SFT: less a second copy and the adapter's few bytes; two parts, each over two groups of chips.
@@ -138,19 +156,19 @@ def test_the_largest_batch_is_the_last_that_fits() -> None:
 def test_what_does_not_fit_comes_with_a_remedy() -> None:
     needs = needs_of(pipeline())
     found, model = found_for(needs, per_row=6 * GIB), Model(mesh_fsdp=2, mesh_tp=4)
-    sft, grpo, ask = (stage_verdict(each, found, 16 * GIB, model) for each in needs)
+    sft, grpo, ask = (verdict_of(each, found, 16 * GIB, model) for each in needs)
     assert sft["advice"] == "" and sft["fits"]
     assert "batch: 2 is the largest that fits" in grpo["advice"]
     assert "batch: 4 is the largest that fits" in ask["advice"]
     tight = found_for(needs, per_row=10 * GIB)
-    assert "gradient_accumulation_steps: 4 fits" in stage_verdict(needs[0], tight, 16 * GIB, model)["advice"]
+    assert "gradient_accumulation_steps: 4 fits" in verdict_of(needs[0], tight, 16 * GIB, model)["advice"]
 
 
 def test_a_probe_that_does_not_fit_leaves_the_batch_as_it_is() -> None:
     text = STAGES.replace("batch: 8,", "batch: 8, probe_problems: 64,") % {"mode": "lora", "beta": 0.1}
     whole = loader.parse(f"name: fits\nmodel: {{kind: gemma2-2b, mesh_fsdp: 2}}\nstages:{text}", "fits.yaml")
     needs = needs_of(whole)
-    verdict = stage_verdict(needs[0], found_for(needs), 16 * GIB, Model(mesh_fsdp=2))
+    verdict = verdict_of(needs[0], found_for(needs), 16 * GIB, Model(mesh_fsdp=2))
     assert (verdict["largest_batch"], verdict["fits"]) == (52, False)
     assert verdict["advice"] == "probe_problems: 26 is the largest that fits"
 
@@ -213,14 +231,14 @@ def test_a_checkpoint_in_bfloat16_holds_what_trains_in_float32_once() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"accelerator": "cpu"}, "accelerator cpu has no chips"),
+        ({"accelerator": "cpu"}, "is 8, and cpu has 1 chip: make the mesh smaller"),
         ({"model": {"mesh_fsdp": 4}}, "is 16, and TpuV5E8 has 8 chips"),
         ({"model": {"kind": "gemma2"}}, "download it and name its folder as model.source"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_in_one_sentence(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=re.escape(message)):
-        memory_document(pipeline(**changes), "fits.yaml", lambda line: None)
+        memory_document(pipeline(**changes), "fits.yaml", lambda line: None, Path("nowhere"))
 
 
 def test_a_pipeline_without_a_model_has_no_memory_to_plan() -> None:
@@ -246,14 +264,146 @@ def test_the_plan_needs_no_credentials_and_names_every_stage(path: str) -> None:
         assert stage.name in ran.output
 
 
-def test_eighty_columns_hold_the_verdict() -> None:
+# --- beside the arrays --------------------------------------------------------
+
+
+LOADED = Loaded(weights=8 * GIB, largest=2 * GIB, itemsize=4, layers=10, files=4 * GIB)
+
+
+def test_reading_holds_the_files_the_weights_and_two_copies_of_the_array_that_is_converted() -> None:
+    reading, checking = starting_moments(LOADED)
+    assert reading.peak == reading.pieces["libraries"] + 8 * GIB + 4 * GIB + 2 * GIB
+    # 2 Gi numbers as 32-bit integers beside the weights: as much again in float32, twice as much in bfloat16
+    assert checking.peak - checking.pieces["libraries"] - checking.pieces["allocator"] == 16 * GIB
+    narrow = replace(LOADED, weights=4 * GIB, itemsize=2)
+    assert starting_moments(narrow)[1].pieces["check"] == 2 * narrow.weights
+
+
+def test_a_working_stage_holds_compiler_snapshot_checkpoint_and_judges_where_it_has_them() -> None:
+    sft, grpo, ask = needs_of(pipeline())
+    pieces = {each.kind: working_pieces(each, 10, 3, 5) for each in (sft, grpo, ask)}
+    assert pieces["sft"]["judges"] == 0 < pieces["grpo"]["judges"] == pieces["evaluate"]["judges"]
+    compiler = {kind: each["compiler"] for kind, each in pieces.items()}
+    assert compiler["grpo"] == compiler["sft"] + compiler["evaluate"]
+    assert (pieces["sft"]["snapshot"], pieces["sft"]["restored"]) == (3, 5)
+    assert working_pieces(sft, 20, 0, 0)["compiler"] == 2 * compiler["sft"]
+
+
+def test_on_a_cpu_arrays_and_host_share_one_memory_and_beside_chips_they_do_not() -> None:
+    needs = needs_of(pipeline())
+    found, model = found_for(needs), Model(mesh_fsdp=2, mesh_tp=4)
+    chips, cpu = (verdict_of(needs[0], found, 64 * GIB, model, one_memory=alone) for alone in (False, True))
+    beside = sum(cpu["beside_the_arrays"].values())
+    assert [phase["phase"] for phase in cpu["phases"]] == ["reading the weights", "checking the weights", "step"]
+    assert cpu["phases"][-1]["peak"] == chips["phases"][-1]["peak"] + beside
+    assert cpu["host"] == [] and chips["beside_the_arrays"] == {}
+    assert [each["name"] for each in chips["host"]] == ["reading the weights", "working"]
+    assert cpu["largest_batch"] < chips["largest_batch"], "what is beside the arrays leaves less for a batch"
+
+
+def test_a_host_that_is_too_small_for_the_model_is_named() -> None:
+    needs = needs_of(pipeline())
+    held = OnHost(LOADED, 0, 0)
+    small = Machine("Tesla T4", 64 * GIB, Host(10 * GIB, ""))
+    verdict = stage_verdict(needs[0], found_for(needs), small, Model(mesh_fsdp=2, mesh_tp=4), held)
+    assert not verdict["fits"] and "host has too little memory" in verdict["advice"]
+    assert all(phase["fits"] for phase in verdict["phases"])
+    assert max(each.peak for each in host_moments(needs[0], LOADED, 0, 0)) > 10 * GIB
+
+
+def test_files_count_as_they_are_and_as_published_where_they_are_not_here(tmp_path: Path) -> None:
+    assert files_bytes("google/gemma-2/flax/gemma2-2b-it/1", 1000) == 2000
+    (tmp_path / "model.safetensors").write_bytes(bytes(321))
+    assert files_bytes(str(tmp_path), 1000) == 321
+
+
+# --- what was measured --------------------------------------------------------
+
+
+def compared(peaks: dict[str, dict[str, int]], one_memory: bool = True) -> dict[str, dict[str, Any]]:
+    """The stages' comparisons by name, on a machine of 64 GiB, after a run of the same pipeline with these peaks."""
+    same = pipeline()
+    needs = needs_of(same)
+    found, model = found_for(needs), Model(mesh_fsdp=2, mesh_tp=4)
+    stages = [verdict_of(each, found, 64 * GIB, model, one_memory) for each in needs]
+    measured = measured_in("fits-0001", same, same, peaks)
+    limits = {"device": 64 * GIB, "host": 64 * GIB}
+    return {each["names"][0]: each for each in with_measured(stages, measured, limits)}
+
+
+def test_a_measured_stage_shows_its_error_and_the_others_are_corrected_by_it() -> None:
+    planned = compared({})["sft"]["memory"]["host"]["planned"]
+    after = compared({"sft": {"host_bytes": planned * 4}})
+    assert after["sft"]["memory"]["host"]["error"] == pytest.approx(-0.75)
+    assert after["sft"]["memory"]["host"]["expected"] == planned * 4
+    assert after["sft"]["measured_in"] == ["fits-0001"] and after["grpo"]["measured_in"] == []
+    other = after["grpo"]["memory"]["host"]
+    assert (other["measured"], other["corrected_by"]) == (None, pytest.approx(0.25))
+    assert other["expected"] == pytest.approx(4 * other["planned"], rel=1e-6)
+    assert not after["ask"]["fits"], "four times its plan is more than the machine has"
+    assert compared({})["ask"]["fits"]
+
+
+def test_device_and_host_are_compared_apart() -> None:
+    after = compared({"sft": {"device_bytes": 3 * GIB, "host_bytes": GIB}}, one_memory=False)["sft"]["memory"]
+    assert {name: each["measured"] for name, each in after.items()} == {"device": 3 * GIB, "host": GIB}
+
+
+def test_another_model_or_accelerator_tells_nothing() -> None:
+    same, peaks = pipeline(), {"sft": {"host_bytes": GIB}}
+    assert [each.run for each in measured_in("a", same, same, peaks)] == ["a"]
+    for other in (pipeline(model={"dtype": "bfloat16"}), pipeline(accelerator="TpuV6E8")):
+        assert measured_in("a", other, same, peaks) == []
+    names = Measured(replace(needs_of(same)[0], names=()), "a", peaks["sft"])
+    assert measured_in("a", same, same, peaks) == [names]
+
+
+# --- what was lowered before --------------------------------------------------
+
+
+def test_what_was_lowered_is_found_again_until_something_that_matters_changes(tmp_path: Path) -> None:
+    source = tmp_path / "model"
+    source.mkdir()
+    (source / "model.safetensors").write_bytes(b"one")
+    key = {"program": "sft", "rows": 4}
+    before = LoweredBefore(tmp_path / "plans", str(source))
+    assert before.get(key) is None
+    before.keep(key, [{"part": 1}])
+    assert before.get(key) == [{"part": 1}]
+    assert before.get({**key, "rows": 5}) is None
+    (source / "model.safetensors").write_bytes(b"other")
+    assert LoweredBefore(tmp_path / "plans", str(source)).get(key) is None
+
+
+def test_a_damaged_answer_is_lowered_again(tmp_path: Path) -> None:
+    before = LoweredBefore(tmp_path, "owner/name")
+    before.keep({}, [{}])
+    (kept,) = tmp_path.glob("*.json")
+    kept.write_text("{", encoding="ascii")
+    assert before.get({}) is None
+
+
+def test_options_that_change_no_program_are_no_part_of_what_is_lowered() -> None:
+    assert lowered_options(pipeline()) == lowered_options(pipeline(model={"system": '"be brief"'}))
+
+
+# --- the screen ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("one_memory", [False, True])
+def test_eighty_columns_hold_the_verdict(one_memory: bool) -> None:
     needs = needs_of(pipeline())
     found, model = found_for(needs, cache_per_row=GIB // 8), Model(mesh_fsdp=2, mesh_tp=4)
-    stages = [stage_verdict(each, found, 16 * GIB, model) for each in needs]
+    verdicts = [verdict_of(each, found, 16 * GIB, model, one_memory) for each in needs]
+    measured = measured_in("fits-0001", pipeline(), pipeline(), {"sft": {"host_bytes": 9 * GIB}})
+    stages = with_measured(verdicts, measured, {"device": 16 * GIB, "host": 330 * 10**9})
     checkpoints = checkpoint_verdicts(pipeline(), needs, found)
     document = {
         "pipeline": "fits",
-        "chip": "TPU v5e",
+        "chip": "CPU" if one_memory else "TPU v5e",
+        "one_memory": one_memory,
+        "host_bytes": 330 * 10**9,
+        "accuracy": "not known",
         "memory_bytes": 16 * GIB,
         "mesh": {"fsdp": 2, "tp": 4},
         "model": {"kind": "gemma2-2b", "dtype": "float32", "remat": "none"},
@@ -266,5 +416,6 @@ def test_eighty_columns_hold_the_verdict() -> None:
     console.print(memory_view(document))
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()
-    assert "ask, ask-again: does not fit; batch: " in " ".join(text.split())
+    assert "ask, ask-again: does not fit; " in " ".join(text.split())
+    assert "not yet" in text and "9.0" in text, "what was measured, and what was not"
     assert "…" not in text

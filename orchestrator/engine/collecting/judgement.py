@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import replace
 
 from orchestrator.core.plan import checkpoint_of
+from orchestrator.engine.collecting.session_memory import memory_of
 from orchestrator.engine.collecting.session_seconds import seconds_of, sensible_times, told_seconds
 from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.kaggle.gateway import Worker
@@ -41,6 +42,7 @@ def concluded(
         timings=sensible_times(report.timings) if report else {},
         steps_lost=lost,
         seconds=seconds.by_class,
+        memory=memory_of(report, log_lines(home.log(session))),
         kept_s=seconds.kept_s((kept - begun) / (kept - begun + lost) if kept > begun else 0.0),
     )
     if taken is None:

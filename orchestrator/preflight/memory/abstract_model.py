@@ -130,3 +130,8 @@ def size(tree: Any) -> tuple[int, int]:
         chip += int(one) * leaf.dtype.itemsize
         whole += int(np.prod(leaf.shape, dtype=np.int64)) * leaf.dtype.itemsize
     return chip, whole
+
+
+def largest(tree: Any) -> tuple[int, int]:
+    """Return the bytes of the largest array (on one chip, in total)."""
+    return max((size(leaf) for leaf in jax.tree.leaves(tree)), key=lambda each: each[1], default=(0, 0))

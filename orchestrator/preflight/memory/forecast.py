@@ -1,14 +1,26 @@
 """Turns the memory needs of programs into a verdict per stage: does it fit, and what is the largest batch that fits?"""
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import BadInput
-from orchestrator.pipeline.chips import CHIPS, OUTPUT_BYTES_MAX, Chip
+from orchestrator.pipeline.chips import CHIPS, HOSTS, OUTPUT_BYTES_MAX, Host
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.preflight.memory.measure import Needs, measure
+from orchestrator.preflight.memory.checkpoint_sizes import checkpoint_verdicts
+from orchestrator.preflight.memory.host import (
+    HostMoment,
+    Loaded,
+    files_bytes,
+    host_moments,
+    starting_moments,
+    working_pieces,
+)
+from orchestrator.preflight.memory.lowered_before import LoweredBefore
+from orchestrator.preflight.memory.measure import Lowering, Needs
+from orchestrator.preflight.memory.measured import Measured, with_measured
 from orchestrator.preflight.memory.programs import (
     Program,
     StageNeeds,
@@ -16,14 +28,18 @@ from orchestrator.preflight.memory.programs import (
     needs_of,
     programs_of,
     rows_to_compile,
-    stage_of,
 )
 from stages.options import Model
 from stages.options.families import FULL_SIZE, family_name
 
 BATCH_MAX = 1 << 16
-KEPT_CHECKPOINTS = 2
-"""Number of its newest checkpoints that a session's output holds (`Order.keep_checkpoints`); briefly one more."""
+ITEMSIZE = {"float32": 4, "bfloat16": 2}
+LOWERED_OPTIONS = ("kind", "source", "dtype", "mesh_fsdp", "mesh_tp", "remat")
+ACCURACY = {
+    "cpu": "within 15 % of what SFT, GRPO and evaluate of Gemma 3 270M measured on a CPU",
+    "other": "not yet compared with an accelerator: leave a tenth free",
+}
+"""What is known about the error of a plan, by kind of machine (docs/memory.md has the measurements)."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,8 @@ class PhaseMemory:
     outputs: int
     """Bytes of results that do not reuse an argument's memory: Tunix's step returns the frozen weights again, as a
     copy."""
+    host: int = 0
+    """Bytes of what the session's processes hold beside the arrays, on a CPU, where both are one memory."""
 
     @property
     def peak(self) -> int:
@@ -51,46 +69,111 @@ class PhaseMemory:
         return sum(value for name, value in asdict(self).items() if name not in ("phase", "rows"))
 
 
-def memory_document(pipeline: Pipeline, where: str, say: Callable[[str], None]) -> dict[str, Any]:
+def memory_document(
+    pipeline: Pipeline, where: str, say: Callable[[str], None], cache: Path, measured: Sequence[Measured] = ()
+) -> dict[str, Any]:
     """Return the answer of `relay plan --memory` as JSON; sizes in bytes.
 
+    `cache` is the folder of what was lowered before; `measured` are the peaks of this home's runs that did the same.
     Raises BadInput if there is nothing to plan or the model cannot be laid out on its mesh.
     """
-    chip, model, needs = _requirements(pipeline, where)
+    machine, model, needs = _requirements(pipeline, where)
     if importlib.util.find_spec("tunix") is None:
         raise BadInput("relay plan --memory lowers the training programs here: pip install 'relay-kaggle[train]' first")
-    wanted = {program: rows_to_compile(needs, program, model.mesh_fsdp) for program in programs_of(needs)}
-    found = measure(dict(pipeline.model), wanted, model.mesh_fsdp, model.mesh_fsdp * model.mesh_tp, say)
-    stages = [stage_verdict(each, found, chip.memory_bytes, model) for each in needs]
+    wanted = {program: rows_to_compile(needs, program) for program in programs_of(needs)}
+    devices = model.mesh_fsdp * model.mesh_tp
+    on_cpu = pipeline.accelerator == "cpu"
+    before = LoweredBefore(cache, model.source)
+    found = Lowering(lowered_options(pipeline), devices, model.mesh_fsdp, on_cpu, say, before).measure(wanted)
+    held = held_on_hosts(pipeline, model, needs, found)
+    stages = [stage_verdict(each, found, machine, model, held[each.names]) for each in needs]
     checkpoints = checkpoint_verdicts(pipeline, needs, found)
-    return {
+    document = {
         "pipeline": pipeline.name,
         "accelerator": pipeline.accelerator,
-        "chip": chip.name,
-        "memory_bytes": chip.memory_bytes,
+        "chip": machine.chip or "CPU",
+        "memory_bytes": machine.memory_bytes,
+        "host_bytes": machine.host.memory_bytes,
+        "host_source": machine.host.source,
+        "one_memory": on_cpu,
         "mesh": {"fsdp": model.mesh_fsdp, "tp": model.mesh_tp},
         "model": {"kind": model.kind, "dtype": model.dtype, "remat": model.remat},
-        "stages": stages,
+        "stages": with_measured(stages, measured, {"device": machine.memory_bytes, "host": machine.host.memory_bytes}),
         "checkpoints": checkpoints,
         "output_bytes_max": OUTPUT_BYTES_MAX,
-        "fits": all(each["fits"] for each in (*stages, *checkpoints)),
+        "accuracy": ACCURACY["cpu" if on_cpu else "other"],
     }
+    return document | {"fits": all(each["fits"] for each in (*document["stages"], *checkpoints))}
 
 
-def _requirements(pipeline: Pipeline, where: str) -> tuple[Chip, Model, tuple[StageNeeds, ...]]:
+def lowered_options(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the options of the model on which its programs depend; the others are the defaults."""
+    return {name: value for name, value in pipeline.model.items() if name in LOWERED_OPTIONS}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Memory that a session has: of each chip, and of the host; on a CPU both are the same."""
+
+    chip: str
+    memory_bytes: int
+    host: Host
+
+    @property
+    def one_memory(self) -> bool:
+        """True if there are no chips with a memory of their own."""
+        return self.chip == ""
+
+
+def held_on_hosts(
+    pipeline: Pipeline, model: Model, needs: Sequence[StageNeeds], found: Mapping[Program, Needs]
+) -> dict[tuple[str, ...], "OnHost"]:
+    """Return what each stage holds on its host beside the arrays."""
+    checkpoint = {each["stage"]: each["bytes"] for each in checkpoint_verdicts(pipeline, needs, found)}
+    names = [stage.name for stage in pipeline.stages if stage.name in checkpoint]
+    before = dict(zip(names, [0, *(checkpoint[name] for name in names)], strict=False))
+    held = {}
+    for each in needs:
+        lowered = found[each.phases[0].program]
+        numbers = lowered.weights[1] // ITEMSIZE[model.dtype]
+        loaded = Loaded(
+            lowered.weights[1],
+            lowered.largest,
+            ITEMSIZE[model.dtype],
+            lowered.layers,
+            files_bytes(model.source, numbers),
+        )
+        trained = next((found[p.program] for p in each.phases if p.program.kind in ("sft", "grpo")), None)
+        snapshot = 0
+        if trained is not None:
+            arrays = trained.weights if each.mode == "full" else trained.adapter
+            snapshot = trained.optimizer[1] + (0 if trained.masters[1] else arrays[1])
+        held[each.names] = OnHost(loaded, snapshot, max(before[name] for name in each.names))
+    return held
+
+
+@dataclass(frozen=True)
+class OnHost:
+    """What a stage has on its host: the model on its way, the saver's copy, and the checkpoint that it began from."""
+
+    loaded: Loaded
+    snapshot: int
+    restored: int
+
+
+def _requirements(pipeline: Pipeline, where: str) -> tuple[Machine, Model, tuple[StageNeeds, ...]]:
     model, needs = pipeline.loaded_model, needs_of(pipeline)
     if model is None or not needs:
         raise BadInput(f"{where}: no stage of this pipeline loads relay's model, so there is no memory to plan")
-    if pipeline.accelerator not in CHIPS:
+    if pipeline.accelerator not in HOSTS:
         raise BadInput(
-            f"{where}: accelerator {pipeline.accelerator} has no chips whose memory relay knows: take one of "
-            f"{', '.join(CHIPS)}"
+            f"{where}: accelerator {pipeline.accelerator} has no memory that relay knows: take one of {', '.join(HOSTS)}"
         )
-    devices, promised = model.mesh_fsdp * model.mesh_tp, pipeline.hardware.promise.devices
+    devices, promised = model.mesh_fsdp * model.mesh_tp, pipeline.hardware.promise.devices or 1
     if devices > promised:
         raise BadInput(
-            f"{where}: model.mesh_fsdp times model.mesh_tp is {devices}, and {pipeline.accelerator} has {promised} chips: "
-            "make the mesh smaller"
+            f"{where}: model.mesh_fsdp times model.mesh_tp is {devices}, and {pipeline.accelerator} has {promised} "
+            f"chip{'s' if promised > 1 else ''}: make the mesh smaller"
         )
     if model.kind not in FULL_SIZE and not model.is_folder:
         sized = next(kind for kind in FULL_SIZE if family_name(kind) == model.kind)
@@ -98,41 +181,71 @@ def _requirements(pipeline: Pipeline, where: str) -> tuple[Chip, Model, tuple[St
             f"{where}: model.kind {model.kind} has the size that its files have, and {model.source} is not on this machine: "
             f"download it and name its folder as model.source, or name a kind with its size, such as {sized}"
         )
-    return CHIPS[pipeline.accelerator], model, needs
+    host, chip = HOSTS[pipeline.accelerator], CHIPS.get(pipeline.accelerator)
+    machine = Machine("", host.memory_bytes, host) if chip is None else Machine(chip.name, chip.memory_bytes, host)
+    return machine, model, needs
 
 
 # --- a stage -------------------------------------------------------------------
 
 
-def stage_verdict(needs: StageNeeds, found: Mapping[Program, Needs], memory_bytes: int, model: Model) -> dict[str, Any]:
-    """Return the memory of each phase at the stage's batch, and the largest batch with which all phases fit."""
+def stage_verdict(
+    needs: StageNeeds, found: Mapping[Program, Needs], machine: Machine, model: Model, held: OnHost
+) -> dict[str, Any]:
+    """Return the memory of each phase at the stage's batch, and the largest batch with which all phases fit.
 
-    def peak(batch: int, gradient_accumulation_steps: int | None = None) -> int:
-        return max(
-            held.peak for held in memory_of(needs, found, batch, gradient_accumulation_steps) if held.phase not in fixed
-        )
+    On a CPU the phases hold what is on the host too; else `host` lists the moments of the host's own memory.
+    """
+    memory_bytes = machine.memory_bytes
+    working = working_pieces(needs, held.loaded.layers, held.snapshot, held.restored)
+    beside = sum(working.values()) if machine.one_memory else 0
+
+    def phases_at(batch: int, parts: int | None = None) -> list[PhaseMemory]:
+        return [replace(phase, host=beside) for phase in memory_of(needs, found, batch, parts)]
+
+    def peak(batch: int, parts: int | None = None) -> int:
+        return max(phase.peak for phase in phases_at(batch, parts) if phase.phase not in fixed)
 
     fixed = {each.name for each in needs.phases if each.fixed} | {
         at_start_of(each) for each in needs.phases if each.fixed
     }
     largest = _largest(lambda batch: peak(batch) <= memory_bytes, needs.unit(model.mesh_fsdp))
-    phases = memory_of(needs, found, needs.batch)
-    too_large = [held for held in phases if held.peak > memory_bytes]
+    phases = phases_at(needs.batch)
+    if machine.one_memory:
+        phases = [*map(_starting, starting_moments(held.loaded)), *phases]
+    too_large = [phase for phase in phases if phase.peak > memory_bytes]
     advice = []
-    if any(held.phase not in fixed for held in too_large):
+    if any(phase.phase not in fixed for phase in too_large):
         advice.append(_advice(needs, model, largest, lambda parts: peak(needs.batch, parts) <= memory_bytes))
-    if any(held.phase in fixed for held in too_large):
-        advice.append(_probe_advice(needs, found, memory_bytes))
+    if any(phase.phase in fixed for phase in too_large):
+        advice.append(_probe_advice(needs, found, memory_bytes - beside))
+    moments = [] if machine.one_memory else host_moments(needs, held.loaded, held.snapshot, held.restored)
+    on_host = [
+        {"name": each.name, **each.pieces, "peak": each.peak, "fits": each.peak <= machine.host.memory_bytes}
+        for each in moments
+    ]
+    if not all(each["fits"] for each in on_host):
+        advice.append("the host has too little memory for a model of this size")
     return {
+        "needs": replace(needs, names=()),
         "names": list(needs.names),
         "kind": needs.kind,
         "batch": needs.batch,
         "gradient_accumulation_steps": needs.gradient_accumulation_steps,
         "largest_batch": largest,
-        "fits": not too_large,
-        "phases": [{**asdict(held), "peak": held.peak, "fits": held.peak <= memory_bytes} for held in phases],
+        "fits": not too_large and all(each["fits"] for each in on_host),
+        "phases": [{**asdict(phase), "peak": phase.peak, "fits": phase.peak <= memory_bytes} for phase in phases],
+        "beside_the_arrays": working if machine.one_memory else {},
+        "host": on_host,
         "advice": "; ".join(advice),
     }
+
+
+def _starting(moment: HostMoment) -> PhaseMemory:
+    """Return a moment before the first step, on a CPU, as a phase."""
+    weights = moment.pieces["weights"]
+    nothing = dict.fromkeys(("kept", "adapter", "optimizer", "cache", "inputs", "temporaries", "outputs"), 0)
+    return PhaseMemory(moment.name, 0, weights, host=moment.peak - weights, **nothing)
 
 
 def at_start_of(phase: StageProgram) -> str:
@@ -229,39 +342,3 @@ def needs_even(found: Mapping[Program, Needs]) -> int:
 
 
 # --- checkpoints ----------------------------------------------------------------
-
-
-def checkpoint_verdicts(
-    pipeline: Pipeline, needs: tuple[StageNeeds, ...], found: Mapping[Program, Needs]
-) -> list[dict[str, Any]]:
-    """Return the size of each stage's checkpoint and whether it fits.
-
-    Composed as in `stages.training.initial_state`: the base if it was trained, every adapter, the newest moments.
-    """
-    verdicts, base, adapters = [], 0, 0
-    for stage in pipeline.stages:
-        each = stage_of(needs, stage.name)
-        if each is None:
-            continue
-        origin = base + adapters if each.keeps_origin else 0
-        trained = next((found[p.program] for p in each.phases if p.program.kind in ("sft", "grpo")), None)
-        if trained is not None and each.mode == "full":
-            base, adapters = trained.masters[1] or trained.weights[1], 0
-        elif trained is not None:
-            adapters += trained.masters[1] or trained.adapter[1]
-        size = base + adapters + origin + (trained.optimizer[1] - trained.masters[1] if trained else 0)
-        verdicts.append({"stage": stage.name, **_output(size, each.mode)})
-    return verdicts
-
-
-def _output(size: int, mode: str) -> dict[str, Any]:
-    """Report how many checkpoints of this size fit in Kaggle's output: one has to; a session keeps two if it can."""
-    fits = size <= OUTPUT_BYTES_MAX
-    advice = ""
-    if not fits:
-        advice = (
-            "mode: lora keeps the checkpoint to an adapter and its moments" if mode == "full" else "a smaller lora_rank"
-        )
-    elif size * (KEPT_CHECKPOINTS + 1) > OUTPUT_BYTES_MAX:
-        advice = f"only {OUTPUT_BYTES_MAX // size} of them fit side by side, and a session keeps two and writes a third"
-    return {"bytes": size, "fits": fits, "advice": advice}

@@ -1,7 +1,8 @@
 """Lowers one program of the full-size model for a mesh of emulated devices and prints each device's memory needs.
 
 Runs as a process of its own (`python -m orchestrator.preflight.memory.lowering`, JSON in and out), because JAX fixes
-the number of devices once, and because compilation leaks memory and may be aborted. Nothing is allocated: every array
+the number of devices once; each number of rows and layers is lowered in a copy of it, because compilation leaks memory
+and is aborted once the memory is planned. Nothing is allocated: every array
 is a shape, a dtype and a sharding. The programs are the session's: the step of Tunix's trainer with the losses of
 `stages.training.losses`, and the sampler's two functions.
 """
@@ -10,7 +11,8 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,10 +26,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tunix.generate.sampler import CacheConfig, Sampler
 from tunix.sft.peft_trainer import PeftTrainer
 
+from orchestrator.base.clock import monotonic_s
+from orchestrator.preflight.memory import xla_buffer_plan
 from orchestrator.preflight.memory.abstract_model import (
     CannotLower,
     abstract_model,
     activations_laid_out,
+    largest,
     lay_out,
     mesh_of,
     model_config,
@@ -43,6 +48,8 @@ from stages.training.master_weights import Master, optimizer_in_float32
 from stages.training.model import WEIGHTS, arrays_of
 from stages.training.optimizers import optimizer
 
+PARTS = {"sft": 1, "grpo": 1, "answers": 2}
+"""Number of functions of each kind of program: the sampler has two, which run one after the other."""
 PAD, EOS = 0, 1
 TEMPERATURE = 0.9
 """Any temperature other than 1, since only 1 saves the division of the logits."""
@@ -51,22 +58,69 @@ STEPS = 1000
 
 
 def main() -> None:
-    """Read a request from standard input, write the answer to standard output."""
+    """Read a request from standard input; write one line for each part of the program to standard output."""
     request = json.load(sys.stdin)
+    program = Program(**request["program"])
+    for part in range(PARTS[program.kind]):
+        folder = Path(request["folder"]) / str(part)
+        folder.mkdir()
+        began_s = monotonic_s()
+        answer = forked(lambda at=folder, which=part: answer_of(request["model"], program, request["rows"], which, at))
+        sys.stdout.write(json.dumps({**json.loads(answer), "took_s": monotonic_s() - began_s}) + "\n")
+        sys.stdout.flush()
+
+
+def answer_of(model: Mapping[str, Any], program: Program, rows: int, part: int, folder: Path) -> dict[str, Any]:
+    """Return what `measured` returns, or an `error` for the user."""
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *xla_buffer_plan.flags(folder)])
     try:
-        answer = measured(request["model"], Program(**request["program"]), request["rows"], Path(request["folder"]))
+        return measured(model, program, rows, part, folder)
     except (CannotLower, StageFailed) as error:
-        answer = {"error": str(error)}
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
-    os._exit(0)  # do not wait for XLA, which may still be compiling
+        return {"error": str(error)}
 
 
-def measured(model: Mapping[str, Any], program: Program, rows: int, folder: Path) -> dict[str, Any]:
-    """Return bytes: `sizes` of persistent state (on one chip, in total), `parts` of each function at these rows."""
+def forked(compute: Callable[[], dict[str, Any]]) -> str:
+    """Return `compute`'s result as JSON, computed in a copy of this process, which ends as soon as it has the result.
+
+    XLA cannot be told to stop once it has planned the memory, and importing everything again takes seconds. Copying is
+    safe as long as JAX has no devices, for which it starts threads.
+    """
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            with os.fdopen(writes, "w", encoding="utf-8") as pipe:
+                pipe.write(json.dumps(compute()))
+            status = 0
+        except BaseException:  # noqa: BLE001 - the parent reports the last line of standard error
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)  # do not wait for XLA, which may still be compiling
+    os.close(writes)
+    with os.fdopen(reads, encoding="utf-8") as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if status != 0:
+        raise SystemExit(1 if os.WIFEXITED(status) else f"Error: lowering was ended by signal {os.WTERMSIG(status)}")
+    return said
+
+
+def measured(model: Mapping[str, Any], program: Program, rows: int, part: int, folder: Path) -> dict[str, Any]:
+    """Return bytes: `sizes` of persistent state (on one chip, in total), `part` of the program's function of that
+    number at these rows; and `layers`."""
     options = fit(Model, model, "model")
-    sizes, (parts,) = compiled(program, [rows], model_config(options), options, mesh_of(options), folder)
-    return {"sizes": sizes, "parts": parts}
+    config = model_config(options)
+    sizes, (parts,) = compiled(program, [rows], config, options, mesh_of(options), folder, part)
+    return {"sizes": sizes, "part": parts[0], "layers": config.num_layers}
+
+
+def shortened(config: Any, layers: int) -> Any:
+    """Return the configuration of a model with only the first `layers` layers."""
+    kinds = getattr(config, "attention_types", None)
+    changes = {} if kinds is None else {"attention_types": kinds[:layers]}
+    return dataclasses.replace(config, num_layers=min(layers, config.num_layers), **changes)
 
 
 Part = dict[str, int]
@@ -80,10 +134,12 @@ def compiled(
     options: Model,
     mesh: jax.sharding.Mesh,
     folder: Path | None = None,
+    part: int | None = None,
 ) -> tuple[Sizes, list[list[Part]]]:
     """Return the bytes of persistent state and, for each number of rows, the additional bytes of each function.
 
-    `folder` is the folder to which XLA writes its plans (see `xla_buffer_plan`); it allows only one number of rows.
+    `folder` is the folder to which XLA writes its plans (see `xla_buffer_plan`); it allows only one number of rows, and
+    one function: that of the number `part`.
     """
     with mesh, activations_laid_out(mesh):
         module = abstract_model(config, options, program, mesh)
@@ -95,32 +151,28 @@ def compiled(
             "adapter": size(nnx.state(module, nnx.LoRAParam)),
             "optimizer": (0, 0) if trainable is None else size(nnx.state(trainable)),
             "masters": (0, 0) if trainable is None else size(nnx.state(trainable, Master)),
+            "largest": largest(nnx.state(module, WEIGHTS)),
         }
         found = []
         for count in rows:
-            found.append([{"rows": count, **part} for part in _parts(program, module, trainable, mesh, count, folder)])
+            if trainable is not None:
+                parts = [_step_part(program, module, trainable, mesh, count, folder)]
+            elif folder is None or part is None:
+                parts = _sampler_parts(program, module, count)
+            else:
+                few = abstract_model(shortened(config, 1), options, program, mesh)
+                parts = [_sampler_part(program, module, few, count, folder, part)]
+            found.append([{"rows": count, **each} for each in parts])
             jax.clear_caches()
     return sizes, found
 
 
-def _parts(
-    program: Program,
-    module: nnx.Module,
-    trainable: Any,
-    mesh: Any,
-    rows: int,
-    folder: Path | None,
-) -> list[Part]:
-    """Return the program's needs at these rows; the sampler consists of two functions, one after the other."""
-    match program.kind:
-        case "sft" | "grpo":
-            lowered = nnx.jit(_step(program), donate_argnames=("optimizer",)).lower(
-                module, trainable, _batch(program, rows, mesh)
-            )
-            held = size(nnx.state(module))[0] + size(nnx.state(trainable))[0]
-            return [_part(plan_of(lowered, folder), held)]
-        case _:
-            return _sampler_parts(program, module, rows)
+def _step_part(program: Program, module: nnx.Module, trainable: Any, mesh: Any, rows: int, folder: Path | None) -> Part:
+    lowered = nnx.jit(_step(program), donate_argnames=("optimizer",)).lower(
+        module, trainable, _batch(program, rows, mesh)
+    )
+    held = size(nnx.state(module))[0] + size(nnx.state(trainable))[0]
+    return _part(plan_of(lowered, folder), held)
 
 
 def _part(plan: Any, held_bytes: int, cache_bytes: int = 0, cache_whole_bytes: int = 0) -> Part:
@@ -131,9 +183,6 @@ def _part(plan: Any, held_bytes: int, cache_bytes: int = 0, cache_whole_bytes: i
         "outputs": max(0, plan.output_size_in_bytes - plan.alias_size_in_bytes),
         "temporaries": plan.temp_size_in_bytes,
     }
-
-
-# --- the model ----------------------------------------------------------------
 
 
 # --- training -----------------------------------------------------------------
@@ -222,15 +271,47 @@ def _sampler_parts(program: Program, module: nnx.Module, rows: int) -> list[Part
     held = size(nnx.state(module))[0]
     lowered = sampler._compiled_prefill_fn.lower(sampler._flattened_transformer_state, begun, None, echo=False)
     prefill = lowered.compile()
-    after = jax.tree.map(
-        lambda leaf, layout: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout),
-        lowered.out_info,
-        prefill.output_shardings,
-    )
-    cache = size(after.cache)[0]
+    after = _laid_out(lowered.out_info, prefill.output_shardings)
     decode = sampler._compiled_decode_fn.lower(sampler._flattened_transformer_state, after).compile()
-    whole = sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(begun.cache))
-    return [_part(each.memory_analysis(), held, cache, whole) for each in (prefill, decode)]
+    sizes = (size(after.cache)[0], _whole(begun.cache))
+    return [_part(each.memory_analysis(), held, *sizes) for each in (prefill, decode)]
+
+
+def _sampler_part(program: Program, module: nnx.Module, few: nnx.Module, rows: int, folder: Path, part: int) -> Part:
+    """Measure prefill (0) or decode (1), with the cache's sharding taken from `few`, a model of one layer.
+
+    Only a compiled program tells the sharding that the compiler chose, and every layer's is the same.
+    """
+    sampler, begun = _sampler(program, few, rows)
+    lowered = sampler._compiled_prefill_fn.lower(sampler._flattened_transformer_state, begun, None, echo=False)
+    after_few = _laid_out(lowered.out_info, lowered.compile().output_shardings)
+    (layer,) = after_few.cache.values()
+    xla_buffer_plan.forget(folder)
+    sampler, begun = _sampler(program, module, rows)
+    layout = {name: leaf.sharding for name, leaf in layer.items()}
+    cache = {
+        name: {key: _with_sharding(leaf, layout[key]) for key, leaf in leaves.items()}
+        for name, leaves in begun.cache.items()
+    }
+    if part == 0:
+        lowered = sampler._compiled_prefill_fn.lower(sampler._flattened_transformer_state, begun, None, echo=False)
+    else:
+        after = dataclasses.replace(after_few, cache=cache)
+        lowered = sampler._compiled_decode_fn.lower(sampler._flattened_transformer_state, after)
+    held, sizes = size(nnx.state(module))[0], (size(cache)[0], _whole(begun.cache))
+    return _part(plan_of(lowered, folder), held, *sizes)
+
+
+def _laid_out(shapes: Any, shardings: Any) -> Any:
+    return jax.tree.map(_with_sharding, shapes, shardings)
+
+
+def _with_sharding(leaf: Any, layout: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)
+
+
+def _whole(cache: Any) -> int:
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(cache))
 
 
 def _sampler(program: Program, module: nnx.Module, rows: int) -> tuple[Sampler, Any]:

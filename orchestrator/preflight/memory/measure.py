@@ -1,34 +1,39 @@
-"""Lowers every program of a pipeline, two at a time, each in a process of its own."""
+"""Lowers every program of a pipeline, two at a time, each in a process of its own, or takes what was lowered before."""
 
 import dataclasses
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import BadInput, Permanent
 from orchestrator.base.humanize import duration
+from orchestrator.preflight.memory.lowered_before import LoweredBefore
 from orchestrator.preflight.memory.programs import Program, share
-from orchestrator.preflight.memory.xla_buffer_plan import flags
 
 XLA_FLAGS = (
     # This scheduler minimizes memory, as a TPU's does; the CPU's default optimizes for speed.
     "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     # The first pass is useless here and takes a third of the time; the second would undo the recomputation of `remat`.
     "--xla_disable_hlo_passes=cpu-all-reduce-combiner,cse_barrier_expander",
+)
+"""Flags with which the CPU's compiler plans memory as an accelerator's would; a CPU session's own plan needs none."""
+ALWAYS = (
     # The machine code is discarded: memory is planned before code generation.
     "--xla_backend_optimization_level=0",
 )
 AT_ONCE = 2
 """Number of concurrent processes; each uses one core and about 1 GiB."""
-SLOWEST_FIRST = ("grpo", "sft", "answers")
+SLOWEST_FIRST = ("grpo", "answers", "sft")
+FUNCTIONS = {"grpo": 1, "sft": 1, "answers": 2}
+"""Number of functions that are lowered, by kind of program: the sampler has two."""
 
 
 @dataclass(frozen=True)
@@ -39,75 +44,133 @@ class Needs:
     """Bytes of the weights: on one chip, in total."""
     adapter: tuple[int, int]
     optimizer: tuple[int, int]
-    parts: tuple[tuple[dict[str, int], dict[str, int]], ...]
-    """Needs of each compiled function at two numbers of rows."""
+    parts: tuple[dict[str, int], ...]
+    """Needs of each compiled function at its `rows`."""
     fsdp: int
     masters: tuple[int, int] = (0, 0)
     """Share of `optimizer` that holds the float32 copy of trained weights of a bfloat16 model."""
+    largest: int = 0
+    """Bytes of the model's largest array, in total."""
+    layers: int = 0
+    """Number of the model's layers."""
+    gradients: int = 0
+    """Bytes of the trained arrays' gradients: the part of the temporaries that does not grow with the rows."""
 
     def at(self, rows: int) -> list[dict[str, int]]:
         """Return bytes of `inputs`, `cache`, `cache_whole`, `outputs` and `temporaries` per function at these rows."""
-        return [{name: self._interpolated(name, one, two, rows) for name in one} for one, two in self.parts]
+        return [{name: self._scaled(name, part, rows) for name in part} for part in self.parts]
 
-    def _interpolated(self, name: str, one: dict[str, int], two: dict[str, int], rows: int) -> int:
+    def _scaled(self, name: str, part: dict[str, int], rows: int) -> int:
+        """Scale an amount with the rows of one chip, except for what does not depend on them."""
         if name in ("rows", "cache_whole"):
-            return one[name] * rows // one["rows"]
-        first, second = share(one["rows"], self.fsdp), share(two["rows"], self.fsdp)
-        slope = (two[name] - one[name]) / (second - first)
-        return max(0, round(one[name] + slope * (share(rows, self.fsdp) - first)))
+            return part[name] * rows // part["rows"]
+        fixed = {"temporaries": min(self.gradients, part[name]), "outputs": part[name]}.get(name, 0)
+        return fixed + round((part[name] - fixed) * share(rows, self.fsdp) / share(part["rows"], self.fsdp))
 
 
-def measure(
-    model: dict[str, Any], programs: dict[Program, tuple[int, int]], fsdp: int, devices: int, say: Callable[[str], None]
-) -> dict[Program, Needs]:
-    """Lower each program at its two numbers of rows.
+@dataclass
+class Lowering:
+    """Lowers programs of one model for one mesh, and tells how far it is."""
 
-    Raises BadInput if the model cannot be laid out on the mesh, Permanent if lowering itself failed.
-    """
-    wanted = [(program, rows) for program, pair in programs.items() for rows in pair]
-    wanted.sort(key=lambda each: SLOWEST_FIRST.index(each[0].kind))
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting = {each: pool.submit(_lowered, model, *each, devices, say) for each in wanted}
-        try:
-            answers = {each: future.result() for each, future in waiting.items()}
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return {program: _read([answers[program, rows] for rows in pair], fsdp) for program, pair in programs.items()}
+    model: Mapping[str, Any]
+    devices: int
+    fsdp: int
+    on_cpu: bool
+    """True if the session runs on a CPU: then its memory is planned by the compiler that plans it here."""
+    say: Callable[[str], None]
+    before: LoweredBefore
+    _done: int = 0
+    _all: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def measure(self, programs: Mapping[Program, int]) -> dict[Program, Needs]:
+        """Lower each program at its number of rows.
 
-def _lowered(
-    model: dict[str, Any], program: Program, rows: int, devices: int, say: Callable[[str], None]
-) -> dict[str, Any]:
-    began_s = monotonic_s()
-    title = f"{program.kind}, {rows} rows of {program.prompt_tokens + program.answer_tokens} tokens"
-    say(f"lowering {title} …")
-    with TemporaryDirectory() as folder:
-        request = {"model": model, "program": dataclasses.asdict(program), "rows": rows, "folder": folder}
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "orchestrator.preflight.memory.lowering"],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            env=environment(devices, *flags(Path(folder))),
-            check=False,
-        )
-    if done.returncode != 0:
-        raise Permanent(f"lowering {title} failed: {_last_line(done.stderr)}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    if "error" in answer:
-        raise BadInput(answer["error"])
-    say(f"lowered {title}: {duration(monotonic_s() - began_s)}")
-    return answer
+        Raises BadInput if the model cannot be laid out on the mesh, Permanent if lowering itself failed.
+        """
+        keys = {each: self._key(each, rows) for each, rows in programs.items()}
+        known = {each: found for each, key in keys.items() if (found := self.before.get(key)) is not None}
+        missing = [each for each in programs if each not in known]
+        missing.sort(key=lambda each: SLOWEST_FIRST.index(each.kind))
+        self._all = sum(FUNCTIONS[each.kind] for each in missing)
+        if known:
+            self.say(f"{len(known)} of {len(programs)} programs were lowered before: {self.before.folder}")
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            waiting = {each: pool.submit(self._lowered, each, programs[each]) for each in missing}
+            try:
+                for each, future in waiting.items():
+                    known[each] = future.result()
+                    self.before.keep(keys[each], known[each])
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return {each: _read(known[each], each, self.fsdp) for each in programs}
+
+    def _key(self, program: Program, rows: int) -> dict[str, Any]:
+        return {
+            "program": dataclasses.asdict(program),
+            "rows": rows,
+            "model": dict(self.model),
+            "flags": self._flags,
+            "devices": self.devices,
+        }
+
+    @property
+    def _flags(self) -> tuple[str, ...]:
+        return ALWAYS if self.on_cpu else (*XLA_FLAGS, *ALWAYS)
+
+    def _lowered(self, program: Program, rows: int) -> list[dict[str, Any]]:
+        """Return the answer for each function of the program."""
+        title = f"{program.kind}, {rows} rows of {program.prompt_tokens + program.answer_tokens} tokens"
+        self.say(f"lowering {title} …")
+        with TemporaryDirectory() as folder:
+            request = {
+                "model": dict(self.model),
+                "program": dataclasses.asdict(program),
+                "rows": rows,
+                "folder": folder,
+            }
+            with (
+                Path(folder, "errors").open("w+", encoding="utf-8") as errors,
+                subprocess.Popen(
+                    [sys.executable, "-W", "ignore", "-m", "orchestrator.preflight.memory.lowering"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
+                    env=environment(self.devices, *self._flags),
+                ) as process,
+            ):
+                assert process.stdin is not None and process.stdout is not None
+                process.stdin.write(json.dumps(request))
+                process.stdin.close()
+                answers = [self._answer(title, line) for line in process.stdout]
+                if process.wait() != 0 or len(answers) < FUNCTIONS[program.kind]:
+                    errors.seek(0)
+                    raise Permanent(f"lowering {title} failed: {_last_line(errors.read())}")
+        return answers
+
+    def _answer(self, title: str, line: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise BadInput(answer["error"])
+        with self._lock:
+            self._done += 1
+            self.say(f"{self._done} of {self._all} lowered: {title} ({duration(answer['took_s'])})")
+        return answer
 
 
 def environment(devices: int, *more_flags: str) -> dict[str, str]:
-    """Return the environment of a process with emulated devices, in which XLA plans memory as for an accelerator."""
+    """Return the environment of a process with emulated devices and these XLA flags.
+
+    `XLA_FLAGS` and `ALWAYS` make XLA plan memory as for an accelerator.
+    """
     paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    settings = [f"--xla_force_host_platform_device_count={devices}", *XLA_FLAGS, *more_flags]
+    settings = [f"--xla_force_host_platform_device_count={devices}", *more_flags]
     return {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
+        "OPENBLAS_NUM_THREADS": "1",
         "XLA_FLAGS": " ".join(settings),
         "PYTHONPATH": os.pathsep.join(paths),
     }
@@ -118,8 +181,17 @@ def _last_line(text: str) -> str:
     return next((line for line in reversed(lines) if "Error" in line), lines[-1]).strip()[:300]
 
 
-def _read(answers: Sequence[dict[str, Any]], fsdp: int) -> Needs:
+def _read(answers: Sequence[dict[str, Any]], program: Program, fsdp: int) -> Needs:
     sizes = {name: (int(chip), int(whole)) for name, (chip, whole) in answers[0]["sizes"].items()}
-    one, two = (answer["parts"] for answer in answers)
-    parts = tuple(zip(one, two, strict=True))
-    return Needs(sizes["weights"], sizes["adapter"], sizes["optimizer"], parts, fsdp, sizes["masters"])
+    trained = sizes["adapter"] if program.rank else sizes["weights"]
+    return Needs(
+        sizes["weights"],
+        sizes["adapter"],
+        sizes["optimizer"],
+        tuple(answer["part"] for answer in answers),
+        fsdp,
+        sizes["masters"],
+        sizes["largest"][1],
+        answers[0]["layers"],
+        0 if program.kind == "answers" else trained[0],
+    )

@@ -208,17 +208,9 @@ def programs_of(needs: Iterable[StageNeeds]) -> tuple[Program, ...]:
     return tuple(dict.fromkeys(phase.program for each in needs for phase in each.phases))
 
 
-def rows_to_compile(needs: Iterable[StageNeeds], program: Program, fsdp: int) -> tuple[int, int]:
-    """Return the pipeline's largest number of rows of a program, and a second number.
-
-    Needs are affine in rows, so the two give the slope.
-    """
-    asked = {phase.rows(each.batch) for each in needs for phase in each.phases if phase.program == program}
-    least, most = min(asked), max(asked)
-    if share(least, fsdp) != share(most, fsdp):
-        return most, least
-    half = most // 2
-    return most, half if half > 0 and half % fsdp == 0 else 2 * most
+def rows_to_compile(needs: Iterable[StageNeeds], program: Program) -> int:
+    """Return the pipeline's largest number of rows of a program."""
+    return max(phase.rows(each.batch) for each in needs for phase in each.phases if phase.program == program)
 
 
 def share(rows: int, fsdp: int) -> int:

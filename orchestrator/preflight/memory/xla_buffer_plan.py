@@ -29,11 +29,15 @@ class MemoryStats:
 
 def flags(folder: Path) -> tuple[str, ...]:
     """Return the XLA flags that make `plan_of` find the plan in `folder`."""
-    return (f"--xla_dump_to={folder}", "--xla_dump_hlo_as_text", "--xla_dump_hlo_module_re=jit_step")
+    return (
+        f"--xla_dump_to={folder}",
+        "--xla_dump_hlo_as_text",
+        "--xla_dump_hlo_module_re=jit_(step|_prefill_fn|_decode_fn)",
+    )
 
 
 def plan_of(lowered: Any, folder: Path | None) -> Any:
-    """Return the plan of a lowered program named `step`: from `folder` once written, or from the compiled program.
+    """Return the plan of a lowered program (a step, or a function of the sampler): from `folder` once written, or from the compiled program.
 
     Compilation may continue in the background; end the process with `os._exit`.
     """
@@ -48,6 +52,13 @@ def plan_of(lowered: Any, folder: Path | None) -> Any:
         if plan is not None:
             return plan
     return done[0]()
+
+
+def forget(folder: Path) -> None:
+    """Remove the plans that were written so far."""
+    for path in folder.glob("*"):
+        if path.is_file():
+            path.unlink()
 
 
 def written(folder: Path) -> MemoryStats | None:

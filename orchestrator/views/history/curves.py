@@ -28,9 +28,10 @@ OTHERS = {
     "tokens_per_s": ("Tokens per second", False),
     "examples_per_s": ("Examples per second", False),
     "memory_bytes": ("Most memory in use, in GiB", False),
+    "host_memory_bytes": ("Most memory of the host in use, in GiB", False),
 }
 """Title of each further metric, in display order, and whether it is a share. All other metrics follow by name."""
-SCALES = {"memory_bytes": 2.0**-30}
+SCALES = {"memory_bytes": 2.0**-30, "host_memory_bytes": 2.0**-30}
 HIDDEN = ("done", *RATES)
 """Metrics that are not drawn: `done` marks a step without measurements, and counts only serve to compute rates."""
 INTERVALS = ("_low", "_high")

@@ -129,6 +129,12 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
             )
         ),
         row(
+            "out of memory parks at once, and the pipeline has to change",
+            state(failed(1, cause="out-of-memory")),
+            PIPELINE,
+            parked_to_change("session 1 failed: it broke", excerpt="the traceback"),
+        ),
+        row(
             "the last good checkpoint is offered",
             state(
                 gained(1),

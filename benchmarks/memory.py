@@ -1,0 +1,109 @@
+"""Compare the memory that `relay plan --memory` plans with what sessions on this machine's CPU take.
+
+    python -m benchmarks.memory FOLDER
+    python -m benchmarks.memory FOLDER --kind gemma3 --phases sft grpo evaluate --steps 2
+
+FOLDER holds a model's weights and tokenizer, such as Gemma 3 270M from Hugging Face. Each phase is a pipeline of one
+stage with `accelerator: cpu`. It is planned first; then a session runs a few steps of it in a process of its own, as the
+script that would be pushed, with made-up data sets: rows are padded, so that their content does not matter. Measured is
+the peak of resident memory (VmHWM) of the session and its judges, as its report has it. The exit status is 1 if an error
+exceeds 15 %. A phase of Gemma 3 270M takes some minutes and at most 9 GiB.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compile_cache import session
+from orchestrator.pipeline import loader
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.preflight.memory.forecast import memory_document
+from orchestrator.rehearsal.local_kaggle.stand_ins.sets import write_sets
+from stages.contract import Cursor, Order, StageSpec
+
+ERROR_MAX = 0.15
+GIB = 2**30
+LORA = {"mode": "lora", "lora_rank": 16, "lora_alpha": 16.0}
+LENGTHS = {"data": ["gsm8k"], "max_prompt_length": 96, "max_completion_length": 64}
+PHASES: dict[str, dict[str, Any]] = {
+    "sft": {"data": ["magpie", "ultrafeedback"], "batch": 2, "max_seq_length": 384, **LORA},
+    "grpo": {"batch": 1, "num_generations": 4, **LENGTHS, **LORA},
+    "evaluate": {"batch": 8, **LENGTHS},
+    "full": {"data": ["magpie", "ultrafeedback"], "batch": 2, "max_seq_length": 128, "mode": "full"},
+}
+"""Options by phase. `full` is SFT of every weight; it is not among the default phases, as it takes most."""
+
+
+def pipeline_of(phase: str, model: dict[str, Any], steps: int) -> Pipeline:
+    """Return the pipeline of one stage for a CPU."""
+    kind = "sft" if phase == "full" else phase
+    stage = {"name": phase, "kind": kind, "steps": steps, "options": PHASES[phase]}
+    value = {"name": f"memory-{phase}", "accelerator": "cpu", "model": model, "stages": [stage]}
+    return loader.check(value, phase)
+
+
+def planned_bytes(pipeline: Pipeline, cache: Path) -> tuple[int, str]:
+    """Return the peak of the plan, and the phase in which it is."""
+    document = memory_document(pipeline, pipeline.name, lambda line: print(line, file=sys.stderr), cache)
+    (stage,) = document["stages"]
+    largest = max(stage["phases"], key=lambda each: each["peak"])
+    return int(largest["peak"]), str(largest["phase"])
+
+
+def measured_bytes(pipeline: Pipeline, root: Path) -> int:
+    """Run a session; return the peak of its host's memory."""
+    (stage,) = pipeline.stages
+    write_sets(root / "inputs")
+    order = Order(
+        run="bench-0001",
+        session=1,
+        attempt=1,
+        token="0123abcd",
+        slug="bench-0001-s0001",
+        pipeline_digest="f" * 64,
+        seed=0,
+        model=dict(pipeline.model),
+        stages=(StageSpec(name=stage.name, kind=stage.kind, steps=stage.steps, options=dict(stage.options)),),
+        start=Cursor(stage=stage.name, step=0),
+        parent=None,
+        budget_s=36_000.0,
+        limit_s=36_000.0,
+        save_interval_s=36_000.0,
+    )
+    report, _, _ = session(order, root / "session", inputs=root / "inputs")
+    return report.stages[stage.name].memory["host_bytes"]
+
+
+def row(phase: str, options: dict[str, Any], planned: int, where: str, measured: int) -> str:
+    """Format a phase's result."""
+    shape = json.dumps({name: value for name, value in options.items() if name not in ("data", *LORA)})
+    error = planned / measured - 1
+    return f"{phase:10}{planned / GIB:9.2f}{measured / GIB:10.2f}{error:+8.1%}  {where:22} {shape}"
+
+
+def main() -> int:
+    """Print a table. Return 1 if an error is too large."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("folder", type=Path, help="folder of a model's weights and tokenizer")
+    arguments.add_argument("--kind", default="gemma3", help="model.kind [gemma3]")
+    arguments.add_argument("--phases", nargs="+", choices=PHASES, default=["sft", "grpo", "evaluate"])
+    arguments.add_argument("--steps", type=int, default=2, help="steps of each session [2]: the second holds most")
+    asked = arguments.parse_args()
+    model = {"kind": asked.kind, "source": str(asked.folder.resolve()), "system": ""}
+    errors = []
+    print(f"{'phase':10}{'planned':>9}{'measured':>10}{'error':>8}  {'peak of the plan':22} options (GiB)", flush=True)
+    for phase in asked.phases:
+        with tempfile.TemporaryDirectory(prefix="relay-memory-") as folder:
+            pipeline = pipeline_of(phase, model, asked.steps)
+            planned, where = planned_bytes(pipeline, Path(folder, "plans"))
+            measured = measured_bytes(pipeline, Path(folder))
+        print(row(phase, PHASES[phase], planned, where, measured), flush=True)
+        errors.append(abs(planned / measured - 1))
+    return 1 if max(errors) > ERROR_MAX else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
