@@ -13,8 +13,8 @@ from orchestrator.views.curves import Curves, bar
 from orchestrator.views.format import STYLES, elapsed_text, progress_text, speed_text
 from orchestrator.views.history.results import stand_ins_sentence
 from orchestrator.views.layout import labelled, sentence
-from orchestrator.views.numerics import numerics_sentences
 from orchestrator.views.memory_peaks import exhausted
+from orchestrator.views.numerics import numerics_sentences
 from orchestrator.views.origin_text import origin_sentence
 from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
 from stages.session.time_accounting import TimeClass
