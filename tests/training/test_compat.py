@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from stages.options import Model
-from stages.training.families import FULL_SIZE, full_size_config, model_class
+from stages.training.families import full_size_config, model_class
 from tests.training.harness import Chain, spec
 
 VERSION = metadata.version("google-tunix")
@@ -17,7 +17,7 @@ def test_the_installed_tunix_is_one_that_is_known() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", FULL_SIZE)
+@pytest.mark.parametrize("kind", ["gemma2-2b", "gemma3-1b"])
 def test_both_models_are_known_by_name(kind: str) -> None:
     config = full_size_config(kind, Model(kind=kind))
     model = nnx.eval_shape(lambda: model_class(kind)(config, rngs=nnx.Rngs(0)))

@@ -108,4 +108,4 @@ def test_what_an_instruct_model_learns_from_is_its_own_chat_template(kind: str, 
     assert prompt(EXAMPLE, foundation) == asked
     tokens = foundation.tokenizer.encode(answered)
     newline = foundation.tokenizer.encode("\n")
-    assert [*tokens_of(EXAMPLE, foundation)[0], *newline] == [foundation.tokenizer.bos_id(), *tokens]
+    assert [*tokens_of(EXAMPLE, foundation)[0], *newline] == [*foundation.tokenizer.begin, *tokens]

@@ -50,7 +50,7 @@ def test_nothing_is_added_to_a_text_and_only_marks_are_lost(tokenizer: Tokenizer
     ids = tokenizer.encode(TEXT)
     assert not {tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.pad_id()} & set(ids)
     plain = TEXT.replace(TURNS[0], "").replace(TURNS[1], "")
-    wrapped = [tokenizer.bos_id(), *ids, tokenizer.eos_id(), tokenizer.pad_id()]
+    wrapped = [*tokenizer.begin, *ids, tokenizer.eos_id(), tokenizer.pad_id()]
     assert tokenizer.decode(wrapped) == plain
     assert tokenizer.encode("") == []
 
@@ -82,7 +82,7 @@ def test_tunix_puts_one_begin_in_front_and_stops_where_it_is_told(tmp_path: Path
         )
         sampler = tunix.Sampler(foundation.model, foundation.tokenizer, cache)
         ids = foundation.tokenizer.encode(TEXT)
-        assert list(sampler.tokenize(TEXT)) == [foundation.tokenizer.bos_id(), *ids]
+        assert list(sampler.tokenize(TEXT)) == [*foundation.tokenizer.begin, *ids]
         free = sampler(["What is"], max_generation_steps=8, eos_tokens=[config.num_embed - 1])
         first = int(free.tokens[0][0])
         stopped = sampler(["What is"], max_generation_steps=8, eos_tokens=[first])

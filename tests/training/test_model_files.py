@@ -311,7 +311,7 @@ def test_a_model_of_the_other_family_is_refused(layout: str, tmp_path: Path) -> 
     values = written(tmp_path / "model", "gemma3", layout)
     failed = cause_of({**values, "kind": "gemma2"}, tmp_path)
     assert failed.cause == "model-mismatch"
-    assert "holds a Gemma 3 model and model.kind says gemma2" in failed.reason
+    assert "holds a Gemma 3 model of 2 layers and model.kind says gemma2: write kind: gemma3" in failed.reason
 
 
 def test_a_tokenizer_of_a_larger_model_is_refused(tmp_path: Path) -> None:

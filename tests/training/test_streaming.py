@@ -27,7 +27,7 @@ QUESTIONS = ("What is 2 + 3?", "Say hello", "Write a function f that adds 1", "?
 
 def streamed(foundation: Foundation, question: str, drawing: Drawing, stops: tuple[int, ...] = ()) -> list[int]:
     pieces = foundation.tokenizer
-    prompt = [pieces.bos_id(), *pieces.encode(prompt_of(question, foundation.options.system))]
+    prompt = [*pieces.begin, *pieces.encode(prompt_of(question, foundation.options.system))]
     sampler = StreamingSampler(foundation, LIMITS["max_prompt_length"], LIMITS["max_completion_length"])
     return list(sampler.stream(prompt, drawing, stops or foundation.stops))
 
