@@ -1,7 +1,6 @@
 """What relay assumes about Kaggle, and evidence for or against it from one account. Pure."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,7 +26,6 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
 """Every assumption by its key, in the order of the docs."""
 
 DETAIL_CHARS_MAX = 300
-PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
 
 
 class Verdict(StrEnum):
@@ -57,7 +55,7 @@ class Evidence:
             raise ValueError(f"{self.key}: there is no such assumption")
         if self.seen_at.utcoffset() != timedelta(0):
             raise ValueError(f"{self.key}: the time {self.seen_at} is not in UTC")
-        if len(self.detail) > DETAIL_CHARS_MAX or not PRINTABLE.fullmatch(self.detail):
+        if len(self.detail) > DETAIL_CHARS_MAX or not self.detail.isprintable():
             raise ValueError(f"{self.key}: the detail is not one line of at most {DETAIL_CHARS_MAX} characters")
         if unknown := sorted(set(self.numbers) - set(assumption.numbers)):
             raise ValueError(f"{self.key}: there is no number {unknown[0]}")

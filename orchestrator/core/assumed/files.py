@@ -12,6 +12,7 @@ OUTPUTS = (
         observed_by=(CPU, RUNS),
         copes=True,
         if_refuted="relay continues from the last checkpoint that it has; sessions end themselves before the limit.",
+        rehearsed=True,
     ),
     Assumption(
         key="output-listed-complete",
@@ -21,6 +22,7 @@ OUTPUTS = (
         copes=True,
         if_refuted="relay compares the list with the session's report and asks again until every file is there.",
         numbers=("files",),
+        rehearsed=True,
     ),
     Assumption(
         key="output-unchanged",
@@ -29,6 +31,7 @@ OUTPUTS = (
         observed_by=(CPU, RUNS),
         copes=True,
         if_refuted="relay downloads a file with another SHA-256 again, then takes an older checkpoint.",
+        rehearsed=True,
     ),
     Assumption(
         key="kernel-output-mounted",
@@ -38,6 +41,7 @@ OUTPUTS = (
         copes=False,
         if_refuted="Set `handoff: dataset`; a session refuses to start from other bytes.",
         stops=True,
+        rehearsed=True,
     ),
     Assumption(
         key="output-size",
@@ -48,6 +52,7 @@ OUTPUTS = (
         if_refuted="Keep fewer checkpoints in a session or use a smaller model; `relay plan --memory` shows the size of one.",
         stops=True,
         numbers=("free_bytes",),
+        rehearsed=True,
     ),
     Assumption(
         key="log-kept",
@@ -56,6 +61,7 @@ OUTPUTS = (
         observed_by=(CPU, RUNS),
         copes=True,
         if_refuted="relay judges a session by its report and its checkpoints; metrics of the missing lines are absent.",
+        rehearsed=True,
     ),
 )
 
@@ -69,6 +75,7 @@ DATASETS = (
         if_refuted="relay cannot hand on checkpoints to this Kaggle: a session refuses a file that differs; report it.",
         stops=True,
         numbers=("size_bytes",),
+        rehearsed=True,
     ),
     Assumption(
         key="ready-means-listed",
@@ -78,6 +85,7 @@ DATASETS = (
         copes=True,
         if_refuted="relay waits until the list is complete, and parks the run if it never is.",
         numbers=("listed_s",),
+        rehearsed=True,
     ),
     Assumption(
         key="sentinel-mounted",
@@ -86,6 +94,7 @@ DATASETS = (
         observed_by=(CPU, RUNS),
         copes=True,
         if_refuted="The session refuses other bytes, and relay tries again as a new attempt.",
+        rehearsed=True,
     ),
     Assumption(
         key="dataset-version-mounts",
@@ -94,6 +103,7 @@ DATASETS = (
         observed_by=(CPU,),
         copes=True,
         if_refuted="Each checkpoint is a dataset of its own with one version.",
+        rehearsed=True,
     ),
     Assumption(
         key="mount-layout",
@@ -102,6 +112,7 @@ DATASETS = (
         observed_by=(CPU, TPU, RUNS),
         copes=True,
         if_refuted="The session searches all of `/kaggle/input` and identifies files by digest.",
+        rehearsed=True,
     ),
     Assumption(
         key="processing-time",
@@ -111,6 +122,7 @@ DATASETS = (
         copes=True,
         if_refuted="relay waits; forecasts use the measured time.",
         numbers=("processing_s", "size_bytes"),
+        rehearsed=True,
     ),
     Assumption(
         key="description-returned",
@@ -119,6 +131,7 @@ DATASETS = (
         observed_by=(CPU, RUNS),
         copes=True,
         if_refuted="relay compares the bytes of the dataset instead.",
+        rehearsed=True,
     ),
     Assumption(
         key="accepted-dataset-shown",
@@ -127,6 +140,7 @@ DATASETS = (
         observed_by=(CPU, RUNS),
         copes=True,
         if_refuted="relay creates it once more under another name.",
+        rehearsed=True,
     ),
     Assumption(
         key="deleted-name-free",
@@ -135,6 +149,7 @@ DATASETS = (
         observed_by=(CPU,),
         copes=True,
         if_refuted="relay never uses a deleted name again.",
+        rehearsed=True,
     ),
     Assumption(
         key="name-length",
@@ -144,6 +159,7 @@ DATASETS = (
         copes=False,
         if_refuted="Choose a shorter `name`: it may have 30 characters, and relay adds a suffix.",
         stops=True,
+        rehearsed=True,
     ),
     Assumption(
         key="private-storage",
@@ -154,6 +170,7 @@ DATASETS = (
         if_refuted="Delete datasets that you no longer need, or lower `keep_checkpoints`.",
         stops=True,
         numbers=("size_bytes",),
+        rehearsed=True,
     ),
     Assumption(
         key="dataset-size",
@@ -164,6 +181,7 @@ DATASETS = (
         if_refuted="Train fewer parameters: a checkpoint is one dataset of fewer than five files.",
         stops=True,
         numbers=("size_bytes", "files"),
+        rehearsed=True,
     ),
 )
 
@@ -175,6 +193,7 @@ MODELS = (
         observed_by=(CHECK, CPU),
         copes=False,
         if_refuted="Open the model's page on Kaggle and look whether a licence is to be accepted: a push does not tell.",
+        rehearsed=True,
     ),
     Assumption(
         key="model-mounted",
@@ -185,6 +204,7 @@ MODELS = (
         if_refuted="Accept the model's licence on its page, then run `relay retry RUN`; the session finds no weights.",
         stops=True,
         numbers=("files",),
+        rehearsed=True,
     ),
     Assumption(
         key="model-version-listed",
@@ -221,6 +241,7 @@ SERVICE = (
         copes=False,
         if_refuted="Update relay and the package kaggle; relay repeats a call with an unreadable answer, then parks the run.",
         stops=True,
+        rehearsed=True,
     ),
     Assumption(
         key="request-rate",
@@ -229,5 +250,6 @@ SERVICE = (
         observed_by=(RUNS,),
         copes=True,
         if_refuted="relay waits as long as `Retry-After` says and asks less often while Kaggle fails.",
+        rehearsed=True,
     ),
 )

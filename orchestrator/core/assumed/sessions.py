@@ -12,6 +12,7 @@ PUSHES = (
         observed_by=(RUNS,),
         copes=True,
         if_refuted="relay reads a refusal with another status as a temporary failure and pushes again later.",
+        rehearsed=True,
     ),
     Assumption(
         key="declined-source-kept",
@@ -20,6 +21,7 @@ PUSHES = (
         observed_by=(RUNS,),
         copes=True,
         if_refuted="relay detects by the session's status that nothing runs, and pushes the same kernel again.",
+        rehearsed=True,
     ),
     Assumption(
         key="late-push",
@@ -28,6 +30,7 @@ PUSHES = (
         observed_by=(RUNS,),
         copes=True,
         if_refuted="relay finds the older kernel by its name and takes over whichever session ends with its token.",
+        rehearsed=True,
     ),
     Assumption(
         key="shown-soon",
@@ -37,6 +40,7 @@ PUSHES = (
         copes=True,
         if_refuted="relay creates it once more under another name.",
         numbers=("shown_s",),
+        rehearsed=True,
     ),
     Assumption(
         key="rejected-source-named",
@@ -45,6 +49,7 @@ PUSHES = (
         observed_by=(RUNS,),
         copes=True,
         if_refuted="The session refuses to start without its checkpoint, and relay tries again as a new attempt.",
+        rehearsed=True,
     ),
     Assumption(
         key="title-is-slug",
@@ -54,6 +59,7 @@ PUSHES = (
         copes=False,
         if_refuted="Run `relay retry RUN`: relay parks a run whose push was answered with another name.",
         stops=True,
+        rehearsed=True,
     ),
     Assumption(
         key="source-size",
@@ -64,6 +70,7 @@ PUSHES = (
         if_refuted="Make the pipeline's own code and data smaller; `relay plan` shows the size of the source.",
         stops=True,
         numbers=("size_bytes",),
+        rehearsed=True,
     ),
     Assumption(
         key="new-script-status",
@@ -72,6 +79,7 @@ PUSHES = (
         observed_by=(RUNS,),
         copes=True,
         if_refuted="relay waits for a session that never starts, and pushes it again after the longest queue it expects.",
+        rehearsed=True,
     ),
     Assumption(
         key="version-label",
@@ -80,6 +88,7 @@ PUSHES = (
         observed_by=(CPU, RUNS),
         copes=True,
         if_refuted="Each session of relay is the only version of a kernel of its own.",
+        rehearsed=True,
     ),
     Assumption(
         key="deleted-kernel",
@@ -96,6 +105,7 @@ PUSHES = (
         observed_by=(CHECK,),
         copes=True,
         if_refuted="`relay check` says that it cannot tell which sessions use the quota.",
+        rehearsed=True,
     ),
     Assumption(
         key="lists-complete",
@@ -104,6 +114,7 @@ PUSHES = (
         observed_by=(CPU, RUNS),
         copes=True,
         if_refuted="`relay adopt` also requests every computed name.",
+        rehearsed=True,
     ),
 )
 
@@ -116,6 +127,7 @@ TIMES = (
         copes=True,
         if_refuted="Forecasts use the measured time.",
         numbers=("tpu_s", "gpu_s", "cpu_s"),
+        rehearsed=True,
     ),
     Assumption(
         key="start-up-time",
@@ -134,6 +146,7 @@ TIMES = (
         copes=False,
         if_refuted="Set `session.limit_s` to the limit that was seen; until then each session loses its last steps.",
         numbers=("tpu_s", "gpu_s", "cpu_s"),
+        rehearsed=True,
     ),
     Assumption(
         key="limit-ends-cancelled",
@@ -142,6 +155,7 @@ TIMES = (
         observed_by=(RUNS,),
         copes=True,
         if_refuted="relay takes the checkpoints that verify, however a session ended.",
+        rehearsed=True,
     ),
     Assumption(
         key="sigterm-before-kill",
@@ -159,6 +173,7 @@ TIMES = (
         copes=True,
         if_refuted="relay plans with the quota that Kaggle states.",
         numbers=("tpu_s", "gpu_s"),
+        rehearsed=True,
     ),
     Assumption(
         key="quota-answered",
@@ -167,6 +182,7 @@ TIMES = (
         observed_by=(CHECK, CPU, RUNS),
         copes=True,
         if_refuted="relay counts its own sessions against `account.hours_per_week`, from Saturday at midnight UTC.",
+        rehearsed=True,
     ),
     Assumption(
         key="sessions-at-once",
@@ -176,6 +192,7 @@ TIMES = (
         copes=True,
         if_refuted="relay waits until a declined push is accepted; `account.slots` states another number.",
         numbers=("tpu", "gpu", "cpu"),
+        rehearsed=True,
     ),
     Assumption(
         key="no-stop-from-outside",
@@ -231,6 +248,7 @@ MACHINES = (
         if_refuted="Choose another `accelerator`; the session ends at once, and relay tries again before it parks the run.",
         stops=True,
         numbers=("devices",),
+        rehearsed=True,
     ),
     Assumption(
         key="tpu-image",
@@ -250,6 +268,7 @@ MACHINES = (
         if_refuted="Verify your phone number at https://www.kaggle.com/settings, or set `internet: false` and publish "
         "the packages with `relay environment publish`.",
         stops=True,
+        rehearsed=True,
     ),
     Assumption(
         key="secrets-absent",
