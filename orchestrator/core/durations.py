@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.core.estimates import EXPECTED_SHARE, MEASURED_SHARE, Estimate, step_duration
+from orchestrator.pipeline.measured import measured_stages
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import Stage
 from stages.catalog import find
@@ -105,7 +106,9 @@ def estimate_durations(pipeline: Pipeline, own: RunHistory | None = None, earlie
             steps[stage.name], sources[stage.name] = found
     return Times(
         queue_s=_span(seen, _queue) or _expected(expect.queue_s) or QUEUE_S[pipeline.slot].times(share),
-        handover_s=_span(seen, _handover) or _expected(expect.handover_s) or HANDOVER_S.times(share),
+        handover_s=_span([o for o in seen if not measured_stages(o.pipeline)], _handover)
+        or _expected(expect.handover_s)
+        or HANDOVER_S.times(share),
         startup_s=_span(seen, _startup)
         or _expected(expect.startup_s)
         or (INSTALL_S if pipeline.pins else BARE_S).times(share),
@@ -134,6 +137,7 @@ def _step(
     """Return the estimated duration of a stage's step, and its source in words, from the best source that has one."""
     return (
         _measured_step(pipeline, stage, own, earlier)
+        or _probed_step(pipeline, stage, earlier)
         or _stated_step(pipeline, stage)
         or _similar_step(pipeline, stage, earlier)
     )
@@ -145,6 +149,18 @@ def _measured_step(
     for steps, name, words in _alike(pipeline, stage, own, earlier):
         if (span := step_duration(steps, name)) is not None:
             return span, words
+    return None
+
+
+def _probed_step(pipeline: Pipeline, stage: Stage, earlier: Sequence[RunHistory]) -> tuple[Estimate, str] | None:
+    """Return what the newest probe of the same work measured: one step after the compiled first one."""
+    for other in earlier:
+        for twin in measured_stages(other.pipeline):
+            if not same_work(pipeline, stage, other.pipeline, twin):
+                continue
+            for timings in other.reported.values():
+                if (took_s := timings.get(f"{twin.name}.step_s")) is not None:
+                    return Estimate.around(took_s, EXPECTED_SHARE, "measured"), f"as probed in {other.run}"
     return None
 
 
@@ -269,7 +285,8 @@ def _first_guess(pipeline: Pipeline, stage: Stage, share: float) -> Estimate:
 def _first(pipeline: Pipeline, stage: Stage, seen: Sequence[RunHistory]) -> Estimate | None:
     """Return the extra seconds of a stage's first step, from the first run that measured the same work."""
     for observed in seen:
-        twins = [t for t in observed.pipeline.stages if same_work(pipeline, stage, observed.pipeline, t)]
+        stages = (*observed.pipeline.stages, *measured_stages(observed.pipeline))
+        twins = [t for t in stages if same_work(pipeline, stage, observed.pipeline, t)]
         for twin in sorted(twins, key=lambda twin: twin.name != stage.name):
             if values := list(_first_extras(observed, twin.name)):
                 return Estimate(statistics.median(values), min(values), max(values), "measured")

@@ -19,7 +19,9 @@ from stages.catalog import KINDS, StageKind, UnknownKind, find
 from stages.data.questions import read_questions
 from stages.session import user_code
 
-MODEL_STAGES = tuple(kind for kind, known in KINDS.items() if known.needs_jax and kind != "export")
+MODEL_STAGES = tuple(
+    kind for kind, known in KINDS.items() if known.needs_jax and known.loads_model and kind != "export"
+)
 """Kinds of stages whose checkpoints hold a model."""
 
 
