@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.core.estimates import EXPECTED_SHARE, MEASURED_SHARE, Estimate, step_duration
+from orchestrator.core.probed_times import NOT_PROBED, ProbedTimes
 from orchestrator.pipeline.measured import measured_stages
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import Stage
@@ -93,8 +94,16 @@ def reported_in(facts: Iterable[Fact]) -> dict[tuple[int, int], Mapping[str, flo
     }
 
 
-def estimate_durations(pipeline: Pipeline, own: RunHistory | None = None, earlier: Sequence[RunHistory] = ()) -> Times:
-    """Estimate durations from this run, then from `earlier` runs (newest first) that did the same work."""
+def estimate_durations(
+    pipeline: Pipeline,
+    own: RunHistory | None = None,
+    earlier: Sequence[RunHistory] = (),
+    probed: ProbedTimes = NOT_PROBED,
+) -> Times:
+    """Estimate durations from this run, then from `earlier` runs (newest first) that did the same work.
+
+    Times that no run has measured are those `probed` on the account, then those that the pipeline expects.
+    """
     seen = [*([own] if own else []), *(other for other in earlier if _like(pipeline, other.pipeline))]
     expect, jax = pipeline.expect, pipeline.needs_jax
     share = min(1.0, pipeline.limit_s / SHORT_S)
@@ -105,11 +114,15 @@ def estimate_durations(pipeline: Pipeline, own: RunHistory | None = None, earlie
         if found is not None:
             steps[stage.name], sources[stage.name] = found
     return Times(
-        queue_s=_span(seen, _queue) or _expected(expect.queue_s) or QUEUE_S[pipeline.slot].times(share),
+        queue_s=_span(seen, _queue)
+        or probed.queue_s
+        or _expected(expect.queue_s)
+        or QUEUE_S[pipeline.slot].times(share),
         handover_s=_span([o for o in seen if not measured_stages(o.pipeline)], _handover)
         or _expected(expect.handover_s)
-        or HANDOVER_S.times(share),
+        or probed.between(HANDOVER_S).times(share),
         startup_s=_span(seen, _startup)
+        or probed.startup_s
         or _expected(expect.startup_s)
         or (INSTALL_S if pipeline.pins else BARE_S).times(share),
         save_s=_span(seen, _saves) or _expected(expect.save_s) or (SAVE_S if jax else QUICK_S).times(share),

@@ -48,6 +48,16 @@ class EvidenceFiles:
         folders = [path for path in _entries(self._folder) if path.name != OTHERS and path.is_dir()]
         return self._read(folders[0]) if len(folders) == 1 else []
 
+    def for_forecast(self, owner: str = "") -> list[Evidence]:
+        """Return an account's evidence, by default that of the only account; none if a file is damaged.
+
+        A forecast is made without it then; `relay check` reports the damage.
+        """
+        try:
+            return self.own(owner) if owner else self.only_account()
+        except BadInput:
+            return []
+
     def _write(self, folder: Path, evidence: Sequence[Evidence]) -> None:
         if not evidence:
             return

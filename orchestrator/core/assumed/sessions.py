@@ -77,8 +77,9 @@ PUSHES = (
         assumes="The status of a kernel that was saved but never run is `NEW_SCRIPT`.",
         source="assumed from the client's enumeration",
         observed_by=(RUNS,),
-        copes=True,
-        if_refuted="relay waits for a session that never starts, and pushes it again after the longest queue it expects.",
+        copes=False,
+        if_refuted="Delete the kernel on Kaggle, then `relay resume RUN --abandon-session`: relay parks a run that waits too long.",
+        stops=True,
         rehearsed=True,
     ),
     Assumption(

@@ -233,6 +233,8 @@ class FaultPlan:
     datasets: tuple[DatasetFault, ...] = ()
     pushes: tuple[PushFault, ...] = ()
     models: tuple[ModelFault, ...] = ()
+    differs: tuple[str, ...] = ()
+    """Keys of the assumptions from which the local Kaggle differs throughout; see `differences`."""
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -2,14 +2,25 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.assumptions import ASSUMPTIONS, Assumption, Evidence, Observation, Verdict, fold, measured
+from orchestrator.views.assumptions_page import filled
 
+DOCS = Path(__file__).parents[3] / "docs"
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
+
+
+def test_the_page_has_the_table() -> None:
+    page = (DOCS / "kaggle.md").read_text(encoding="utf-8")
+    assert filled(page) == page, "run: make reference"
+    links = set(re.findall(r"\[(\d+)\]", " ".join(assumption.source for assumption in ASSUMPTIONS.values())))
+    assert links == {number for number in links if f"\n[{number}]: https" in page}
+    assert all(page.count(f"| `{key}`") == 1 for key in ASSUMPTIONS)
 
 
 def seen(key: str = "internet", verdict: str = "confirmed", hour: int = 0, **numbers: float) -> Evidence:
