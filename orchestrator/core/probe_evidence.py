@@ -102,7 +102,7 @@ def _of_pushes(run: ProbedRun) -> Iterator[Evidence]:
     pushed = [session for session in run.state.sessions if session.pushed_at is not None]
     if not pushed:
         return
-    yield _seen(run, "title-is-slug", True, f"{_count(pushed, 'kernel')} kept the name of the push")
+    yield _seen(run, "title-is-slug", True, f"the name of the push was kept by {_count(pushed, 'kernel')}")
     ended = [session for session in pushed if session.kernel_version is not None and session.ended_at is not None]
     if ended:
         yield _seen(run, "version-label", True, f"the status of v{ended[-1].kernel_version} was answered")
@@ -122,12 +122,15 @@ def _of_times(run: ProbedRun) -> Iterator[Evidence]:
             startup_s = sum(session.seconds.get(kind.value, 0.0) for kind in STARTUP)
             install_s = session.seconds.get(TimeClass.INSTALL.value, 0.0)
             detail = f"{startup_s:.0f} s until the first stage began, {install_s:.0f} s of them for packages"
-            yield _seen(run, "start-up-time", startup_s <= STARTUP_S_MAX, detail, startup_s=startup_s)
+            if not run.report.stand_in:
+                yield _seen(run, "start-up-time", startup_s <= STARTUP_S_MAX, detail, startup_s=startup_s)
             yield _of_packages(run, session, install_s)
 
 
 def _of_packages(run: ProbedRun, session: Session, install_s: float) -> Evidence:
     lines = [line for line in run.logs.get(session.key, ()) if line.startswith(INSTALLING)]
+    if run.report.stand_in:
+        return _seen(run, "image-packages", None, "the user's machine stands in")
     if not run.pipeline.pins:
         return _seen(run, "image-packages", None, "the pipeline pins no packages")
     if not lines:
@@ -175,7 +178,7 @@ def _of_datasets(run: ProbedRun) -> Iterator[Evidence]:
         detail = (
             "a dataset that Kaggle accepted was not shown"
             if dropped
-            else f"{_count(list(offered), 'dataset')} were shown"
+            else f"accepted and shown: {_count(list(offered), 'dataset')}"
         )
         yield _seen(run, "accepted-dataset-shown", not dropped, detail)
     if run.pipeline.handoff == "kernel-output" and run.report.findings and len(run.state.checkpoints) > 1:

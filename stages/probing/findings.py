@@ -59,11 +59,13 @@ class ProbeReport(Versioned):
     timings: tuple[StageTiming, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
     """Further observations, by subject: versions, processors, memory."""
+    stand_in: bool = False
+    """True in a rehearsal, where the user's machine stands in for Kaggle's."""
 
     def merged(self, findings: Iterable[ProbeFinding], notes: Mapping[str, str]) -> "ProbeReport":
         """Return the report with these findings and notes, which replace earlier ones of the same key."""
         by_key = {finding.key: finding for finding in (*self.findings, *findings)}
-        return replace(self, findings=tuple(by_key.values()), notes={**self.notes, **notes})
+        return replace(self, findings=tuple(by_key.values()), notes={**self.notes, **notes}, stand_in=stands_in())
 
     def artifact(self) -> dict[str, str]:
         """Return the artifact: name and text."""

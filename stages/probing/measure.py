@@ -162,12 +162,16 @@ def _findings_of_accelerator(promised: str) -> Iterator[ProbeFinding]:
         return
     kinds = " and ".join(sorted({str(device.device_kind) for device in devices}))
     platform = str(devices[0].platform)
-    detail = f"{len(devices)} devices of {platform}, {kinds}"
+    detail = f"{len(devices)} of {platform}: {kinds}"
     yield of_machine("accelerator-devices", platform == promised, detail, {"devices": float(len(devices))})
     if promised == "tpu":
         yield of_machine("tpu-image", platform == "tpu", f"JAX runs on {platform}")
         found = packages.versions(("libtpu",)).get("libtpu")
-        yield of_machine("libtpu-replaced", found and found != IMAGES_LIBTPU, f"libtpu {found or 'is not installed'}")
+        yield of_machine(
+            "libtpu-replaced",
+            None if found is None else found != IMAGES_LIBTPU,
+            f"libtpu {found or 'is not installed'}",
+        )
 
 
 def _notes_on_devices() -> dict[str, str]:
