@@ -64,6 +64,7 @@ diagram: $(READY)
 ## put every key and option into docs/pipeline.md again
 reference: $(READY)
 	$(BIN)/python -m orchestrator.pipeline.reference.writing docs/pipeline.md
+	$(BIN)/python -m orchestrator.views.assumptions_page docs/kaggle.md
 
 ## the documentation as a site in site/; any warning, such as a link that leads nowhere, is an error
 docs: $(DOCS_READY)

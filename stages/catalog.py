@@ -23,6 +23,8 @@ class StageKind:
     train: str
     options: type[Any] | None
     needs_jax: bool = True
+    loads_model: bool = True
+    """False if a stage that needs JAX does not itself load the pipeline's `model:`."""
 
     def load(self) -> Callable[[Context], None]:
         """Import the stage's function. Imports are deferred until here so that a counting stage never imports JAX."""
@@ -43,6 +45,8 @@ KINDS: dict[str, StageKind] = {
     "evaluate": StageKind("stages.evaluate:train", options.Evaluate),
     "answer": StageKind("stages.answer:train", options.Answer),
     "export": StageKind("stages.export:train", options.Export),
+    "probe": StageKind("stages.probing.machine:train", options.Probe, needs_jax=False),
+    "measure": StageKind("stages.probing.measure:train", options.Measure, loads_model=False),
 }
 
 

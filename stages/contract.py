@@ -45,6 +45,9 @@ ARTIFACTS_DIRECTORY = "artifacts"
 ANSWERS = "answers-{stage}.jsonl"
 """Name of the artifact with the answers that a stage `answer` gave."""
 
+PROBE = "probe.json"
+"""Name of the artifact with what a probe saw (`stages.probing.findings.ProbeReport`)."""
+
 VERDICTS = "verdicts-{stage}.jsonl"
 """File name of the artifact of an evaluation with the verdict on each answer: `key` of the problem, `set`, `right`."""
 

@@ -7,6 +7,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ from orchestrator.pipeline.examples import default_pipeline
 from orchestrator.pipeline.own_data import sets_in_files
 from orchestrator.rehearsal import machine_speed
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
+from orchestrator.rehearsal.local_kaggle.differences import DIFFERENCES, differing, known
 from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
 from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox, compile_cache, shows_kaggle
 from orchestrator.rehearsal.local_kaggle.rules import Rules
@@ -56,8 +58,10 @@ def rehearse(
 ) -> int:
     """Run a pipeline, or its `shortened` form, to its end. Return the exit status: 0 if it finished.
 
-    With `as_json` standard output contains only the status document.
+    With `as_json` standard output contains only the status document. Raises BadInput, with nothing created.
     """
+    for line in _differences(faults):
+        click.echo(line, err=True)
     path = chosen or default_pipeline()
     pipeline = _at_this_machines_speed(loader.load(path).alone, path)
     with prepare_rehearsal(pipeline, path, home, port, faults, hasty=short) as app:
@@ -99,13 +103,21 @@ def prepare_rehearsal(
 
 
 def serve(
-    chosen: Path | None, home: Path, port: int, faults: Path | None, stop: Stop, *, as_json: bool = False
+    chosen: Path | None,
+    home: Path,
+    port: int,
+    faults: Path | None,
+    stop: Stop,
+    *,
+    differs: tuple[str, ...] = (),
+    as_json: bool = False,
 ) -> None:
     """Run only the local Kaggle until told to stop, and print how to point a client at it.
 
-    It has stand-ins for what `chosen`, if given, mounts.
+    It has stand-ins for what `chosen`, if given, mounts. `differs` adds to the differences of the fault plan.
     """
-    plan = FaultPlan.read(faults) if faults else FaultPlan()
+    plan = differing_too(FaultPlan.read(faults) if faults else FaultPlan(), differs)
+    differences = _differences(plan)
     pipeline = loader.load(chosen) if chosen else None
     if pipeline is not None and chosen is not None:
         _require_packages(pipeline.pins, chosen)
@@ -114,9 +126,12 @@ def serve(
             _add_stand_ins(pipeline, kaggle, home / "serve" / "stand-ins")
         if as_json:
             told = {"url": kaggle.url, "environment": kaggle.environment(), "kaggle_folder": shows_kaggle()}
+            told |= {"differs": list(known(plan.differs))}
             click.echo(json.dumps({"format": 1, **told}))
         for line in () if as_json else _export_lines(kaggle):
             click.echo(line)
+        for line in () if as_json else differences:
+            click.echo(f"# {line}")
         sys.stdout.flush()
         clock = SystemClock()
         stop.tell(clock.wake)
@@ -146,6 +161,16 @@ def _add_stand_ins(pipeline: pipelines.Pipeline, kaggle: LocalKaggle, folder: Pa
             if not kaggle.world.datasets.exists(owner, slug):
                 files = {STAND_IN_MARK: Content.of_bytes(b"a stand-in", now)}
                 kaggle.world.datasets.create(owner, slug, Describe(title=slug), files, now)
+
+
+def differing_too(plan: FaultPlan, differs: tuple[str, ...]) -> FaultPlan:
+    """Return a fault plan with more differences from what relay assumes of Kaggle."""
+    return replace(plan, differs=plan.differs + differs)
+
+
+def _differences(plan: FaultPlan) -> list[str]:
+    """Return a sentence for each difference of a plan. Raises BadInput if one is unknown."""
+    return [f"this Kaggle differs from {key}: {DIFFERENCES[key].says}" for key in known(plan.differs)]
 
 
 def faults_for(pipeline: Path | None, faults: Path | None, calm: bool) -> FaultPlan:
@@ -180,8 +205,9 @@ def local_kaggle(
         shared["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     if hasty:
         shared |= QUICK_COMPILE
-    sandbox = ProcessSandbox(home.resolve() / "kaggle", clock, shared)
-    with LocalKaggle(home / "kaggle", clock, rules, faults, sandbox, port=port) as kaggle:
+    found = differing(rules, faults)
+    sandbox = ProcessSandbox(home.resolve() / "kaggle", clock, shared | dict(found.environment))
+    with LocalKaggle(home / "kaggle", clock, found.rules, found.faults, sandbox, port=port) as kaggle:
         yield kaggle
 
 

@@ -21,6 +21,7 @@ from orchestrator.cli import (
     home,
     notebooks,
     pages,
+    probing,
     reference,
     requests,
     rescue,
@@ -75,6 +76,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
     "Before a run": {
         first.init: "Write a commented pipeline file, asking a few questions.",
         first.check: "Check everything that could stop a run.",
+        probing.probe: "See whether Kaggle behaves as relay assumes.",
         trials.show_plan: "Show what a pipeline will do, and when it ends.",
         trials.rehearse: "Run it against a local Kaggle on this machine.",
         environment.environment: "Publish the packages of sessions as a dataset.",

@@ -53,6 +53,17 @@ def backups(context: click.Context, _parameter: click.Parameter, begun: str) -> 
     return [CompletionItem(name) for name in names if name.startswith(begun)]
 
 
+def differences(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Complete keys of assumptions from which the local Kaggle can differ."""
+    from orchestrator.core.assumptions import ASSUMPTIONS
+
+    return [
+        CompletionItem(key, help=assumption.assumes)
+        for key, assumption in ASSUMPTIONS.items()
+        if assumption.rehearsed and key.startswith(begun)
+    ]
+
+
 def pipelines(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Complete YAML files, and folders that may contain some."""
     found = sorted(_files(begun))

@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     shell_complete=completing.pipelines,
 )
 @click.option("--calm", is_flag=True, help="Inject no faults.")
+@click.option(
+    "--differs",
+    metavar="KEY",
+    multiple=True,
+    help="Let the local Kaggle differ from this assumption (docs/kaggle.md); repeatable.",
+    shell_complete=completing.differences,
+)
 @click.option("--short", is_flag=True, help="One step of each stage and short completions: does everything start?")
 @click.option(
     "--simulate", type=click.IntRange(min=1), help="Run this many simulated chains with faults and crashes instead."
@@ -72,6 +79,7 @@ def _rehearse(
     port: int,
     faults: Path | None,
     calm: bool,
+    differs: tuple[str, ...],
     **how: bool,
 ) -> None:
     import orchestrator.app.rehearse as rehearsal
@@ -83,9 +91,9 @@ def _rehearse(
     stop = Stop()
     stop_on_signals(stop)
     if serve:
-        rehearsal.serve(pipeline, home, port, faults, stop, as_json=how["as_json"])
+        rehearsal.serve(pipeline, home, port, faults, stop, differs=differs, as_json=how["as_json"])
     else:
-        plan = rehearsal.faults_for(pipeline, faults, calm)
+        plan = rehearsal.differing_too(rehearsal.faults_for(pipeline, faults, calm), differs)
         context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, **how))
 
 
@@ -155,12 +163,14 @@ def _memory(context: click.Context, read: "Pipeline", path: Path) -> dict[str, A
 def _forecast(
     context: click.Context, pipeline: "Pipeline", start: str | None, quota_left_h: float | None
 ) -> dict[str, Any]:
+    from orchestrator.engine.evidence_files import EvidenceFiles
     from orchestrator.views.forecast import plan_part
 
     app = app_of(context)
     store = app.reader if app.has_store else None
     left_s = None if quota_left_h is None else quota_left_h * 3600
-    return plan_part(store, pipeline, app.clock.now(), _time(start), left_s)
+    evidence = EvidenceFiles(app.home.path).for_forecast()
+    return plan_part(store, pipeline, app.clock.now(), _time(start), left_s, evidence)
 
 
 def _time(text: str | None) -> datetime | None:

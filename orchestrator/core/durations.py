@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any
 
 from orchestrator.core.estimates import EXPECTED_SHARE, MEASURED_SHARE, Estimate, TimeSource, best, step_duration
+from orchestrator.core.probed_times import NOT_PROBED, ProbedTimes
+from orchestrator.pipeline.measured import measured_stages
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import Expect, ExpectedDuration, Stage
 from stages.catalog import find
@@ -102,27 +104,34 @@ def reported_in(facts: Iterable[Fact]) -> dict[tuple[int, int], Mapping[str, flo
     }
 
 
-def estimate_durations(pipeline: Pipeline, own: RunHistory | None = None, earlier: Sequence[RunHistory] = ()) -> Times:
-    """Estimate durations from this run, then from `earlier` runs (newest first) that did the same work.
+def estimate_durations(
+    pipeline: Pipeline,
+    own: RunHistory | None = None,
+    earlier: Sequence[RunHistory] = (),
+    probed: ProbedTimes = NOT_PROBED,
+) -> Times:
+    """Estimate durations from this run, from `earlier` runs (newest first) that did the same work, and from evidence.
 
     `best` chooses among all sources of a duration.
     """
     alike = [other for other in earlier if _like(pipeline, other.pipeline)]
-    seen = [*([(own, TimeSource.THIS_RUN, "")] if own else []), *((o, TimeSource.OTHER_RUN, o.run) for o in alike)]
+    seen = [*([(own, TimeSource.THIS_RUN, "")] if own else []), *((o, _source(o), o.run) for o in alike)]
     expect, jax = stated(pipeline), pipeline.needs_jax
     share = min(1.0, pipeline.limit_s / SHORT_S)
     steps = {stage.name: _step(pipeline, stage, own, earlier) for stage in pipeline.stages}
 
-    def chosen(measure: Callable[[RunHistory], list[float]], told: Told, assumed: Estimate) -> Estimate:
+    def chosen(
+        measure: Callable[[RunHistory], list[float]], told: Told, assumed: Estimate, probe: Estimate | None = None
+    ) -> Estimate:
         measured = (_span(measure(history), source, run) for history, source, run in seen)
-        found = best([*measured, _expected(told), assumed.times(share)])
+        found = best([*measured, probe, _expected(told), assumed.times(share)])
         assert found is not None  # the last one is always there
         return found
 
     return Times(
-        queue_s=chosen(_queue, expect.queue_s, QUEUE_S[pipeline.slot]),
-        handover_s=chosen(_handover, expect.handover_s, HANDOVER_S),
-        startup_s=chosen(_startup, expect.startup_s, INSTALL_S if pipeline.pins else BARE_S),
+        queue_s=chosen(_queue, expect.queue_s, QUEUE_S[pipeline.slot], probed.queue_s),
+        handover_s=chosen(_handover, expect.handover_s, probed.between(HANDOVER_S)),
+        startup_s=chosen(_startup, expect.startup_s, INSTALL_S if pipeline.pins else BARE_S, probed.startup_s),
         save_s=chosen(_saves, expect.save_s, SAVE_S if jax else QUICK_S),
         first_s={
             stage.name: chosen(partial(_first, pipeline, stage), expect.first_s, _first_guess(pipeline, stage))
@@ -130,6 +139,10 @@ def estimate_durations(pipeline: Pipeline, own: RunHistory | None = None, earlie
         },
         step_s={name: found for name, found in steps.items() if found is not None},
     )
+
+
+def _source(other: RunHistory) -> TimeSource:
+    return TimeSource.PROBE if measured_stages(other.pipeline) else TimeSource.OTHER_RUN
 
 
 def stated(pipeline: Pipeline) -> Expect:
@@ -155,10 +168,22 @@ def _step(pipeline: Pipeline, stage: Stage, own: RunHistory | None, earlier: Seq
     return best(
         [
             *_measured_steps(pipeline, stage, own, earlier),
+            *_probed_steps(pipeline, stage, earlier),
             _stated_step(pipeline, stage),
             *_similar_steps(pipeline, stage, earlier),
         ]
     )
+
+
+def _probed_steps(pipeline: Pipeline, stage: Stage, earlier: Sequence[RunHistory]) -> Iterator[Estimate]:
+    """Yield what probes of the same work measured: one step after the compiled first one."""
+    for other in earlier:
+        for twin in measured_stages(other.pipeline):
+            if not same_work(pipeline, stage, other.pipeline, twin):
+                continue
+            for timings in other.reported.values():
+                if (took_s := timings.get(f"{twin.name}.step_s")) is not None:
+                    yield Estimate.around(took_s, EXPECTED_SHARE, TimeSource.PROBE, other.run)
 
 
 def _stated_step(pipeline: Pipeline, stage: Stage) -> Estimate | None:
@@ -241,7 +266,12 @@ def _queue(observed: RunHistory) -> list[float]:
 
 
 def _handover(observed: RunHistory) -> list[float]:
-    """Return the seconds from each session's end until its checkpoint was published or the next session was planned."""
+    """Return the seconds from each session's end until its checkpoint was published or the next session was planned.
+
+    A probe hands no model over: its checkpoints say nothing about those of a run.
+    """
+    if measured_stages(observed.pipeline):
+        return []
     published = {checkpoint.name: checkpoint.published_at for checkpoint in observed.checkpoints}
     found = []
     for number, session in enumerate(observed.sessions):
@@ -277,7 +307,8 @@ def _first_guess(pipeline: Pipeline, stage: Stage) -> Estimate:
 
 def _first(pipeline: Pipeline, stage: Stage, observed: RunHistory) -> list[float]:
     """Return the extra seconds of first steps of the same work, of the stage itself if it was measured."""
-    twins = [t for t in observed.pipeline.stages if same_work(pipeline, stage, observed.pipeline, t)]
+    stages = (*observed.pipeline.stages, *measured_stages(observed.pipeline))
+    twins = [t for t in stages if same_work(pipeline, stage, observed.pipeline, t)]
     for twin in sorted(twins, key=lambda twin: twin.name != stage.name):
         if values := list(_first_extras(observed, twin.name)):
             return values

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.base.humanize import bounded_s
+from orchestrator.core.durations import SHORT_S
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor, Order, Parent
 from state.facts.session import SessionPlanned, SessionResized
@@ -83,6 +84,8 @@ class Limits:
 
 
 CALM_MAX = 10.0
+PROBES = ("probe", "measure")
+"""Kinds of stage whose sessions are short on Kaggle too."""
 
 
 def search_limits(limit_s: float) -> tuple[float, float, float]:
@@ -94,9 +97,12 @@ def limits_for(pipeline: Pipeline) -> Limits:
     """Return limits in proportion to the session's length.
 
     A session of nine hours is polled every 30 seconds near its ends and every 4.5 minutes in between (a poll is two
-    calls: 27 an hour). A rehearsal's session of a minute is polled every half second throughout.
+    calls: 27 an hour). A rehearsal's session of a minute is polled every half second throughout; a short session of a
+    probe, which is Kaggle's own, every 30 seconds.
     """
     poll_s = min(30.0, max(0.5, pipeline.limit_s / 1000))
+    if pipeline.limit_s > SHORT_S and any(stage.kind in PROBES for stage in pipeline.stages):
+        poll_s = 30.0
     unclear_s, visible_s, processing_s = search_limits(pipeline.limit_s)
     return Limits(
         poll_s=poll_s,

@@ -22,7 +22,9 @@ from stages.options.families import KINDS as FAMILY_KINDS
 from stages.options.families import family_of
 from stages.session import user_code
 
-MODEL_STAGES = tuple(kind for kind, known in KINDS.items() if known.needs_jax and kind != "export")
+MODEL_STAGES = tuple(
+    kind for kind, known in KINDS.items() if known.needs_jax and known.loads_model and kind != "export"
+)
 """Kinds of stages whose checkpoints hold a model."""
 
 

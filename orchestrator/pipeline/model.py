@@ -159,7 +159,8 @@ class Pipeline(BaseModel):
     @property
     def loaded_model(self) -> "Model | None":
         """Options of the model, or None if none of relay's own stages loads one."""
-        loads = any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in self.stages)
+        kinds = [KINDS[stage.kind] for stage in self.stages if stage.kind in KINDS]
+        loads = any(kind.needs_jax and kind.loads_model for kind in kinds)
         if not loads:
             return None
         from stages import options  # imported late: commands that only view a run need not load it

@@ -18,6 +18,7 @@ from orchestrator.views.lost import damaged_document, lost_documents
 from orchestrator.views.memory_peaks import add_planned, measured_document
 from orchestrator.views.next_action import next_action
 from orchestrator.views.numerics import numerics_document
+from orchestrator.views.open_run_forecast import open_run_forecast
 from orchestrator.views.origin_text import origin_document
 from orchestrator.views.pipeline_changes import pipeline_changes
 from stages.contract import STAND_IN_METRIC, Cursor
@@ -48,7 +49,7 @@ def status_document(
     alive: Callable[[str], bool | None] = process_id.is_alive,
     most: int | None = None,
 ) -> dict[str, Any]:
-    """Describe every run (or one) of a home folder, and the quota as last read. Only the database is read.
+    """Describe every run (or one) of a home folder, and the quota as last read. Only the database and evidence are read.
 
     `most` limits the number of runs to those that need attention and the newest, so that the time does not grow with
     the number of runs. Finished runs are then described from their rows alone, without metrics and damage. A damaged
@@ -67,7 +68,7 @@ def status_document(
         tell = _run if most is None or len(names) == 1 else _in_brief
         for name in names:
             try:
-                runs.append(tell(store, name, now, daemon))
+                runs.append(tell(store, name, now, daemon, home))
             except StoreCorrupt as error:
                 if run is not None or isinstance(error, StoreGone):
                     raise
@@ -98,31 +99,22 @@ def curves_of(store: Reader | None, document: dict[str, Any]) -> dict[str, Curve
     return {run: found}
 
 
-def _run(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
+def _run(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | None, home: Path) -> dict[str, Any]:
     state, facts = store.load_with_facts(name)
     watch = store.watch(name)
     found = {
         **run_document(state, store.last_metrics(name), now, facts, watch.seconds),
         **_failure(watch),
-        **_forecast(store, state, facts, now),
+        **open_run_forecast(store, state, facts, now, home),
         "requests": [_request(request) for request in store.requests(name)],
     }
     return {**found, "to_do": next_action(found, daemon, now)}
 
 
-def _forecast(store: Reader, state: RunState, facts: Sequence[tuple[datetime, Fact]], now: datetime) -> dict[str, Any]:
-    """Forecast the end of an open run. The import is local: for a finished run, status must not wait for pydantic."""
-    if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
-        return {}
-    from orchestrator.views.forecast import run_part
-
-    return run_part(store, state, facts, now)
-
-
-def _in_brief(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
+def _in_brief(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | None, home: Path) -> dict[str, Any]:
     state = store.rows(name)
     if state.run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
-        return _run(store, name, now, daemon)
+        return _run(store, name, now, daemon, home)
     requests = [_request(request) for request in store.requests(name)]
     found = {**run_document(state, (), now), **_failure(PollState()), "requests": requests}
     return {**found, "to_do": next_action(found, daemon, now)}

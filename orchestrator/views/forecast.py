@@ -7,11 +7,13 @@ from typing import Any
 
 import pydantic
 
+from orchestrator.core.assumptions import Evidence
 from orchestrator.core.durations import INTERVALS_KEPT, RunHistory, Times, estimate_durations, reported_in
 from orchestrator.core.estimates import Estimate
 from orchestrator.core.forecast import Forecast, Unforeseeable, forecast
 from orchestrator.core.forecast_inputs import assumptions, hours_left, position_of
 from orchestrator.core.forecast_session import RunPosition, left
+from orchestrator.core.probed_times import probed_times
 from orchestrator.core.weekly_quota import hours_of
 from orchestrator.pipeline.model import Pipeline
 from state.facts.base import Fact
@@ -26,9 +28,13 @@ EARLIER_MAX = 5
 
 
 def run_part(
-    store: Reader | MemoryStore, state: RunState, facts: Sequence[tuple[datetime, Fact]], now: datetime
+    store: Reader | MemoryStore,
+    state: RunState,
+    facts: Sequence[tuple[datetime, Fact]],
+    now: datetime,
+    evidence: Sequence[Evidence] = (),
 ) -> dict[str, Any]:
-    """Return `forecast` and `forecast_problem` of a run's document."""
+    """Return `forecast` and `forecast_problem` of a run's document; `evidence` is that of the account."""
     if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
         return {"forecast": None, "forecast_problem": ""}
     pipeline = Pipeline.from_canonical(state.run.pipeline)
@@ -36,9 +42,10 @@ def run_part(
     mine = (state.run.owner, state.run.accelerator)
     quota = next((row for row in store.quotas() if (row.owner, row.accelerator) == mine), None)
     standing, hours = position_of(state, own, now, store.watch(state.run.id)), hours_left(state, pipeline, quota, now)
-    times = estimate_durations(pipeline, own)
+    probed = probed_times(evidence, pipeline.slot)
+    times = estimate_durations(pipeline, own, probed=probed)
     if any(_guessed(times, name) for name in left(pipeline, standing.position)):
-        times = estimate_durations(pipeline, own, earlier_runs(store, but=state.run.id))
+        times = estimate_durations(pipeline, own, earlier_runs(store, but=state.run.id), probed)
     try:
         found = forecast(pipeline, times, standing, hours)
     except Unforeseeable as error:
@@ -81,13 +88,20 @@ def _observed(
 
 
 def plan_part(
-    store: Reader | None, pipeline: Pipeline, now: datetime, start: datetime | None, quota_left_s: float | None
+    store: Reader | None,
+    pipeline: Pipeline,
+    now: datetime,
+    start: datetime | None,
+    quota_left_s: float | None,
+    evidence: Sequence[Evidence] = (),
 ) -> dict[str, Any]:
     """Return `forecast` and `forecast_problem` of a pipeline's plan, with its start, step times and all durations.
 
-    The pipeline starts at `start` (None: now) with `quota_left_s` seconds of quota (None: as last read).
+    The pipeline starts at `start` (None: now) with `quota_left_s` seconds of quota (None: as last read). `evidence` is
+    that of the account.
     """
-    times = estimate_durations(pipeline, earlier=earlier_runs(store) if store else ())
+    probed = probed_times(evidence, pipeline.slot)
+    times = estimate_durations(pipeline, earlier=earlier_runs(store) if store else (), probed=probed)
     rows = [row for row in (store.quotas() if store else ()) if row.accelerator == pipeline.hardware.quota]
     quota = max(rows, key=lambda row: row.read_at, default=None)
     begin = start or now

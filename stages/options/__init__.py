@@ -1,6 +1,7 @@
 """Options of each stage kind and of the model. Plain dataclasses, validated before anything runs."""
 
 from stages.options.model import Model
+from stages.options.probing import Measure, Probe
 from stages.options.reading import Options, fit
 from stages.options.training import (
     Answer,
@@ -27,8 +28,10 @@ __all__ = [
     "Export",
     "Filtered",
     "Grpo",
+    "Measure",
     "Model",
     "Options",
+    "Probe",
     "Sampling",
     "Sft",
     "TrainingOptions",

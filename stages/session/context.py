@@ -182,6 +182,10 @@ class StageContext:
         """Write text for people to the log."""
         self._session.log.say(text)
 
+    def timed(self, timings: Mapping[str, float]) -> None:
+        """Add durations in seconds, under the keys of `Report.timings`, that the stage measured itself."""
+        self._session.timings.update(timings)
+
     def saw(self, step: int, name: str, value: object) -> None:
         """Record an input of a step if tracing is on; otherwise does nothing."""
         if self._session.trace is not None:

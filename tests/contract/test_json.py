@@ -72,7 +72,10 @@ CALLS: dict[str, list[str]] = {
 }
 """How each command that has it is called, in a home with an active, a parked and a finished run."""
 
-CALLED_ELSEWHERE = {"ask": "tests/training/test_ask_command.py, with a model"}
+CALLED_ELSEWHERE = {
+    "ask": "tests/training/test_ask_command.py, with a model",
+    "probe": "tests/contract/test_probe_command.py, with sessions that run",
+}
 
 
 class Place:

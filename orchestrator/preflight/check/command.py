@@ -11,7 +11,7 @@ from orchestrator.base.errors import BadInput, RelayError
 from orchestrator.kaggle.endpoint import limits_for, server_url
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import loader
-from orchestrator.preflight.check import account, files, inputs, limits, packages, runs
+from orchestrator.preflight.check import account, evidence, files, inputs, limits, packages, runs
 from orchestrator.preflight.check.findings import (
     Check,
     CheckSubject,
@@ -50,6 +50,7 @@ THERE: tuple[KaggleCheck, ...] = (
     account.taken,
     inputs.models,
     inputs.datasets,
+    evidence.on_account,
 )
 """Checks that call Kaggle; the account comes first."""
 
@@ -61,6 +62,7 @@ SUBJECTS: Mapping[KaggleCheck, str] = {
     account.taken: "names",
     inputs.models: "model",
     inputs.datasets: "dataset",
+    evidence.on_account: evidence.KEY,
 }
 
 ATTEMPTS = 2
@@ -78,7 +80,7 @@ def check(
         return document(path, None, found, offline=offline)
     subject = CheckSubject(path, pipeline, home, user_home, environ, now)
     here = [finding for each in HERE for finding in each(subject)]
-    there = [] if offline else _on_kaggle(subject, here)
+    there = list(evidence.offline(subject)) if offline else _on_kaggle(subject, here)
     return document(path, pipeline.name, [*here, *there], offline=offline)
 
 

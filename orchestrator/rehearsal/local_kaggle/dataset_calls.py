@@ -154,7 +154,8 @@ def delete_dataset(world: World, links: Links, ask: Ask) -> Json:
 
 def list_datasets(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now() as now:
-        datasets, token = page(datasets_listed(world.datasets.all(), world.owner, ask, now), ask, world.rules)
+        found = world.rules.listed(datasets_listed(world.datasets.all(), world.owner, ask, now))
+        datasets, token = page(found, ask, world.rules)
         return sparse({"datasets": [_seen(dataset, now) for dataset in datasets], "nextPageToken": token})
 
 

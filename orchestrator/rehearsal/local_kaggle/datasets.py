@@ -150,12 +150,15 @@ class DatasetStore:
             raise ValueError(
                 f'The requested title "{title}" is already in use by a dataset. Please choose another title.'
             )
-        if not 6 <= len(slug) <= 50:
-            raise ValueError("The dataset slug must be between 6 and 50 characters")
+        longest = self._rules.behaviour.name_characters_max
+        if not 6 <= len(slug) <= longest:
+            raise ValueError(f"The dataset slug must be between 6 and {longest} characters")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", slug):
             raise ValueError("The dataset slug must consist of letters, digits and hyphens")
         self._accept(files)
         self._ids += 1
+        if not self._rules.behaviour.keeps_descriptions:
+            about = replace(about, description="")
         dataset = Dataset(self._ids, owner, slug, about)
         dataset.versions.append(self._version(dataset, files, "Initial release", now))
         self._datasets[owner, slug] = dataset
@@ -216,6 +219,8 @@ class DatasetStore:
         processing_s = self._rules.wait_s(self._rules.dataset_processing_s, f"{dataset.ref}/{number}")
         ready_at = now + timedelta(seconds=processing_s)
         kept = dict(extracted(files.items(), now)) if self._rules.extracts_archives else dict(files)
+        if not self._rules.behaviour.keeps_unknown:
+            kept = rewritten(kept)
         version = DatasetVersion(number=number, created=now, ready_at=ready_at, notes=notes, files=kept)
         for fault in self._injector.dataset():
             version = _with_fault(version, fault)
@@ -246,6 +251,17 @@ def _with_fault(version: DatasetVersion, fault: DatasetFault) -> DatasetVersion:
             return replace(version, hidden_s=float("inf"))
         case DatasetAction.NO_ROOM:
             raise ValueError("You have exceeded the storage quota of your private datasets")
+
+
+KNOWN_SUFFIXES = (".json", ".jsonl", ".csv", ".txt", ".md", ".zip", ".py")
+
+
+def rewritten(files: Files) -> Files:
+    """Return the files with a line end added to each whose suffix is unknown."""
+    return {
+        path: file if path.endswith(KNOWN_SUFFIXES) else Content.of_bytes(file.read() + b"\n", file.modified)
+        for path, file in files.items()
+    }
 
 
 def extracted(files: Iterable[tuple[str, Content]], now: datetime) -> Iterable[tuple[str, Content]]:

@@ -100,8 +100,9 @@ class DirectGateway:
             mine.sort(key=lambda kernel: kernel.last_run, reverse=True)
             start = int(page or 0)
             end = start + RECENT
+            named = self._world.rules.behaviour.names_accelerators
             kernels = tuple(
-                KernelListed(slug=k.slug, machine_shape=k.newest.save.machine_shape, ran_at=k.last_run)
+                KernelListed(slug=k.slug, machine_shape=k.newest.save.machine_shape if named else "", ran_at=k.last_run)
                 for k in mine[start:end]
             )
             return KernelsPage(kernels=kernels, following=str(end) if end < len(mine) else None)
@@ -136,7 +137,8 @@ class DirectGateway:
             with self._world.at_now() as now:
                 session = self._session(slug, version)
                 if session is None:
-                    return SessionSeen(worker=Worker.NEW_SCRIPT)
+                    told = self._world.rules.behaviour.tells_never_run
+                    return SessionSeen(worker=Worker.NEW_SCRIPT if told else Worker.QUEUED)
                 status, message = session.shown(now)
                 return SessionSeen(worker=Worker(status.value.lower()), message=whole_text(self._redact(message)))
         except KaggleRefusal as error:
@@ -161,9 +163,10 @@ class DirectGateway:
         fault = self._calls.fault("ListKernelSessionOutput")
         if fault is not None and fault.action is CallAction.EMPTY:
             return ()  # corresponds to a session without output
-        with self._calls.read(fault):
+        with self._calls.read(fault) as now:
             session = self._session(slug, version)
-            names = sorted(session.files) if session is not None else []
+            lag_s = self._world.rules.behaviour.output_listed_s
+            names = session.listed(now, lag_s) if session is not None else []
             label = f"v{session.version}" if session is not None else ""
             return tuple(output_file(name, f"direct:{slug}/{label}/{name}") for name in names)
 
@@ -258,7 +261,8 @@ class DirectGateway:
         return [kernel for kernel in kernels.all() if kernels.shown(kernel.owner, kernel.slug) is not None]
 
     def _mine(self, found: Sequence[Kernel | Dataset], prefix: str) -> tuple[str, ...]:
-        return tuple(sorted(f.slug for f in found if f.owner == self._world.owner and f.slug.startswith(prefix)))
+        shown = self._world.rules.listed(found)
+        return tuple(sorted(f.slug for f in shown if f.owner == self._world.owner and f.slug.startswith(prefix)))
 
     def _session(self, slug: str, version: int | None) -> KernelSession | None:
         return self._world.kernels.session(self._world.owner, slug, None if version is None else f"v{version}")

@@ -248,6 +248,8 @@ class FaultPlan:
     datasets: tuple[DatasetFault, ...] = ()
     pushes: tuple[PushFault, ...] = ()
     models: tuple[ModelFault, ...] = ()
+    differs: tuple[str, ...] = ()
+    """Keys of the assumptions from which the local Kaggle differs throughout; see `differences`."""
     images: tuple[ImageChange, ...] = ()
 
     def image(self, session: int) -> dict[str, str]:

@@ -60,7 +60,7 @@ def get_status(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now() as now:
         session = _session(world, ask)
         if session is None:
-            return {"status": Status.NEW_SCRIPT.value}
+            return {"status": Status.NEW_SCRIPT.value} if world.rules.behaviour.tells_never_run else {}
         status, message = session.shown(now)
         word = "" if status is Status.QUEUED else status.value  # value 0 of the enum, therefore omitted
         return sparse({"status": word, "failureMessage": message})
@@ -71,7 +71,7 @@ def list_session_output(world: World, links: Links, ask: Ask) -> Json:
         session = _session(world, ask)
         if session is None:
             return {}
-        names, token = page(sorted(session.files), ask, world.rules)
+        names, token = page(session.listed(now, world.rules.behaviour.output_listed_s), ask, world.rules)
         files = [{"url": links.issue("OutputFile", session.files[name], name, now), "fileName": name} for name in names]
         shown = not session.live or world.rules.log_while_running
         return sparse({"files": files, "log": log_text(session.lines) if shown else "", "nextPageToken": token})
@@ -119,8 +119,12 @@ def get_kernel(world: World, links: Links, ask: Ask) -> Json:
 def list_kernels(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now():
         shown = [kernel for kernel in world.kernels.all() if world.kernels.shown(kernel.owner, kernel.slug) is not None]
-        kernels, token = page(kernels_listed(shown, world.owner, ask), ask, world.rules)
-        return sparse({"kernels": [_metadata(k, k.newest) for k in kernels], "nextPageToken": token})
+        found = world.rules.listed(kernels_listed(shown, world.owner, ask))
+        kernels, token = page(found, ask, world.rules)
+        listed = [_metadata(kernel, kernel.newest) for kernel in kernels]
+        for entry in listed if not world.rules.behaviour.names_accelerators else ():
+            entry.pop("machineShape", None)
+        return sparse({"kernels": listed, "nextPageToken": token})
 
 
 def delete_kernel(world: World, links: Links, ask: Ask) -> Json:

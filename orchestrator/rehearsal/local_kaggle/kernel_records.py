@@ -7,7 +7,7 @@ from enum import StrEnum
 from orchestrator.rehearsal.local_kaggle.fault_injection import FaultTrigger
 from orchestrator.rehearsal.local_kaggle.rules import MachineKind
 from orchestrator.rehearsal.local_kaggle.sandbox import Running, SessionLine
-from orchestrator.rehearsal.local_kaggle.stored_file import Files
+from orchestrator.rehearsal.local_kaggle.stored_file import Files, without_largest
 
 
 class Status(StrEnum):
@@ -108,6 +108,11 @@ class KernelSession:
         if self.status is Status.RUNNING and self.started is not None and then < self.started:
             return Status.QUEUED, ""
         return self.status, self.message
+
+    def listed(self, now: datetime, lag_s: float) -> list[str]:
+        """Return the names of the output that is listed; the largest file follows `lag_s` seconds after the end."""
+        late = self.ended is not None and now < self.ended + timedelta(seconds=lag_s)
+        return sorted(without_largest(self.files) if late else self.files)
 
     def holds_slot(self, now: datetime) -> bool:
         """Return True if Kaggle counts the session as alive."""

@@ -81,7 +81,7 @@ class Kernels:
 
     def session(self, owner: str, slug: str, label: str | None = None) -> KernelSession | None:
         """Return the session of a version; without a label the newest session, which may be of an older version."""
-        if label:
+        if label and self._rules.behaviour.tells_versions:
             return self.version(owner, slug, label).session
         ran = [v.session for v in self.find(owner, slug).versions if v.session is not None]
         return ran[-1] if ran else None
@@ -101,6 +101,10 @@ class Kernels:
         refused = self._refusal(save.kind, now) if save.runs else ""
         if save.runs and not refused:
             version.session = self._queued(kernel, version, now)
+        if refused:
+            self._decline(kernel, refused)
+        if not self._rules.behaviour.names_rejected:
+            invalid = {}
         return SaveAnswer(
             ref=kernel.ref,
             kernel_id=kernel.id,
@@ -110,6 +114,15 @@ class Kernels:
             invalid_kernels=invalid.get("kernels", ()),
             invalid_models=invalid.get("models", ()),
         )
+
+    def _decline(self, kernel: Kernel, reason: str) -> None:
+        """Drop the newest version, or refuse the push with an HTTP status, where Kaggle behaves like that."""
+        if not self._rules.behaviour.keeps_declined:
+            kernel.versions.pop()
+            if not kernel.versions:
+                del self._kernels[kernel.owner, kernel.slug]
+        if self._rules.behaviour.declined_code:
+            raise KaggleRefusal(self._rules.behaviour.declined_code, reason)
 
     def phantom(self, saved: SaveAnswer, save: Save, now: datetime) -> SaveAnswer:
         """Add a version that never runs behind the one that does, and return the response that names it."""
@@ -153,7 +166,9 @@ class Kernels:
     def _kernel_for(self, save: Save) -> Kernel:
         owner, _, slug = save.slug.partition("/")
         if not self.exists(owner, slug):
-            slug = slugified(save.title)  # the title determines a new kernel's slug, whatever slug was requested
+            slug = (
+                slugified(save.title) + self._rules.behaviour.name_suffix
+            )  # the title determines a new kernel's slug, whatever slug was requested
         if not self.exists(owner, slug):
             self._ids += 1
             self._kernels[owner, slug] = Kernel(self._ids, owner, slug, save.title)
@@ -173,6 +188,7 @@ class Kernels:
         limit_s = self._rules.session_limit_s.of(kind)
         if version.save.timeout_s:
             limit_s = min(limit_s, version.save.timeout_s)
+        limit_s *= self._rules.behaviour.session_limit_share
         queue_s = self._rules.wait_s(self._rules.queue_s.of(kind), f"{kernel.ref}/{version.number}")
         starts_at = now + timedelta(seconds=queue_s)
         session = KernelSession(kernel.owner, kernel.slug, version.number, version.save, limit_s, starts_at)

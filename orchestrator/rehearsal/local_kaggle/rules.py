@@ -51,6 +51,47 @@ class PerKind:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AssumedBehaviour:
+    """Behaviour that relay assumes of Kaggle. `differences` changes single values, as `relay rehearse --differs` asks."""
+
+    session_limit_share: float = 1.0
+    """Share of a session's limit after which it is ended."""
+    declined_code: int = 0
+    """HTTP status that declines a push; 0: status 200 with a text in `error`."""
+    keeps_declined: bool = True
+    """True if the source of a declined push is kept."""
+    names_rejected: bool = True
+    """True if a push names the data sources that it rejected."""
+    name_suffix: str = ""
+    """Text that Kaggle adds to the name of a new kernel."""
+    name_characters_max: int = 50
+    names_accelerators: bool = True
+    """True if the list of kernels names their accelerators."""
+    lists_all: bool = True
+    """True if lists are complete; otherwise every second entry is missing."""
+    tells_never_run: bool = True
+    """True if the status of a version that never ran is NEW_SCRIPT, not QUEUED."""
+    tells_versions: bool = True
+    """True if a version label selects a version; otherwise the newest one is always answered for."""
+    limit_cancels: bool = True
+    """True if a session that reaches the limit is CANCEL_ACKNOWLEDGED with a reason; otherwise ERROR without one."""
+    keeps_unclean: bool = True
+    """True if a session that does not end by itself keeps its output."""
+    output_listed_s: float = 0.0
+    """Seconds after a session's end until its largest file is listed."""
+    mounts_outputs: bool = True
+    """True if the output of a kernel can be mounted."""
+    mounts_models: bool = True
+    """True if a model that was accepted as a source is mounted."""
+    accepts_licences: bool = True
+    """True if the account has accepted the licences of the models that it is offered."""
+    keeps_descriptions: bool = True
+    """True if a dataset's description is returned."""
+    keeps_unknown: bool = True
+    """True if files with an unknown suffix stay as they are in a dataset; otherwise a line end is added to each."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rules:
     """Limits and durations of Kaggle.
 
@@ -89,6 +130,7 @@ class Rules:
     missing_dataset_code: int = 404
     frees_names: bool = True
     """True if the name of a deleted kernel or dataset can be used again."""
+    behaviour: AssumedBehaviour = AssumedBehaviour()
 
     @classmethod
     def brisk(cls, session_limit_s: float, seed: int = 0) -> Self:
@@ -99,6 +141,10 @@ class Rules:
             queue_s=PerKind.all(0.5),
             dataset_processing_s=1.0,
         )
+
+    def listed(self, entries: Sequence[T]) -> Sequence[T]:
+        """Return the entries of a list that Kaggle shows."""
+        return entries if self.behaviour.lists_all else entries[1::2]
 
     def choose(self, among: Sequence[T], key: str) -> T:
         """Choose one of several pseudo-randomly; the same seed and key give the same choice."""

@@ -129,6 +129,8 @@ class SessionScheduler:
             return self._end(session, running, status, ended.at_s)
         if elapsed_s >= session.limit_s:
             running.kill(session.limit_s)
+            if not self._rules.behaviour.limit_cancels:
+                return self._end(session, running, Status.ERROR, session.limit_s)
             session.message = TIME_LIMIT_MESSAGE
             return self._end(session, running, Status.CANCEL_ACKNOWLEDGED, session.limit_s)
         return None
@@ -144,6 +146,8 @@ class SessionScheduler:
         session.slot_until = session.ended + timedelta(seconds=held.seconds) if held else None
         if sum(file.size_bytes for file in session.files.values()) > self._rules.output_bytes_max:
             session.status, session.message, session.files = Status.ERROR, OUTPUT_LIMIT_MESSAGE, {}
+        if status is not Status.COMPLETE and not self._rules.behaviour.keeps_unclean:
+            session.files, session.lines = {}, []
         self._spoil(session)
 
     def _spoil(self, session: KernelSession) -> None:
@@ -162,11 +166,11 @@ class SessionScheduler:
             files = self._previous_dataset(source, now) if previous else self._dataset_files(source, now)
             if files is not None:
                 yield self._mount(session, source, files, self._rules.dataset_layouts)
-        for source in session.save.kernel_sources:
+        for source in session.save.kernel_sources if self._rules.behaviour.mounts_outputs else ():
             output = self._previous_output(source) if previous else self._kernel_output(source)
             if output is not None:
                 yield self._mount(session, source, output, self._rules.kernel_layouts)
-        for source in session.save.model_sources:
+        for source in session.save.model_sources if self._rules.behaviour.mounts_models else ():
             if self._models.is_ready(source, now):
                 yield Mount(name=source, place=f"models/{source}", files=self._models.files(source, now))
         for place, files in self._everywhere.items():

@@ -72,7 +72,7 @@ class World:
     def offer_model(self, ref: str, files: Files, *, accepted: bool = True) -> None:
         """Add a model version (owner/model/framework/variation/N), usable only if its licence was accepted."""
         with self._lock:
-            self.models.offer(ref, files, accepted)
+            self.models.offer(ref, files, accepted and self.rules.behaviour.accepts_licences)
 
     def model(self, ref: str) -> Files:
         """Return a model's files. Raises KaggleRefusal if there are none, or if its licence was not accepted."""

@@ -1,0 +1,126 @@
+"""Begins or joins the runs of `relay probe`, follows them, and keeps what they saw as evidence of the account."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+
+from orchestrator.app import evidence as kept_evidence
+from orchestrator.app.app import SETTLED, App
+from orchestrator.app.probe import account
+from orchestrator.app.probe.derived import machine_pipeline, measuring_pipeline
+from orchestrator.app.probe.trial import publish_trial, trial_dataset
+from orchestrator.core.assumptions import Evidence
+from orchestrator.core.probe_evidence import ProbedRun, evidence_of
+from orchestrator.engine.home import log_lines
+from orchestrator.pipeline.model import Pipeline
+from stages.contract import PROBE
+from stages.documents import ContractError
+from stages.probing.findings import ProbeReport
+from state.model.run_state import Run
+from state.model.statuses import RunStatus
+
+FRESH = timedelta(days=14)
+"""Age below which a finished probe of the same pipeline is not repeated."""
+WATCH_S = 2.0
+"""Seconds between two looks at a run that another process carries out."""
+LOG_LINES_READ = 400
+
+
+@dataclass(frozen=True)
+class ProbeBegun:
+    """Run of a probe: a new one, one that was open, or one that is fresh."""
+
+    run: Run
+    is_new: bool
+
+
+def begin_machine(app: App, trained: Pipeline, path: Path, say: Callable[[str], None], *, again: bool) -> ProbeBegun:
+    """Begin the CPU probe of a pipeline, unless one is open or fresh.
+
+    Models that this account may not read are left out, and kept as evidence. Raises BadInput, with nothing begun.
+    """
+    owner = app.gateway.owner()
+    denied = account.denied_models(app.gateway, trained.model_sources)
+    trial = trial_dataset(owner)
+    models = [] if denied else trained.model_sources
+    pipeline = machine_pipeline(trained, path, trial.ref, trial.sha256, models)
+    keep(app, account.evidence_of_denied(denied, app.clock.now()))
+    if (known := _known(app, pipeline, again=again)) is not None:
+        return ProbeBegun(known, is_new=False)
+    app.refuse_lost(path, pipeline)
+    keep(app, publish_trial(app.gateway, app.clock, say))
+    return ProbeBegun(app.begin(pipeline, path, new=again), is_new=True)
+
+
+def known_measuring(app: App, trained: Pipeline, path: Path, *, again: bool) -> Run | None:
+    """Return the open or fresh run that measures the pipeline, or None if a new one would be begun."""
+    return _known(app, measuring_pipeline(trained, path), again=again)
+
+
+def begin_measuring(app: App, trained: Pipeline, path: Path, *, again: bool) -> ProbeBegun:
+    """Begin the run that measures a pipeline on its accelerator, unless one is open or fresh. It costs quota."""
+    if (known := known_measuring(app, trained, path, again=again)) is not None:
+        return ProbeBegun(known, is_new=False)
+    return ProbeBegun(app.begin(measuring_pipeline(trained, path), path, new=again), is_new=True)
+
+
+def _known(app: App, pipeline: Pipeline, *, again: bool) -> Run | None:
+    """Return the newest run of a probe that is open, or finished a short time ago; with `again` only one under way."""
+    if not app.has_store:
+        return None
+    runs = [app.store.load(run).run for run, name in app.store.run_names() if name == pipeline.name]
+    for run in reversed(runs):
+        if run.status in (RunStatus.ACTIVE, RunStatus.WAITING) or (run.status is RunStatus.PARKED and not again):
+            return run
+        ended_at = app.store.facts(run.id)[-1][0]
+        if run.status is RunStatus.FINISHED and not again and app.clock.now() - ended_at < FRESH:
+            return run
+    return None
+
+
+def follow(app: App, run: str, carry_out: Callable[[Callable[[], bool]], None]) -> bool:
+    """Wait until a run is settled; returns False if the user ended the waiting before.
+
+    `carry_out` runs a daemon until its argument returns True. It is not called while another daemon works here.
+    """
+
+    def settled() -> bool:
+        return app.store.load(run).run.status in SETTLED
+
+    while not settled() and not app.stop.is_set():
+        if app.working_daemon():
+            app.clock.sleep(WATCH_S)
+        else:
+            carry_out(settled)
+    return settled()
+
+
+def probed(app: App, run: str) -> ProbedRun:
+    """Return everything that is known of a probe's run."""
+    state, facts = app.reader.load_with_facts(run)
+    logs = {session.key: list(islice(log_lines(app.home.log(session)), LOG_LINES_READ)) for session in state.sessions}
+    return ProbedRun(state=state, facts=facts, report=_report(app.home.artifacts(run) / PROBE), logs=logs)
+
+
+def _report(path: Path) -> ProbeReport:
+    """Read the artifact; an empty report if no session has left a readable one."""
+    try:
+        return ProbeReport.from_json(path.read_bytes())
+    except (OSError, ContractError):
+        return ProbeReport()
+
+
+def keep_of_run(app: App, run: ProbedRun, *, of_account: bool) -> None:
+    """Keep what a settled run saw, once; `of_account`: with what the account's quota and lists show now."""
+    found = evidence_of(run)
+    if not any(seen in kept_evidence.own(app, run.state.run.owner) for seen in found):
+        more = account.evidence_of_account(app.gateway, run) if of_account else ()
+        keep(app, [*found, *more])
+
+
+def keep(app: App, found: Sequence[Evidence]) -> None:
+    """Keep evidence of the account whose credentials are used."""
+    if found:
+        kept_evidence.add(app, app.gateway.owner(), found)

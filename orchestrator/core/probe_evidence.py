@@ -1,0 +1,215 @@
+"""Evidence from a probe's run: what its sessions saw, and what only the laptop sees. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from orchestrator.core.assumptions import ASSUMPTIONS, DETAIL_CHARS_MAX, Evidence, Verdict
+from orchestrator.kaggle.refusals import SOURCES_NOT_ACCEPTED
+from orchestrator.pipeline.model import Pipeline
+from stages.probing.findings import ProbeReport
+from stages.session.time_accounting import TimeClass
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointPublished, DamageFound, DatasetDropped, DatasetOffered
+from state.facts.session import OutputCollected
+from state.model.run_state import RunState, Session
+from state.model.statuses import Outcome, RunStatus
+
+QUEUE_S_MAX = {"tpu": 1800.0, "gpu": 600.0, "cpu": 120.0}
+"""Longest wait that the assumption names, in seconds."""
+STARTUP_S_MAX = 600.0
+PROCESSING_BYTES_PER_S = 0.5e9 / 60
+PROCESSING_S = 60.0
+STARTUP = (TimeClass.INSTALL, TimeClass.ACCELERATOR, TimeClass.RESTORE, TimeClass.OTHER)
+"""Classes of a session's seconds that come before its first stage."""
+NO_NETWORK = (
+    "name resolution",
+    "ConnectTimeout",
+    "NewConnectionError",
+    "Network is unreachable",
+    "Failed to establish",
+)
+"""Parts of pip's messages that show that a session has no internet."""
+CAUSES = {
+    "parent-corrupt": ("unknown-suffix-kept", "the second session found the checkpoint changed"),
+    "parent-missing": ("sentinel-mounted", "the second session found no checkpoint"),
+    "parent-mismatch": ("sentinel-mounted", "the second session found another checkpoint"),
+    "accelerator-missing": ("accelerator-devices", "the session had another accelerator"),
+}
+"""Assumption that a session's failure refutes, by the cause that it reports."""
+INSTALLING = "installing "
+"""Beginning of the log line with the packages that a session installs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbedRun:
+    """Everything that is known of a probe's run."""
+
+    state: RunState
+    facts: Sequence[tuple[datetime, Fact]]
+    report: ProbeReport = field(default_factory=ProbeReport)
+    logs: Mapping[tuple[int, int], Sequence[str]] = field(default_factory=dict)
+    """Beginning of each session's log, by (number, attempt)."""
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The derived pipeline."""
+        return Pipeline.from_canonical(self.state.run.pipeline)
+
+    @property
+    def at(self) -> datetime:
+        """Time of the run's last fact."""
+        return self.facts[-1][0]
+
+
+def evidence_of(run: ProbedRun) -> list[Evidence]:
+    """Return the evidence of a run that has finished or was parked; the last entry for a key counts."""
+    found: dict[str, Evidence] = {}
+    for seen in (
+        *_of_pushes(run),
+        *_of_times(run),
+        *_of_outputs(run),
+        *_of_datasets(run),
+        *_reported(run),
+        *_of_end(run),
+    ):
+        found[seen.key] = seen
+    return list(found.values())
+
+
+def _seen(run: ProbedRun, key: str, fits: bool | None, detail: str, **numbers: float) -> Evidence:
+    verdict = Verdict.UNKNOWN if fits is None else Verdict.CONFIRMED if fits else Verdict.REFUTED
+    return evidence(key, verdict, run.at, detail, numbers)
+
+
+def evidence(key: str, verdict: Verdict, at: datetime, detail: str, numbers: Mapping[str, float]) -> Evidence:
+    """Return evidence whose detail is one line that is not too long."""
+    line = "".join(char if char.isprintable() else " " for char in detail)
+    return Evidence(key=key, verdict=verdict, seen_at=at, detail=line[:DETAIL_CHARS_MAX], numbers=dict(numbers))
+
+
+def _reported(run: ProbedRun) -> Iterator[Evidence]:
+    """Yield what the sessions themselves saw; a key that this relay does not know is left out."""
+    for finding in run.report.findings:
+        if finding.key in ASSUMPTIONS and finding.verdict in set(Verdict):
+            known = ASSUMPTIONS[finding.key].numbers
+            numbers = {name: value for name, value in finding.numbers.items() if name in known and value >= 0}
+            yield evidence(finding.key, Verdict(finding.verdict), run.at, finding.detail, numbers)
+
+
+def _of_pushes(run: ProbedRun) -> Iterator[Evidence]:
+    pushed = [session for session in run.state.sessions if session.pushed_at is not None]
+    if not pushed:
+        return
+    yield _seen(run, "title-is-slug", True, f"the name of the push was kept by {_count(pushed, 'kernel')}")
+    ended = [session for session in pushed if session.kernel_version is not None and session.ended_at is not None]
+    if ended:
+        yield _seen(run, "version-label", True, f"the status of v{ended[-1].kernel_version} was answered")
+
+
+def _of_times(run: ProbedRun) -> Iterator[Evidence]:
+    slot, sessions = run.pipeline.slot, run.state.sessions
+    waits = [(s.running_at - s.pushed_at).total_seconds() for s in sessions if s.running_at and s.pushed_at]
+    if waits := [max(0.0, wait) for wait in waits]:
+        told = " and ".join(f"{wait:.0f} s" for wait in waits)
+        detail = f"waited {told} for a {slot.upper()}"
+        yield _seen(run, "queue-time", max(waits) <= QUEUE_S_MAX[slot], detail, **{f"{slot}_s": max(waits)})
+    if slot == "cpu":
+        return
+    for session in sessions:
+        if session.seconds:
+            startup_s = sum(session.seconds.get(kind.value, 0.0) for kind in STARTUP)
+            install_s = session.seconds.get(TimeClass.INSTALL.value, 0.0)
+            detail = f"{startup_s:.0f} s until the first stage began, {install_s:.0f} s of them for packages"
+            if not run.report.stand_in:
+                yield _seen(run, "start-up-time", startup_s <= STARTUP_S_MAX, detail, startup_s=startup_s)
+            yield _of_packages(run, session, install_s)
+
+
+def _of_packages(run: ProbedRun, session: Session, install_s: float) -> Evidence:
+    lines = [line for line in run.logs.get(session.key, ()) if line.startswith(INSTALLING)]
+    if run.report.stand_in:
+        return _seen(run, "image-packages", None, "the user's machine stands in")
+    if not run.pipeline.pins:
+        return _seen(run, "image-packages", None, "the pipeline pins no packages")
+    if not lines:
+        return _seen(run, "image-packages", False, "the image has every pinned package")
+    count = len(lines[0].removeprefix(INSTALLING).split(", "))
+    detail = f"pip installed {count} of {len(run.pipeline.pins)} pinned packages in {install_s:.0f} s"
+    return _seen(run, "image-packages", install_s > 0, detail)
+
+
+def _of_outputs(run: ProbedRun) -> Iterator[Evidence]:
+    collected = [fact for _, fact in run.facts if isinstance(fact, OutputCollected)]
+    damaged = [fact for _, fact in run.facts if isinstance(fact, DamageFound) and fact.place == "output"]
+    ended = [session for session in run.state.sessions if session.ended_at is not None]
+    if collected:
+        files = sum(len(fact.manifest.files) + 1 for fact in collected)
+        outputs = _count(collected, "session")
+        yield _seen(run, "output-kept", True, f"the checkpoints of {outputs} were there after a regular end")
+        yield _seen(run, "output-listed-complete", True, f"{files} files were listed", files=float(files))
+        yield _seen(
+            run,
+            "output-unchanged",
+            not damaged,
+            damaged[0].problem if damaged else f"{files} files, every SHA-256 fits",
+        )
+    if ended:
+        empty = [session for session in ended if not run.logs.get(session.key)]
+        yield _seen(run, "log-kept", not empty, f"{len(ended) - len(empty)} of {_count(ended, 'log')} could be read")
+
+
+def _of_datasets(run: ProbedRun) -> Iterator[Evidence]:
+    offered: dict[tuple[int, int], datetime] = {}
+    dropped = any(isinstance(fact, DatasetDropped) for _, fact in run.facts)
+    for at, fact in run.facts:
+        if isinstance(fact, DatasetOffered):
+            offered[fact.number, fact.attempt] = at
+        if isinstance(fact, CheckpointPublished) and (fact.number, fact.attempt) in offered:
+            took_s = max(0.0, (at - offered[fact.number, fact.attempt]).total_seconds())
+            size_bytes = _size_bytes(run.state, fact.number, fact.attempt)
+            limit_s = PROCESSING_S + size_bytes / PROCESSING_BYTES_PER_S
+            detail = f"ready and listed {took_s:.0f} s after the upload of {size_bytes:,} bytes"
+            yield _seen(
+                run, "processing-time", took_s <= limit_s, detail, processing_s=took_s, size_bytes=float(size_bytes)
+            )
+    if offered or dropped:
+        detail = (
+            "a dataset that Kaggle accepted was not shown"
+            if dropped
+            else f"accepted and shown: {_count(list(offered), 'dataset')}"
+        )
+        yield _seen(run, "accepted-dataset-shown", not dropped, detail)
+    if run.pipeline.handoff == "kernel-output" and run.report.findings and len(run.state.checkpoints) > 1:
+        yield _seen(run, "kernel-output-mounted", True, "the second session began from the output of the first")
+
+
+def _size_bytes(state: RunState, number: int, attempt: int) -> int:
+    return next((c.size_bytes for c in state.checkpoints if (c.session, c.attempt) == (number, attempt)), 0)
+
+
+def _of_end(run: ProbedRun) -> Iterator[Evidence]:
+    """Yield what the run's end shows: that all calls were answered as expected, or what a failure refutes."""
+    if run.state.run.status is RunStatus.FINISHED:
+        yield _seen(run, "api-shapes", True, "every call of a whole run was answered as expected")
+    if SOURCES_NOT_ACCEPTED in run.state.run.reason and run.pipeline.model_sources:
+        yield _seen(run, "model-mounted", False, "Kaggle did not accept a source of the session")
+    last = run.state.last
+    if last is None or last.outcome is not Outcome.FAILED:
+        return
+    if last.cause in CAUSES:
+        key, detail = CAUSES[last.cause]
+        yield _seen(run, key, False, detail)
+    if last.cause == "accelerator-missing" and run.pipeline.slot == "tpu" and "cpu found" in last.reason:
+        yield _seen(run, "tpu-image", False, "the session ran without a TPU")
+    if (
+        last.cause == "environment-install"
+        and run.pipeline.internet
+        and any(word in last.reason for word in NO_NETWORK)
+    ):
+        yield _seen(run, "internet", False, "pip reached no package index")
+
+
+def _count(things: Sequence[Any], what: str) -> str:
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"

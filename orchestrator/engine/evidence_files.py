@@ -1,0 +1,101 @@
+"""Keeps evidence in the home folder: `evidence/<account>/` for one's own, `evidence/others/` for that of others.
+
+Each call that adds evidence writes one file, completely or not at all, so two processes never overwrite each other's.
+The account's name appears only as a digest.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from orchestrator.base.disk import disk_errors, private_folder, write_whole
+from orchestrator.base.errors import BadInput
+from orchestrator.core import evidence_document
+from orchestrator.core.assumptions import Evidence
+from orchestrator.core.evidence_document import EvidenceRead
+
+OTHERS = "others"
+FILE_BYTES_MAX = 4 * 2**20
+"""Maximum size of a file that is read, in bytes."""
+DIGEST_CHARACTERS = 16
+
+
+class EvidenceFiles:
+    """Evidence in one home folder, which is created when something is added."""
+
+    def __init__(self, home: Path) -> None:
+        self._folder = home / "evidence"
+
+    def add(self, owner: str, evidence: Sequence[Evidence]) -> None:
+        """Keep evidence seen on an account. Raises RelayError if the disk refuses."""
+        self._write(self._folder / account(owner), evidence)
+
+    def add_others(self, evidence: Sequence[Evidence]) -> None:
+        """Keep evidence of another account, which is never mixed with one's own. An entry may be added repeatedly."""
+        self._write(self._folder / OTHERS, evidence)
+
+    def own(self, owner: str) -> list[Evidence]:
+        """Return an account's evidence, oldest first. Raises BadInput if a file is damaged."""
+        return self._read(self._folder / account(owner))
+
+    def others(self) -> list[Evidence]:
+        """Return the evidence of others, oldest first, each entry once. Raises BadInput if a file is damaged."""
+        found = self._read(self._folder / OTHERS)
+        return list({evidence_document.written([seen]): seen for seen in found}.values())
+
+    def only_account(self) -> list[Evidence]:
+        """Return the evidence of the only account that has any; none if several have. Raises BadInput."""
+        folders = [path for path in _entries(self._folder) if path.name != OTHERS and path.is_dir()]
+        return self._read(folders[0]) if len(folders) == 1 else []
+
+    def for_forecast(self, owner: str = "") -> list[Evidence]:
+        """Return an account's evidence, by default that of the only account; none if a file is damaged.
+
+        A forecast is made without it then; `relay check` reports the damage.
+        """
+        try:
+            return self.own(owner) if owner else self.only_account()
+        except BadInput:
+            return []
+
+    def _write(self, folder: Path, evidence: Sequence[Evidence]) -> None:
+        if not evidence:
+            return
+        data = evidence_document.written(evidence)
+        path = folder / f"{max(seen.seen_at for seen in evidence):%Y%m%dT%H%M%S}-{_digest(data)}.json"
+        with disk_errors(path):
+            private_folder(folder)
+            write_whole(path, data)
+
+    def _read(self, folder: Path) -> list[Evidence]:
+        found = [seen for path in _entries(folder) if path.suffix == ".json" for seen in read_file(path).evidence]
+        return sorted(found, key=lambda seen: seen.seen_at)
+
+
+def account(owner: str) -> str:
+    """Return the name of an account's folder."""
+    return _digest(f"evidence of {owner.casefold()}".encode())
+
+
+def read_file(path: Path) -> EvidenceRead:
+    """Read a file of evidence. Raises BadInput with the remedy if it is missing, damaged or something else."""
+    remedy = "delete it, and relay probe PIPELINE collects evidence anew"
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise BadInput(f"{path} cannot be read as evidence: it has more than {FILE_BYTES_MAX:,} bytes: {remedy}")
+        return evidence_document.read(path.read_bytes())
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror or error}): name a file of evidence") from error
+    except ValueError as error:
+        raise BadInput(f"{path} cannot be read as evidence: {error}: {remedy}") from error
+
+
+def _entries(folder: Path) -> Iterable[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:DIGEST_CHARACTERS]

@@ -1,0 +1,138 @@
+"""A whole probe on a simulated Kaggle: the stages really run, and the evidence says what happened."""
+
+import contextlib
+import io
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from kaggle_kernels import build
+from orchestrator.app.probe.derived import machine_pipeline
+from orchestrator.app.probe.trial import publish_trial, trial_dataset
+from orchestrator.core.assumptions import ASSUMPTIONS, Evidence, Observation, fold
+from orchestrator.core.probe_evidence import ProbedRun, evidence_of
+from orchestrator.engine.home import log_lines
+from orchestrator.pipeline.loader import parse
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
+from orchestrator.views.probe import is_stopped, probe_document
+from stages.contract import PROBE
+from stages.probing.findings import ProbeReport
+from stages.session import accelerator, runner
+from state.facts.checkpoint import DamageFound
+from state.model.statuses import Outcome, RunStatus
+from tests.unit.counting_runs import kaggle
+
+TRAINED = parse("name: counts\nstages: [{name: a, kind: counting, steps: 5}]\n", "counts.yaml")
+
+
+class ProbedKaggle(SimulatedKaggle):
+    """A simulated Kaggle whose sessions run the pushed order in this process."""
+
+    def _offer_inputs(self) -> None:
+        self.trial = publish_trial(self.gateway(), self.clock, lambda _: None)
+
+    def _behave(self, source: str, mounts: Mapping[str, Mapping[str, bytes]], limit_s: float) -> Played:
+        order = build.order_in(source)
+        assert order is not None
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()) as log:
+            world = kaggle(Path(folder) / "kaggle")
+            for mount, files in mounts.items():
+                for name, content in files.items():
+                    path = world.inputs / "datasets" / mount / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+            runner.main(order, working=world.working, inputs=world.inputs, started_s=time.monotonic())
+            left = [path for path in world.working.rglob("*") if path.is_file()]
+            output = [(50.0, path.relative_to(world.working).as_posix(), path.read_bytes()) for path in left]
+        lines = [(1.0, line) for line in log.getvalue().splitlines()]
+        return Played(ends_after_s=60.0, files=output, lines=lines)
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[ProbedRun, tuple[Evidence, ...]]:
+    """A probe that is over, and what was seen of the trial files' dataset."""
+    trial = trial_dataset("me")
+    pipeline = machine_pipeline(TRAINED, Path("counts.yaml"), trial.ref, trial.sha256, [])
+    with fast_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(accelerator.STAND_IN, "1")
+        kaggle_there = ProbedKaggle(pipeline)
+        chain = Chain(kaggle_there, folder)
+        state = chain.drive()
+        report = ProbeReport.from_json((chain.home.artifacts(chain.run) / PROBE).read_bytes())
+        logs = {session.key: list(log_lines(chain.home.log(session))) for session in state.sessions}
+        return ProbedRun(state=state, facts=chain.store.facts(chain.run), report=report, logs=logs), kaggle_there.trial
+
+
+def verdicts(run: ProbedRun) -> dict[str, str]:
+    return {key: seen.verdict.value for key, seen in fold(evidence_of(run)).items()}
+
+
+def test_two_sessions_and_a_dataset_between_them_confirm_what_they_rely_on(
+    found: tuple[ProbedRun, tuple[Evidence, ...]],
+) -> None:
+    run, trial = found
+    assert run.state.run.status is RunStatus.FINISHED, run.state.run.reason
+    assert [session.outcome for session in run.state.sessions] == [Outcome.YIELDED, Outcome.FINISHED]
+    assert "refuted" not in verdicts(run).values()
+    assert {key for key, verdict in verdicts(run).items() if verdict == "confirmed"} == {
+        "title-is-slug", "version-label", "queue-time", "output-kept", "output-listed-complete", "output-unchanged",
+        "log-kept", "processing-time", "accepted-dataset-shown", "sentinel-mounted", "mount-layout", "unknown-suffix-kept",
+        "api-shapes",
+    }  # fmt: skip
+    assert {seen.key: seen.verdict.value for seen in trial} == dict.fromkeys(
+        ("shown-soon", "ready-means-listed", "description-returned"), "confirmed"
+    )
+    seen_by_cpu = {key for key, one in ASSUMPTIONS.items() if Observation.CPU_PROBE in one.observed_by}
+    assert {seen.key for seen in trial} | set(verdicts(run)) <= seen_by_cpu, "the table says who observes what"
+
+
+def test_times_are_those_of_kaggles_clock(found: tuple[ProbedRun, tuple[Evidence, ...]]) -> None:
+    numbers = {seen.key: seen.numbers for seen in evidence_of(found[0])}
+    session = found[0].state.sessions[1]
+    assert session.running_at is not None and session.pushed_at is not None
+    assert numbers["queue-time"]["cpu_s"] >= (session.running_at - session.pushed_at).total_seconds() >= 60.0
+    assert numbers["processing-time"]["processing_s"] >= 60.0
+
+
+@pytest.mark.parametrize(
+    ("cause", "key"),
+    [
+        ("parent-corrupt", "unknown-suffix-kept"),
+        ("parent-missing", "sentinel-mounted"),
+        ("parent-mismatch", "sentinel-mounted"),
+        ("accelerator-missing", "accelerator-devices"),
+        ("environment-install", "internet"),
+    ],
+)
+def test_a_session_that_fails_refutes_what_it_shows_to_be_wrong(
+    cause: str, key: str, found: tuple[ProbedRun, tuple[Evidence, ...]]
+) -> None:
+    run, _ = found
+    reason = "pip could not install jax: Temporary failure in name resolution"
+    failed = replace(run.state.sessions[-1], outcome=Outcome.FAILED, cause=cause, reason=reason)
+    parked = replace(run.state.run, status=RunStatus.PARKED, reason="2 attempts gained nothing", remedy="relay retry r")
+    broken = replace(run, state=replace(run.state, run=parked, sessions=(*run.state.sessions[:-1], failed)))
+    assert verdicts(broken)[key] == "refuted"
+    assert "api-shapes" not in verdicts(broken)
+    document = probe_document("counts", [broken], evidence_of(broken))
+    assert is_stopped(document)
+    assert document["problems"] == [f"{parked.id} is parked: 2 attempts gained nothing; then type relay retry r"]
+    assert not is_stopped(probe_document("counts", [run], evidence_of(run)))
+
+
+def test_a_damaged_download_and_a_long_queue_are_refuted_and_stop_nothing(
+    found: tuple[ProbedRun, tuple[Evidence, ...]],
+) -> None:
+    run, _ = found
+    damage = DamageFound(checkpoint="c", file="state.bin", place="output", problem="8 bytes instead of 9")
+    late = [replace(s, running_at=s.pushed_at + timedelta(hours=1)) if s.pushed_at else s for s in run.state.sessions]
+    worse = replace(run, facts=[*run.facts, (run.at, damage)], state=replace(run.state, sessions=tuple(late)))
+    refuted = {key for key, verdict in verdicts(worse).items() if verdict == "refuted"}
+    assert refuted == {"output-unchanged", "queue-time"}
+    assert not is_stopped(probe_document("counts", [worse], evidence_of(worse)))

@@ -1,0 +1,106 @@
+"""The pipelines that `relay probe` derives: what they share with the user's, and what not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.app.probe.derived import machine_pipeline, measuring_pipeline
+from orchestrator.core.durations import RunHistory, estimate_durations
+from orchestrator.core.plan import limits_for
+from orchestrator.pipeline.environments import ENVIRONMENTS, TRAINING_PINS
+from orchestrator.pipeline.loader import parse
+from orchestrator.pipeline.measured import measured_stages
+from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
+from stages.contract import Cursor
+
+TEXT = """
+name: learns
+accelerator: TpuV5E8
+internet: false
+model: {kind: gemma2-2b, source: google/gemma-2/flax/gemma2-2b-it/1, mesh_fsdp: 8}
+inputs: {datasets: [me/rows], models: [me/other/jax/base/2], wheels: me/relay-wheels-1}
+stages:
+  - {name: sft, kind: sft, steps: 100, options: {batch: 8, learning_rate: 0.1}}
+  - {name: ask, kind: evaluate, steps: 10}
+"""
+PATH = Path("learns.yaml")
+COUNTING = "name: counts\nsession: {limit_s: 6, margin_s: 1}\nstages: [{name: a, kind: counting, steps: 5}]\n"
+TRIAL = {"relay-trial.bin": "0" * 64}
+
+
+def pipeline(text: str = TEXT, *changes: tuple[str, str]) -> Pipeline:
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return parse(text, "learns.yaml")
+
+
+def machine(trained: Pipeline) -> Pipeline:
+    return machine_pipeline(trained, PATH, "me/relay-trial-1", TRIAL, trained.model_sources)
+
+
+def test_the_probe_of_kaggle_mounts_what_the_pipeline_does_and_uses_no_quota() -> None:
+    found = machine(pipeline())
+    assert (found.hardware.quota, found.needs_jax, found.internet, found.seed) == ("", False, False, 0)
+    assert set(found.model_sources) == {"google/gemma-2/flax/gemma2-2b-it/1", "me/other/jax/base/2"}
+    assert found.dataset_sources == ("me/rows", "me/relay-trial-1", "me/relay-wheels-1")
+    assert set(found.pins) == set(TRAINING_PINS), "the packages of a CPU, without the accelerator's"
+    assert found.stages[1].options["trial"] == [f"relay-trial.bin:{'0' * 64}"]
+
+
+def test_its_first_session_ends_after_the_first_stage() -> None:
+    found = machine(pipeline())
+    assert found.stop_after(found.beginning) == Cursor(stage="write", step=1)
+    assert found.stop_after(Cursor(stage="write", step=1)) is None
+
+
+def test_the_measurement_has_every_stage_in_full_on_the_pipelines_accelerator() -> None:
+    trained = pipeline()
+    found = measuring_pipeline(trained, PATH)
+    assert measured_stages(found) == trained.stages
+    assert (found.accelerator, found.model, found.pins) == (trained.accelerator, trained.model, trained.pins)
+    assert found.model_sources == trained.model_sources
+    assert (found.total_steps, found.on_timeout, found.session.attempts) == (2, "park", 1)
+    assert found.session.limit_s is not None and found.session.limit_s <= 1800, "Kaggle ends it at the latest then"
+
+
+def test_a_pipeline_without_jax_mounts_no_model_and_installs_nothing() -> None:
+    found = measuring_pipeline(pipeline(COUNTING), PATH)
+    assert (found.model_sources, found.pins) == ((), ())
+
+
+def test_a_named_environment_is_that_of_the_probe() -> None:
+    found = pipeline(TEXT, ("internet: false", "environment: tunix-0.1.5"))
+    assert measuring_pipeline(found, PATH).pins == found.pins
+    assert set(machine(found).pins) == set(ENVIRONMENTS["tunix-0.1.5"])
+
+
+@pytest.mark.parametrize("derive", [machine, lambda trained: measuring_pipeline(trained, PATH)])
+def test_a_name_stays_until_the_pipeline_changes(derive: Any) -> None:
+    long = ("name: learns", f"name: {'l' * NAME_CHARS_MAX}")
+    names = {derive(pipeline(TEXT, *changes)).name for changes in ((), (), (long,), (("batch: 8", "batch: 9"),))}
+    # what the stages do changes the measurement alone: the other probe installs and mounts the same
+    assert len(names) == (2 if derive is machine else 3)
+    assert all(len(name) <= NAME_CHARS_MAX for name in names)
+
+
+@pytest.mark.parametrize(("text", "poll_s"), [(TEXT, 30.0), (COUNTING, 0.6)])
+def test_a_short_session_on_kaggle_is_polled_as_rarely_as_a_long_one(text: str, poll_s: float) -> None:
+    trained = pipeline(text)
+    assert limits_for(machine(trained)).poll_s == poll_s
+    assert limits_for(measuring_pipeline(trained, PATH)).poll_s == poll_s
+
+
+def test_a_forecast_uses_what_the_probe_measured() -> None:
+    trained, reported = pipeline(), {"sft.first_step_s": 90.0, "sft.step_s": 6.0, "save_s": 20.0}
+    derived = measuring_pipeline(trained, PATH)
+    earlier = RunHistory(
+        run="learns-measure-1", pipeline=derived, sessions=(), checkpoints=(), steps=(), reported={(1, 1): reported}
+    )
+    found = estimate_durations(trained, earlier=[earlier])
+    assert (found.step_s["sft"].usual_s, found.sources["sft"]) == (6.0, "as probed in learns-measure-1")
+    assert (found.first_s["sft"].usual_s, found.save_s.usual_s) == (84.0, 20.0)
+    assert found.unknown == ("ask",), "which the probe did not reach"
+    other = estimate_durations(pipeline(TEXT, ("batch: 8", "batch: 9")), earlier=[earlier])
+    assert "sft" in other.unknown, "another batch takes another time"
