@@ -26,7 +26,8 @@ from stages.probing.short_context import ShortContext
 from stages.session import failure_report, packages
 from stages.session.compile_timer import Compilations
 from stages.session.context import StageContext
-from stages.session.throughput import memory_bytes
+from stages.session.peak_memory import peaks
+from stages.session.throughput import MEMORY, memory_metrics
 from stages.session.time_accounting import TimeClass
 from stages.stage import Context, Next, OpenedCheckpoint, StageFailed
 
@@ -125,7 +126,7 @@ def _timing_of(short: ShortContext) -> StageTiming:
         hold_s=short.hold_s if saved else None,
         save_s=short.save_s if saved else None,
         checkpoint_bytes=short.checkpoint_bytes if saved else None,
-        memory_bytes=memory_bytes() if steps else None,
+        memory_bytes=memory_metrics(peaks())[MEMORY] if steps else None,
     )
 
 
