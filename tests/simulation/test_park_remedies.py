@@ -101,7 +101,9 @@ def test_every_row_of_the_page_is_acted_out() -> None:
 
 def fragments(row: str) -> list[str]:
     """The words of a row that the run's own reason has to hold."""
-    return [part.strip() for part in re.split(r"…| N |failed: |: no room|6 h|13 h|STAGE step N|STAGE", row) if part.strip()]
+    return [
+        part.strip() for part in re.split(r"…| N |failed: |: no room|6 h|13 h|STAGE step N|STAGE", row) if part.strip()
+    ]
 
 
 @pytest.mark.parametrize(("row", "make", "command"), CASES, ids=[str(index) for index in range(len(CASES))])
