@@ -117,7 +117,8 @@ def _descendants(process: int, proc: Path) -> list[int]:
             children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(place.name))
         except (OSError, ValueError, IndexError):  # it has ended meanwhile
             continue
-    found, waiting = [], [process]
+    found: list[int] = []
+    waiting = [process]
     while waiting:
         found += (begun := children.get(waiting.pop(), []))
         waiting += begun

@@ -71,7 +71,8 @@ def test_the_hosts_limit_is_the_machines_or_what_a_group_is_granted(
 def test_the_device_that_used_most_is_told_with_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     stats = [{"peak_bytes_in_use": 5, "bytes_limit": 9}, {"peak_bytes_in_use": 7, "bytes_limit": 8}, None]
     devices = [SimpleNamespace(memory_stats=lambda each=each: each) for each in stats]
-    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(local_devices=lambda: devices))
+    jax: Any = SimpleNamespace(local_devices=lambda: devices)
+    monkeypatch.setitem(sys.modules, "jax", jax)
     found = peak_memory.peaks()
     assert (found["device_bytes"], found["device_limit_bytes"]) == (7, 8)
     assert memory_metrics(found) == {"memory_bytes": 7.0, "host_memory_bytes": float(found["host_bytes"])}

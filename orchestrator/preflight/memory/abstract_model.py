@@ -1,5 +1,6 @@
 """The session's model as shapes, dtypes and shardings, without contents."""
 
+import dataclasses
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,3 +136,10 @@ def size(tree: Any) -> tuple[int, int]:
 def largest(tree: Any) -> tuple[int, int]:
     """Return the bytes of the largest array (on one chip, in total)."""
     return max((size(leaf) for leaf in jax.tree.leaves(tree)), key=lambda each: each[1], default=(0, 0))
+
+
+def shortened(config: Any, layers: int) -> Any:
+    """Return the configuration of a model with only the first `layers` layers."""
+    kinds = getattr(config, "attention_types", None)
+    changes = {} if kinds is None else {"attention_types": kinds[:layers]}
+    return dataclasses.replace(config, num_layers=min(layers, config.num_layers), **changes)

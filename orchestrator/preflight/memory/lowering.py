@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +37,7 @@ from orchestrator.preflight.memory.abstract_model import (
     lay_out,
     mesh_of,
     model_config,
+    shortened,
     size,
 )
 from orchestrator.preflight.memory.programs import Program
@@ -65,7 +67,7 @@ def main() -> None:
         folder = Path(request["folder"]) / str(part)
         folder.mkdir()
         began_s = monotonic_s()
-        answer = forked(lambda at=folder, which=part: answer_of(request["model"], program, request["rows"], which, at))
+        answer = forked(partial(answer_of, request["model"], program, request["rows"], part, folder))
         sys.stdout.write(json.dumps({**json.loads(answer), "took_s": monotonic_s() - began_s}) + "\n")
         sys.stdout.flush()
 
@@ -114,13 +116,6 @@ def measured(model: Mapping[str, Any], program: Program, rows: int, part: int, f
     config = model_config(options)
     sizes, (parts,) = compiled(program, [rows], config, options, mesh_of(options), folder, part)
     return {"sizes": sizes, "part": parts[0], "layers": config.num_layers}
-
-
-def shortened(config: Any, layers: int) -> Any:
-    """Return the configuration of a model with only the first `layers` layers."""
-    kinds = getattr(config, "attention_types", None)
-    changes = {} if kinds is None else {"attention_types": kinds[:layers]}
-    return dataclasses.replace(config, num_layers=min(layers, config.num_layers), **changes)
 
 
 Part = dict[str, int]
