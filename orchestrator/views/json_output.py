@@ -77,6 +77,7 @@ def environment_document(found: "Published") -> dict[str, Any]:
         "python": wheels.python,
         "pins": list(wheels.pins),
         "files": dict(wheels.files),
+        "built": dict(wheels.built),
         "size_bytes": wheels.size_bytes,
         "there_before": found.there_before,
     }
