@@ -63,6 +63,6 @@ def lock(pipeline: Path, output: Path | None, as_json: bool) -> None:
     if as_json:
         json_output.print_json(json_output.lock_document(made.path, made.lock))
         return
-    count, size = len(made.lock.packages), made.lock.size_bytes / 2**20
-    click.echo(f"{made.path}: {count} packages, at most {size:,.0f} MiB, for Python {made.lock.python}")
+    size = f", at most {made.lock.size_bytes / 2**20:,.0f} MiB" if made.lock.size_bytes else ""
+    click.echo(f"{made.path}: {len(made.lock.packages)} packages{size}, for Python {made.lock.python}")
     click.echo(f"write into the pipeline:\n\nenvironment: {made.name}")

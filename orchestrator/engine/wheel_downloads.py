@@ -97,9 +97,10 @@ def _reported(lines: Iterator[str], say: Say, count: int) -> Iterator[str]:
     """Yield pip's lines, and report every large file and every so many packages of `count`."""
     number = 0
     for line in map(str.strip, lines):
-        number += line.startswith("Collecting ")
+        begins = line.startswith(("Collecting ", "Processing "))  # from an index, or from a folder
+        number += begins
         if count and line.startswith("Downloading ") and line.endswith((" MB)", " GB)")):
             say(f"  {number} of {count}: {line.removeprefix('Downloading ')}")
-        elif count and line.startswith("Collecting ") and number % SHOWN_EVERY == 0:
+        elif count and begins and number % SHOWN_EVERY == 0:
             say(f"  {number} of {count} packages")
         yield line
