@@ -10,7 +10,7 @@ COMPAT := .venv-tunix-0.1.5
 COMPAT_READY := $(COMPAT)/.ready
 ORACLE := .venv-oracle
 
-.PHONY: rehearse test quick coverage mutants simulate test-compat oracle check fix diagram reference docs release clean
+.PHONY: rehearse test quick coverage mutants simulate test-compat oracle check fix diagram reference locks docs release clean
 
 ## the main job: a whole chain on this machine
 rehearse: $(READY)
@@ -66,6 +66,10 @@ reference: $(READY)
 	$(BIN)/python -m orchestrator.pipeline.reference.writing docs/pipeline.md
 	$(BIN)/python -m orchestrator.views.assumptions_page docs/kaggle.md
 
+## resolve relay's own environments again, within the constraints: versions and hashes of all packages, for each accelerator
+locks: $(READY)
+	$(BIN)/python -m orchestrator.pipeline.locking
+
 ## the documentation as a site in site/; any warning, such as a link that leads nowhere, is an error
 docs: $(DOCS_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -76,7 +80,7 @@ release: $(RELEASE_READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev,lock]'
 	touch $(READY)
 
 $(DOCS_READY): $(READY)

@@ -142,6 +142,9 @@ class Order(Versioned):
     save_interval_s: float
     accelerator: Accelerator = field(default_factory=Accelerator)
     pins: tuple[str, ...] = ()
+    lock: str = ""
+    """Lock of all packages behind the pins, with hashes (`stages.session.package_lock`); if empty, the pins are
+    installed alone, without hashes."""
     keep_checkpoints: int = 2
     sources: dict[str, str] = field(default_factory=dict)
     """The user's own modules, source text by file name, importable in the session."""
@@ -273,6 +276,9 @@ class Report(Versioned):
     versions: dict[str, str] = field(default_factory=dict)
     numerics: Numerics | None = None
     """Record of what determines this session's bits, without the list of its packages; None if it ended too early."""
+    environment: str = ""
+    """Sentence on what the packages were held to: a lock with its digest, or the pins alone and why; empty in reports of
+    an older relay and of sessions that need no packages."""
     stand_ins: tuple[str, ...] = ()
     """Data sets (and `model`) that were replaced by stand-ins made for a rehearsal."""
 

@@ -93,7 +93,7 @@ def _own_text(state: RunState, pipeline: Pipeline) -> str:
 
 def _plain(pipeline: Pipeline) -> dict[str, Any]:
     """Return the keys that a user may write."""
-    plain = pipeline.model_dump(mode="json", exclude_defaults=True, exclude={"sources", "origin"})
+    plain = pipeline.model_dump(mode="json", exclude_defaults=True, exclude={"sources", "own_lock", "origin"})
     plain.get("inputs", {}).pop("sha256", None)
     return plain
 
@@ -101,7 +101,7 @@ def _plain(pipeline: Pipeline) -> dict[str, Any]:
 def _files_beside(workspace: Workspace, state: RunState, pipeline: Pipeline, folder: Path) -> tuple[str, ...]:
     """Write the run's modules and data files into the folder, but no file whose name is there already."""
     stored = workspace.home.inputs(state.run.id)
-    contents = {name: text.encode() for name, text in pipeline.sources.items()}
+    contents = {name: text.encode() for name, text in pipeline.texts.items() if lies_inside(name)}
     inside = [
         name for name in pipeline.inputs.files if lies_inside(name)
     ]  # elsewhere the user's own files stay as they are

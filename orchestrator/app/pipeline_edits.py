@@ -70,6 +70,7 @@ def text_to_edit(app: App, state: RunState) -> str:
             return text
     plain = Pipeline.from_canonical(state.run.pipeline).model_dump(mode="json", exclude_defaults=True)
     plain.pop("sources", None)
+    plain.pop("own_lock", None)
     plain.get("inputs", {}).pop("sha256", None)
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
@@ -194,7 +195,9 @@ def _folder(app: App, state: RunState) -> Iterator[Path]:
         return
     pipeline = Pipeline.from_canonical(state.run.pipeline)
     with tempfile.TemporaryDirectory(prefix="relay-") as found:
-        for name, source in pipeline.sources.items():
+        for name, source in pipeline.texts.items():
+            if not lies_inside(name):
+                continue
             target = Path(found, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(source, encoding="utf-8")

@@ -213,7 +213,7 @@ def local_kaggle(
 
 def _require_packages(pins: tuple[str, ...], path: Path) -> None:
     """Raise BadInput if packages are missing: a rehearsed session must not install anything into this Python."""
-    if lacking := packages.differing(pins):
+    if lacking := packages.differing(packages.without_compilers(pins)):
         raise BadInput(
             f"{path} needs {', '.join(lacking)} in this Python to be rehearsed: pip install 'relay-kaggle[train]' (from a "
             "checkout: make rehearse), or rehearse examples/counting.yaml"

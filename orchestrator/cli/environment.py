@@ -1,4 +1,4 @@
-"""Commands for the packages that sessions install."""
+"""Commands for the packages that sessions install: fix them in a lock, publish them as a dataset."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from orchestrator.cli.common import JSON, PIPELINE, app_of
 
 @click.group()
 def environment() -> None:
-    """Manage the packages that sessions install, so that they need no network.
+    """Manage the packages that sessions install: the same files in every session, without the network if need be.
 
     Example: relay environment publish gsm.yaml
     """
@@ -42,3 +42,27 @@ def publish(context: click.Context, pipeline: Path, as_json: bool) -> None:
     there = "was there already" if found.there_before else "is published"
     click.echo(f"{found.ref} {there}: {len(found.wheels.files)} wheels for Python {found.wheels.python}")
     click.echo(f"write into the pipeline:\n\ninputs:\n  wheels: {found.ref}")
+
+
+@environment.command()
+@PIPELINE
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write, by default PIPELINE.lock.txt.")
+@JSON
+def lock(pipeline: Path, output: Path | None, as_json: bool) -> None:
+    """Resolve the packages of PIPELINE's sessions and write all of them, with versions and hashes, as a lock file.
+
+    A session then installs exactly these files. relay's own environments have a lock already; this is for a list of
+    your own, and to resolve a lock anew.
+
+    Example: relay environment lock gsm.yaml -o gsm.lock.txt
+    """
+    from orchestrator.app import locks
+    from orchestrator.views import json_output
+
+    made = locks.lock_pipeline(pipeline, output)
+    if as_json:
+        json_output.print_json(json_output.lock_document(made.path, made.lock))
+        return
+    size = f", at most {made.lock.size_bytes / 2**20:,.0f} MiB" if made.lock.size_bytes else ""
+    click.echo(f"{made.path}: {len(made.lock.packages)} packages{size}, for Python {made.lock.python}")
+    click.echo(f"write into the pipeline:\n\nenvironment: {made.name}")

@@ -331,6 +331,7 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline, home: str =
         save_interval_s=pipeline.save_interval_s,
         accelerator=pipeline.hardware.promise,
         pins=pipeline.pins,
+        lock=pipeline.lock,
         files=pipeline.inputs.sha256,
         datasets=pipeline.inputs.datasets,
         wheels=pipeline.inputs.wheels,

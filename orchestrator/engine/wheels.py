@@ -1,39 +1,27 @@
 """Publishes a dataset of the wheels that a pipeline's sessions install, once: `relay environment publish`."""
 
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.base.clock import Clock
-from orchestrator.base.disk import shortage_message
+from orchestrator.base.disk import free_bytes
 from orchestrator.base.errors import BadInput, Permanent
+from orchestrator.engine.wheel_downloads import Download, download
 from orchestrator.kaggle.gateway import DatasetSeen, Gateway
+from orchestrator.pipeline.environments import PYTHON
 from orchestrator.pipeline.model import Pipeline
 from stages.session import packing
+from stages.session.package_lock import PackageLock
 from stages.session.wheels import BLOB_NAME, LIST_NAME, WheelList
 
-PYTHON = "3.12"
-"""Python version of Kaggle's TPU image (github.com/Kaggle/docker-python, tpu/, August 2026)."""
-PLATFORMS = (
-    *(f"manylinux_2_{minor}_x86_64" for minor in range(35, 16, -1)),
-    "manylinux2014_x86_64",
-    "manylinux2010_x86_64",
-    "manylinux1_x86_64",
-    "linux_x86_64",
-)
-"""Platform tags that a recent x86-64 Linux accepts, newest first."""
 POLL_S = 15.0
 WAIT_S_MAX = 3600.0
-MESSAGE_CHARS_MAX = 300
-
-Download = Callable[[Sequence[str], str, Path], None]
-"""Function that downloads the wheels of pins and their dependencies into a folder, for a Python version.
-
-Raises BadInput.
-"""
+COPIES = 2
+"""Number of times that all wheels lie on this disk: as files, and packed."""
+TENTHS = 10
 
 
 @dataclass(frozen=True)
@@ -43,25 +31,6 @@ class Published:
     ref: str
     wheels: WheelList
     there_before: bool
-
-
-def download(pins: Sequence[str], python: str, into: Path) -> None:
-    """Download wheels with pip, which inherits this process's environment and settings."""
-    where = [option for platform in PLATFORMS for option in ("--platform", platform)]
-    command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
-        "--only-binary=:all:", "--implementation", "cp", "--python-version", python, *where, "--dest", str(into), *pins,
-    ]  # fmt: skip
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode != 0:
-        errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR")] or done.stdout.splitlines()[
-            -1:
-        ]
-        detail = " ".join(errors)[:MESSAGE_CHARS_MAX] or f"exit status {done.returncode}"
-        raise BadInput(
-            f"pip has no wheels of {', '.join(pins)} for Python {python} on Linux ({detail}): correct environment, or "
-            "check the network"
-        )
 
 
 def publish(
@@ -80,30 +49,72 @@ def publish(
     """
     if not pipeline.pins:
         raise BadInput(f"{pipeline.name} installs nothing, so there are no wheels to publish: environment is empty")
+    lock = PackageLock.parse(pipeline.lock) if pipeline.lock else None
+    python = lock.python if lock else python
     with tempfile.TemporaryDirectory(prefix="relay-wheels-") as name:
         folder = Path(name)
-        say(f"downloading wheels of {', '.join(pipeline.pins)} for Python {python}")
+        say(_announcement(pipeline, lock, python))
+        _require_room(folder, COPIES * lock.size_bytes if lock else 0)
         (downloaded := folder / "wheels").mkdir()
-        get(pipeline.pins, python, downloaded)
-        if full := shortage_message(folder):
-            raise BadInput(full)
-        wheels = packed(pipeline.pins, python, downloaded, folder)
+        built = get(pipeline.pins, python, lock, downloaded, say)
+        _require_room(folder, sum(path.stat().st_size for path in downloaded.iterdir()))
+        wheels = packed(pipeline.pins, python, downloaded, folder, built)
         owner, slug = gateway.owner(), wheels.slug
         found = gateway.find_dataset(slug)
         if found is None:
             say(f"uploading {len(wheels.files)} wheels, {wheels.size_bytes / 2**20:,.0f} MiB, as {owner}/{slug}")
-            gateway.create_dataset(slug, [folder / LIST_NAME, folder / BLOB_NAME])
+            files = [folder / LIST_NAME, folder / BLOB_NAME]
+            gateway.create_dataset(slug, files, reached=UploadProgress({BLOB_NAME: wheels.size_bytes}, say).reached)
+            say("waiting until Kaggle has processed the dataset")
         _await(slug, wheels, gateway, clock)
         return Published(f"{owner}/{slug}", wheels, there_before=found is not None)
 
 
-def packed(pins: Sequence[str], python: str, downloaded: Path, folder: Path) -> WheelList:
-    """Write the two files of the dataset, from the wheels in `downloaded`, into `folder`."""
+def _announcement(pipeline: Pipeline, lock: PackageLock | None, python: str) -> str:
+    if lock is None:
+        return f"downloading wheels of {', '.join(pipeline.pins)} for Python {python}"
+    size = f"{len(lock.packages)} packages, at most {lock.size_bytes / 2**20:,.0f} MiB"
+    return f"downloading {size}, of lock {lock.digest} for Python {python} on {pipeline.accelerator}"
+
+
+def _require_room(folder: Path, wanted_bytes: int) -> None:
+    if (free := free_bytes(folder)) < wanted_bytes:
+        raise BadInput(
+            f"the disk of {folder.parent} has {free / 2**20:,.0f} MiB free and the wheels need "
+            f"{wanted_bytes / 2**20:,.0f}: make room, or set TMPDIR to a folder on another disk"
+        )
+
+
+class UploadProgress:
+    """Reports each tenth of an upload once; `reached` may be called from several threads."""
+
+    def __init__(self, sizes: Mapping[str, int], say: Callable[[str], None]) -> None:
+        self._sizes, self._say = sizes, say
+        self._shown = 0
+        self._lock = threading.Lock()
+
+    def reached(self, name: str, sent_bytes: int) -> None:
+        """Take note that so many bytes of a file were sent; files without a size are not reported."""
+        size_bytes = self._sizes.get(name, 0)
+        tenth = TENTHS * sent_bytes // size_bytes if size_bytes else 0
+        with self._lock:
+            if tenth > self._shown:
+                self._shown = tenth
+                self._say(f"  {100 * tenth // TENTHS} % of {size_bytes / 2**20:,.0f} MiB")
+
+
+def packed(
+    pins: Sequence[str], python: str, downloaded: Path, folder: Path, built: Mapping[str, str] | None = None
+) -> WheelList:
+    """Write the two files of the dataset, from the wheels in `downloaded`, into `folder`.
+
+    `built` maps the names of wheels that were built here to the SHA-256 of their sources.
+    """
     files = {path.name: packing.sha256_of(path) for path in sorted(downloaded.iterdir())}
     for path in downloaded.iterdir():
         path.chmod(0o644)  # the archive must not depend on this machine's umask
     blob = packing.pack(downloaded, folder / BLOB_NAME)
-    wheels = WheelList(python, tuple(pins), files, blob.size_bytes, blob.sha256)
+    wheels = WheelList(python, tuple(pins), files, blob.size_bytes, blob.sha256, dict(built or {}))
     (folder / LIST_NAME).write_text(wheels.to_json(), encoding="utf-8")
     return wheels
 

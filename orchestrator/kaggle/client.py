@@ -33,9 +33,11 @@ from orchestrator.kaggle.gateway import (
     LogLine,
     OutputFile,
     Quota,
+    Reached,
     SessionSeen,
     SourceSeen,
     Worker,
+    ignore_progress,
 )
 from orchestrator.kaggle.logs import lines_of_log
 from orchestrator.kaggle.model_gateway import ModelGateway
@@ -265,9 +267,14 @@ class KaggleGateway:
         self._datasets.send_ahead(slug, file, sha256)
 
     def create_dataset(
-        self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
+        self,
+        slug: str,
+        files: Sequence[Path],
+        sha256: Mapping[str, str] | None = None,
+        description: str = "",
+        reached: Reached = ignore_progress,
     ) -> None:
-        self._datasets.create(slug, files, sha256, description)
+        self._datasets.create(slug, files, sha256, description, reached)
 
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
         return self._datasets.download(slug, name, into, wanted)

@@ -15,7 +15,7 @@ from orchestrator.base.disk import disk_errors
 from orchestrator.base.errors import Refused
 from orchestrator.kaggle import request_bodies, responses
 from orchestrator.kaggle.blobs import BlobUploads
-from orchestrator.kaggle.gateway import DatasetFile, DatasetSeen, Downloaded, FileWanted
+from orchestrator.kaggle.gateway import DatasetFile, DatasetSeen, Downloaded, FileWanted, Reached, ignore_progress
 from orchestrator.kaggle.refusals import dataset_refused, invalidates_uploads
 from orchestrator.kaggle.rpc import Ask
 from orchestrator.kaggle.session import AuthenticatedRpc, all_pages, with_prefix
@@ -72,7 +72,12 @@ class DatasetApi:
             self._blobs.send(file, self._journal(slug, {file.name: sha256}), once)
 
     def create(
-        self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
+        self,
+        slug: str,
+        files: Sequence[Path],
+        sha256: Mapping[str, str] | None = None,
+        description: str = "",
+        reached: Reached = ignore_progress,
     ) -> None:
         """Upload the files, resuming interrupted uploads, and create a private dataset from them."""
         request_bodies.check_name("dataset", slug, request_bodies.DATASET_CHARACTERS_MIN)
@@ -81,7 +86,11 @@ class DatasetApi:
         owner = self._calls.account.username
         journal = self._journal(slug, sha256 or {})
         tokens = run_concurrently(
-            [partial(self._blobs.send, path, journal, self._calls.patience) for path in files], UPLOADS_AT_ONCE_MAX
+            [
+                partial(self._blobs.send, path, journal, self._calls.patience, partial(reached, path.name))
+                for path in files
+            ],
+            UPLOADS_AT_ONCE_MAX,
         )
         try:
             self._make(slug, request_bodies.new_dataset(self._calls.sdk, owner, slug, tokens, description), owner)

@@ -6,12 +6,19 @@ read the state back. All errors come from `orchestrator.base.errors` and carry t
 ever contains a credential.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+
+Reached = Callable[[str, int], None]
+"""Receives a file's name and the number of its bytes that have been read for sending. Called from several threads."""
+
+
+def ignore_progress(_name: str, _bytes: int) -> None:
+    """Do nothing."""
 
 
 class Worker(StrEnum):
@@ -304,7 +311,12 @@ class Gateway(Protocol):
         """
 
     def create_dataset(
-        self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
+        self,
+        slug: str,
+        files: Sequence[Path],
+        sha256: Mapping[str, str] | None = None,
+        description: str = "",
+        reached: Reached = ignore_progress,
     ) -> None:
         """Upload files (resuming interrupted uploads) and create one private dataset.
 

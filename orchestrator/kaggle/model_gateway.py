@@ -4,19 +4,12 @@ The general rules are those of `gateway`: Transient means that no change is know
 have. Privacy belongs to a model, not to its variations and versions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.kaggle.gateway import DatasetFile
-
-Reached = Callable[[str, int], None]
-"""Receives a file's name and the number of its bytes that have been read for sending. Called from several threads."""
-
-
-def ignore_progress(_name: str, _bytes: int) -> None:
-    """Do nothing."""
+from orchestrator.kaggle.gateway import DatasetFile, Reached, ignore_progress
 
 
 @dataclass(frozen=True, kw_only=True)

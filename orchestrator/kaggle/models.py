@@ -10,14 +10,12 @@ from orchestrator.base.errors import Refused
 from orchestrator.kaggle import model_answers, model_requests, responses
 from orchestrator.kaggle.blobs import BlobUploads
 from orchestrator.kaggle.datasets import UPLOADS_AT_ONCE_MAX
-from orchestrator.kaggle.gateway import DatasetFile
+from orchestrator.kaggle.gateway import DatasetFile, Reached, ignore_progress
 from orchestrator.kaggle.model_gateway import (
     ModelSeen,
     ModelUpload,
-    Reached,
     VariationAbout,
     VariationPlace,
-    ignore_progress,
 )
 from orchestrator.kaggle.refusals import invalidates_uploads
 from orchestrator.kaggle.session import AuthenticatedRpc, all_pages

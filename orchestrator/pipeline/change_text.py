@@ -11,13 +11,13 @@ from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import Stage
 from stages.catalog import KINDS
 
-DERIVED = ("sources", "inputs.sha256")
+DERIVED = ("sources", "inputs.sha256", "own_lock")
 """Keys that are described file by file, or follow from others."""
 
 
 def change_lines(old: Pipeline, new: Pipeline) -> tuple[str, ...]:
-    """Return a line for each value that differs: keys of the pipeline, then stage by stage, then the user's own code."""
-    return (*_keys(old, new), *_stages(old, new), *_sources(old.sources, new.sources))
+    """Return a line for each value that differs: keys of the pipeline, then stage by stage, then the files beside it."""
+    return (*_keys(old, new), *_stages(old, new), *_texts(old.texts, new.texts))
 
 
 def _keys(old: Pipeline, new: Pipeline) -> Iterator[str]:
@@ -77,7 +77,7 @@ def _rates(first: Any, old: dict[str, float], new: dict[str, float]) -> Iterator
         before = new.get(step, before)
 
 
-def _sources(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
+def _texts(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
     for name in sorted({*old, *new}):
         if name not in new:
             yield f"{name}: no longer used"

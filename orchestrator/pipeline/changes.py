@@ -68,6 +68,7 @@ KEYS: dict[str, ChangeRule] = {
     "keep_checkpoints": ANY_TIME,
     "internet": ANY_TIME,
     "environment": ChangeRule(When.UNTRAINED, "other versions compute other numbers"),
+    "own_lock": ChangeRule(When.UNTRAINED, "other versions compute other numbers"),
     "inputs.datasets": ANY_TIME,  # a session compares the rows that it reads with those of the sessions before it
     "inputs.models": ANY_TIME,
     "inputs.wheels": ANY_TIME,

@@ -1,11 +1,20 @@
 """Kaggle's accelerators with their limits, and the packages that a session needs on them."""
 
 import re
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 from stages.contract import Accelerator
+from stages.session.package_lock import PackageLock
+
+LOCKS = Path(__file__).with_name("locks")
+"""Folder of relay's own locks, one for each named environment and platform; `make locks` writes them."""
 
 HOUR_S = 3600.0
+
+PYTHON = "3.12"
+"""Python version of Kaggle's TPU image (github.com/Kaggle/docker-python, tpu/, August 2026)."""
 
 
 class Hardware(NamedTuple):
@@ -65,8 +74,11 @@ TRAINING_PINS = (
 )
 """Pins with which bit-for-bit resume is measured; the same as the `train` extra."""
 
+DEFAULT = "tunix-0.1.7"
+"""Name of the environment of a pipeline that names none."""
+
 ENVIRONMENTS = {
-    "tunix-0.1.7": TRAINING_PINS,
+    DEFAULT: TRAINING_PINS,
     "tunix-0.1.5": (
         "flax==0.12.1",
         "google-tunix==0.1.5",
@@ -80,5 +92,46 @@ ENVIRONMENTS = {
 }
 """Named sets of pins for `environment`; `make test-compat` tests the older ones, with constraints-0.1.5.txt."""
 
+COMPILERS = {
+    DEFAULT: {
+        "tpu": (
+            "libtpu==0.0.42.1",  # jax[tpu] 0.10.2 asks for 0.0.42.*; this one has run on a Kaggle v5e-8; the image has 0.0.17
+        ),
+        "gpu": (
+            "jax-cuda12-plugin==0.10.2",  # JAX's CUDA 12 kernels: the version must be jaxlib's
+            "jax-cuda12-pjrt==0.10.2",  # XLA for NVIDIA GPUs: it decides the bits as libtpu does
+        ),
+    },
+    "tunix-0.1.5": {
+        "tpu": ("libtpu==0.0.30",),  # jax[tpu] 0.8.1 asks for 0.0.30.*, and this is the only such release
+        "gpu": (
+            "jax-cuda12-plugin==0.8.1",  # as above
+            "jax-cuda12-pjrt==0.8.1",
+        ),
+    },
+}
+"""Pins of the accelerator's compiler, by environment and platform. Equal bits need the same compiler, and without a pin
+a session keeps the one of Kaggle's image, which changes when the image is rebuilt. The CPU's compiler is jaxlib, whose
+version jax fixes. The NVIDIA libraries of the plugins are fixed by the lock."""
+
 JAX_EXTRAS = {"tpu": "[tpu]", "gpu": "[cuda12]"}
 """Extra of the jax package that adds the accelerator's support, if the image has another version of JAX."""
+
+
+def pins_of(name: str, platform: str) -> tuple[str, ...]:
+    """Return the pins of a named environment for an accelerator's platform: `tpu`, `gpu` or `cpu`."""
+    extra = JAX_EXTRAS.get(platform, "")
+    pins = (pin.replace("jax==", f"jax{extra}==") if pin.startswith("jax==") else pin for pin in ENVIRONMENTS[name])
+    return (*pins, *COMPILERS[name].get(platform, ()))
+
+
+def lock_name(name: str, platform: str) -> str:
+    """Return the file name of relay's own lock of a named environment."""
+    return f"{name}-{platform}.txt"
+
+
+@cache
+def lock_of(name: str, platform: str) -> str:
+    """Return the text of relay's own lock of a named environment, as an order carries it."""
+    text = (LOCKS / lock_name(name, platform)).read_text(encoding="utf-8")
+    return PackageLock.parse(text).text

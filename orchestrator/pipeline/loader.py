@@ -11,7 +11,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
 from orchestrator.base.validation import Mistakes, unknown, validated
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
-from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
+from orchestrator.pipeline.model import LOCK_SUFFIX, NAME_CHARS_MAX, Pipeline
 from orchestrator.pipeline.model_folder import similar_folder, with_absolute_paths
 from orchestrator.pipeline.references import dataset_problem, model_problem
 from orchestrator.pipeline.sections import SLUG, OriginOptions
@@ -21,6 +21,7 @@ from stages.data.questions import read_questions
 from stages.options.families import KINDS as FAMILY_KINDS
 from stages.options.families import family_of
 from stages.session import user_code
+from stages.session.package_lock import BadLock, PackageLock
 
 MODEL_STAGES = tuple(
     kind for kind, known in KINDS.items() if known.needs_jax and known.loads_model and kind != "export"
@@ -93,7 +94,7 @@ def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tup
     if mistakes := tuple(_mistakes(pipeline, where, folder)):
         return None, mistakes
     try:
-        return _with_sources(_with_files(pipeline, where, folder), where, folder), ()
+        return _with_sources(_with_files(_with_lock(pipeline, where, folder), where, folder), where, folder), ()
     except BadInput as error:
         return None, (str(error),)
 
@@ -121,6 +122,31 @@ def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
     _check_data(pipeline, where, set(found))
     _check_questions(pipeline, where, folder)
     return pipeline.model_copy(update={"inputs": pipeline.inputs.model_copy(update={"sha256": found})})
+
+
+def _with_lock(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
+    """Return the pipeline with the text of its lock file, so that another lock makes a different pipeline."""
+    if pipeline.own_lock:
+        raise BadInput(f"{where}: own_lock: relay fills this in from the file that environment names: leave it out")
+    if not names_lock(pipeline.environment):
+        return pipeline
+    path = folder / str(pipeline.environment)
+    try:
+        lock = PackageLock.parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"{where}: environment: {path} does not exist: correct the name, or make it with relay environment lock"
+        ) from error
+    except BadLock as error:
+        raise BadInput(f"{where}: environment: {path} is not a lock that relay can use: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{where}: environment: {path} cannot be read as text: {error}") from error
+    return pipeline.model_copy(update={"own_lock": lock.text})
+
+
+def names_lock(environment: Any) -> bool:
+    """Return True if this value of `environment` is the name of a lock file."""
+    return isinstance(environment, str) and environment.endswith(LOCK_SUFFIX)
 
 
 def _with_sources(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
@@ -194,8 +220,9 @@ def name_problem(name: str) -> str:
 def _mistakes(pipeline: Pipeline, where: str, folder: Path) -> Iterator[str]:
     if problem := name_problem(pipeline.name):
         yield f"{where}: {problem}"
-    if isinstance(pipeline.environment, str) and pipeline.environment not in ENVIRONMENTS:
-        yield _unknown(where, "environment", pipeline.environment, list(ENVIRONMENTS))
+    named = pipeline.environment if isinstance(pipeline.environment, str) else None
+    if named is not None and named not in ENVIRONMENTS and not names_lock(named):
+        yield _unknown(where, "environment", named, list(ENVIRONMENTS))
     if (stated := pipeline.expect.accelerator) is not None and stated not in HARDWARE:
         yield _unknown_accelerator(where, stated, "expect.accelerator")
     if pipeline.accelerator not in HARDWARE:

@@ -14,7 +14,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, JAX_EXTRAS, TRAINING_PINS, Hardware
+from orchestrator.pipeline.environments import DEFAULT, ENVIRONMENTS, HARDWARE, Hardware, lock_of, pins_of
 from orchestrator.pipeline.sections import (
     STRICT,
     AccountOptions,
@@ -29,6 +29,7 @@ from orchestrator.pipeline.stage_plan import StagePlan
 from stages.catalog import KINDS, find
 from stages.contract import Cursor, Order, StageSpec
 from stages.documents import ContractError
+from stages.session.package_lock import PackageLock
 
 if TYPE_CHECKING:
     from stages.options import Model
@@ -42,10 +43,14 @@ def _pins(found: Any, check: ValidatorFunctionWrapHandler) -> Any:
     try:
         return check(tuple(found) if isinstance(found, list) else found)  # here JSON's list has become Python's
     except ValidationError:
-        raise ValueError("should be a list of `name==version`, or the name of a set of pins") from None
+        raise ValueError("should be a list of `name==version`, the name of a set of pins, or a lock file") from None
 
+
+LOCK_SUFFIX = ".lock.txt"
+"""End of a lock file's name, by which `environment` tells it from the name of a set of pins."""
 
 PinSetName = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
+LockFile = Annotated[str, Field(json_schema_extra={"pattern": r"^.+\.lock\.txt$"})]
 
 SHORT = {
     "max_seq_length": 160,
@@ -57,8 +62,8 @@ SHORT = {
 """Upper bounds of these options in a rehearsal with `--short`. On a laptop that emulates eight chips, a completion of
 768 tokens takes minutes."""
 
-IN_ORDER = ("seed", "model", "stages", "sources")
-"""Pipeline keys that an order holds as fields of their own."""
+IN_ORDER = ("seed", "model", "stages", "sources", "own_lock")
+"""Pipeline keys that an order holds as fields of their own; `own_lock` is its `lock`."""
 
 MARGIN_S_MAX = 35.0
 """Upper bound of the default margin before the session limit, in seconds. The margin covers Kaggle's own work before
@@ -95,10 +100,10 @@ class Pipeline(BaseModel):
     """Number of published checkpoints to keep; never fewer than two."""
     internet: bool = True
     """Internet access of sessions; needed to install pins and to download data sets."""
-    environment: Annotated[tuple[str, ...] | PinSetName | None, WrapValidator(_pins)] = None
-    """Packages that a session installs if its own versions differ: a list of `name==version`, or the name of a set of
-    pins, such as `tunix-0.1.5` for the older release; default: the tested pins, `tunix-0.1.7`, if a stage needs
-    JAX."""
+    environment: Annotated[tuple[str, ...] | LockFile | PinSetName | None, WrapValidator(_pins)] = None
+    """Packages that a session installs if its own versions differ: a list of `name==version`, a file `….lock.txt` that
+    `relay environment lock` wrote, or the name of a set of pins, such as `tunix-0.1.5` for the older release; default:
+    the tested pins, `tunix-0.1.7`, if a stage needs JAX."""
     inputs: Inputs = Inputs()
     """Sources that Kaggle mounts in addition to the checkpoint."""
     expect: Expect = Expect()
@@ -113,6 +118,8 @@ class Pipeline(BaseModel):
     """Stages of the run, in order; each continues from the previous stage's checkpoint."""
     sources: dict[str, str] = {}
     """Source of the user's own modules when the run began, by file name; relay fills it in, users do not write it."""
+    own_lock: str = ""
+    """Text of the lock file that `environment` names when the run began; relay fills it in, users do not write it."""
 
     # --- derived values ------------------------------------------------------
 
@@ -180,14 +187,31 @@ class Pipeline(BaseModel):
 
     @property
     def pins(self) -> tuple[str, ...]:
-        """Packages that a session needs installed, as `name==version`."""
+        """Packages that a session needs installed, as `name==version`; of a lock, those that it was made from."""
         if isinstance(self.environment, tuple):
             return self.environment
-        if self.environment is None and not self.needs_jax:
-            return ()
-        extra = JAX_EXTRAS.get(self.hardware.promise.platform, "")
-        pins = TRAINING_PINS if self.environment is None else ENVIRONMENTS[self.environment]
-        return tuple(pin.replace("jax==", f"jax{extra}==") if pin.startswith("jax==") else pin for pin in pins)
+        if self.own_lock:
+            return PackageLock.parse(self.own_lock).pins
+        return pins_of(name, self.hardware.promise.platform) if (name := self._named_environment) else ()
+
+    @property
+    def lock(self) -> str:
+        """Text of the lock that sessions install from (`stages.session.package_lock`); empty for a list of pins."""
+        if self.own_lock:
+            return self.own_lock
+        return lock_of(name, self.hardware.promise.platform) if (name := self._named_environment) else ""
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Contents of the files beside the pipeline file that it is made of, by name: the user's modules, and the lock."""
+        return {**self.sources, **({str(self.environment): self.own_lock} if self.own_lock else {})}
+
+    @property
+    def _named_environment(self) -> str:
+        """Name of the set of pins that sessions install; empty for a list of pins, a lock file, or nothing to install."""
+        if isinstance(self.environment, str):
+            return "" if self.environment.endswith(LOCK_SUFFIX) else self.environment
+        return DEFAULT if self.environment is None and self.needs_jax else ""
 
     @property
     def specs(self) -> tuple[StageSpec, ...]:
@@ -260,6 +284,7 @@ class Pipeline(BaseModel):
             ("origin", OriginOptions()),
             ("fork_points", ()),
             ("exactness", "warn"),
+            ("own_lock", ""),
         ):
             if getattr(self, key) == empty:
                 del value[key]  # digests of older relays, which lacked these keys, stay valid
@@ -302,6 +327,8 @@ def canonical_in(order: Order) -> str | None:
         return None
     stages = [{"name": s.name, "kind": s.kind, "steps": s.steps, "options": s.options} for s in order.stages]
     own = {"seed": order.seed, "model": order.model, "stages": stages, "sources": order.sources}
+    if str(order.pipeline_rest.get("environment")).endswith(LOCK_SUFFIX):
+        own["own_lock"] = order.lock
     text = _canonical({**order.pipeline_rest, **own})
     if hashlib.sha256(text.encode()).hexdigest() != order.pipeline_digest:
         raise ContractError(f"the pipeline in {order.slug} is not the one that its digest names")

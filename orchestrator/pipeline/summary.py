@@ -62,6 +62,7 @@ def _sample(pipeline: Pipeline) -> Order:
         save_interval_s=pipeline.save_interval_s,
         accelerator=pipeline.hardware.promise,
         pins=pipeline.pins,
+        lock=pipeline.lock,
         files=pipeline.inputs.sha256,
         datasets=pipeline.inputs.datasets,
         sources=pipeline.sources,

@@ -12,6 +12,7 @@ from state.model.run_state import Run
 
 if TYPE_CHECKING:
     from orchestrator.engine.wheels import Published
+    from stages.session.package_lock import PackageLock
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -53,6 +54,20 @@ def report_document(run: str, path: Path) -> dict[str, Any]:
     return {"format": FORMAT, "run": run, "path": str(path.resolve())}
 
 
+def lock_document(path: Path, lock: "PackageLock") -> dict[str, Any]:
+    """Describe a lock file."""
+    return {
+        "format": FORMAT,
+        "lock": str(path),
+        "digest": lock.digest,
+        "python": lock.python,
+        "platform": lock.platform,
+        "pins": list(lock.pins),
+        "packages": {package.name: package.version for package in lock.packages},
+        "size_bytes": lock.size_bytes,
+    }
+
+
 def environment_document(found: "Published") -> dict[str, Any]:
     """Describe a published dataset of wheels."""
     wheels = found.wheels
@@ -62,6 +77,7 @@ def environment_document(found: "Published") -> dict[str, Any]:
         "python": wheels.python,
         "pins": list(wheels.pins),
         "files": dict(wheels.files),
+        "built": dict(wheels.built),
         "size_bytes": wheels.size_bytes,
         "there_before": found.there_before,
     }

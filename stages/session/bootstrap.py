@@ -38,11 +38,15 @@ class Places:
 
 
 def main(places: Places) -> int:
-    """Install packages that differ from the order's pins, then run the order; returns the kernel's exit status."""
+    """Install packages that differ from the order's lock or pins, then run the order; returns the exit status."""
     order = _order(places)
-    wrong = packages.differing(order.pins)
+    try:
+        wanted = packages.wanted(order)
+    except StageFailed as unreadable:
+        return _run(order, places, unreadable)
+    wrong = packages.differing(wanted.pins)
     began_s = time.monotonic()
-    problem = _install(order, places, wrong) if wrong else None
+    problem = _install(order, places, wanted, wrong) if wrong else None
     places = replace(places, installed_s=time.monotonic() - began_s if wrong else 0.0)
     if wrong and problem is None:
         _start_over(places)
@@ -56,28 +60,30 @@ def again(arguments: Sequence[str]) -> int:
     return _run(_order(places), places)
 
 
-def _install(order: Order, places: Places, wrong: Sequence[str]) -> StageFailed | None:
+def _install(order: Order, places: Places, wanted: packages.Wanted, wrong: Sequence[str]) -> StageFailed | None:
     """Install the packages; returns the error, or None."""
-    print(f"installing {', '.join(wrong)}", flush=True)
+    print(f"installing {packages.listing(wrong)}", flush=True)
+    print(f"held to: {wanted.description}", flush=True)
     if order.wheels:
         try:
-            _install_from_wheels(order, places, wrong)
+            _install_from_wheels(order, places, wanted, wrong)
         except (wheels.NoWheels, packing.CorruptCheckpoint, StageFailed, OSError) as why:
             print(f"installing from the network after all: {why}", flush=True)
         else:
             return None
     try:
-        packages.install(wrong, _left_s(order, places))
+        packages.install(wrong, _left_s(order, places), wanted.lock)
     except StageFailed as problem:
         return problem
     return None
 
 
-def _install_from_wheels(order: Order, places: Places, wrong: Sequence[str]) -> None:
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+def _install_from_wheels(order: Order, places: Places, wanted: packages.Wanted, wrong: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="relay-wheels-") as name:
-        folder = wheels.unpacked(places.inputs, order.wheels, Path(name) / "wheels", python)
-        packages.install(wrong, _left_s(order, places), folder)
+        folder = Path(name) / "wheels"
+        listed = wheels.unpacked(places.inputs, order.wheels, folder, packages.python_version())
+        lock = wheels.lock_for(listed, wanted.lock, order.wheels) if wanted.lock else None
+        packages.install(wrong, _left_s(order, places), lock, folder)
     print(f"installed from {order.wheels}, without the network", flush=True)
 
 

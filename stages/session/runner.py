@@ -116,7 +116,7 @@ def _carry_out(session: RunningSession) -> str:
     Returns the outcome. Each stage starts from the checkpoint that the one before it saved.
     """
     check_order(session.order)
-    packages.require(session.order.pins)
+    packages.require(packages.wanted(session.order).pins)
     remaining = _stages_left(session)
     numerics = _find_accelerator(session, remaining)
     opened = _restore_parent(session)

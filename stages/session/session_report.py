@@ -6,6 +6,7 @@ from stages.contract import Report
 from stages.session import packages
 from stages.session.context import RunningSession
 from stages.session.failure_report import Failure
+from stages.stage import StageFailed
 
 PACKAGES = (
     "jax",
@@ -46,5 +47,14 @@ def report_of(session: RunningSession, outcome: str, failed: Failure | None = No
         seconds=session.account.seconds(),
         stand_ins=tuple(sorted({name for pins in session.pins for name in pins.stand_ins})),
         numerics=numerics.without_packages if numerics else None,
+        environment=_environment_of(session),
         versions={"python": platform.python_version(), **packages.versions(names)},
     )
+
+
+def _environment_of(session: RunningSession) -> str:
+    """Return what the packages were held to, also in the report of a session whose lock cannot be read."""
+    try:
+        return packages.wanted(session.order).description
+    except StageFailed as error:
+        return str(error)

@@ -6,11 +6,12 @@ list, and the list contains the digest of the packed file, so only the published
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.safe_text import read_json
 from stages.session import packing
+from stages.session.package_lock import LockedPackage, PackageLock, normal
 
 LIST_NAME = "wheels.json"
 BLOB_NAME = "wheels.bin"
@@ -36,6 +37,9 @@ class WheelList:
     size_bytes: int
     sha256: str
     """SHA-256 of the packed file."""
+    built: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the source distribution that a wheel was built from, by the wheel's name; other wheels are as
+    published by their authors."""
 
     def to_json(self) -> str:
         """Return canonical JSON: the same wheels give the same text."""
@@ -47,6 +51,7 @@ class WheelList:
                 "files": self.files,
                 "size_bytes": self.size_bytes,
                 "sha256": self.sha256,
+                **({"built": self.built} if self.built else {}),  # lists without it keep their digest
             },
             sort_keys=True,
             separators=(",", ":"),
@@ -65,6 +70,7 @@ class WheelList:
                 dict(found["files"]),
                 int(found["size_bytes"]),
                 found["sha256"],
+                dict(found.get("built", {})),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise NoWheels(f"{LIST_NAME} is not a list of wheels: {error}") from error
@@ -80,8 +86,30 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_CHARS]
 
 
-def unpacked(inputs: Path, ref: str, into: Path, python: str) -> Path:
-    """Unpack the wheels of the mounted dataset `owner/slug` into the folder `into`, and return it; raises NoWheels."""
+def lock_for(wheels: WheelList, lock: PackageLock, ref: str) -> PackageLock:
+    """Return the lock with the hashes of these wheels, each of which is in the lock or built from a source that is.
+
+    Raises NoWheels if a package has no such wheel.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for package in lock.packages:
+        files = [name for name in wheels.files if _is_of(name, package)]
+        fitting = [name for name in files if {wheels.files[name], wheels.built.get(name, "")} & {*package.hashes}]
+        if not fitting:
+            what = f"another file of {package.pin} than the lock names" if files else f"no wheel of {package.pin}"
+            raise NoWheels(f"{ref} has {what}: publish it anew")
+        found[package.name] = tuple(wheels.files[name] for name in fitting)
+    return lock.with_hashes(found)
+
+
+def _is_of(wheel: str, package: LockedPackage) -> bool:
+    name, version, *_ = wheel.split("-")
+    return normal(name) == package.name and version == package.version.replace("-", "_")
+
+
+def unpacked(inputs: Path, ref: str, into: Path, python: str) -> WheelList:
+    """Unpack the wheels of the mounted dataset `owner/slug` into the folder `into`, and return their list; raises
+    NoWheels."""
     slug = ref.rpartition("/")[2]
     text, folder = _found(inputs, slug)
     wheels = WheelList.from_json(text)
@@ -92,7 +120,7 @@ def unpacked(inputs: Path, ref: str, into: Path, python: str) -> Path:
         raise NoWheels(f"{BLOB_NAME} of {ref} is not the file that was published")
     into.mkdir(parents=True)
     packing.unpack(blob, into, size_bytes_max=SIZE_BYTES_MAX)
-    return into
+    return wheels
 
 
 def _found(inputs: Path, slug: str) -> tuple[str, Path]:

@@ -35,7 +35,7 @@ ELSEWHERE = {
     r"relay plan \S+ --memory": "tests/training/test_memory.py",
     r"relay service (install|uninstall|status)": "tests/contract/test_service.py: this machine's own services are let alone",
     r"relay notify --test": "tests/contract/test_notify.py",
-    r"relay environment publish": "tests/contract/test_environment_command.py: a gigabyte from the network",
+    r"relay environment (lock|publish)": "tests/contract/test_environment_command.py: half a gigabyte from the network",
     r"relay (rehearse|up)( examples/(tiny|gemma2_2b|own_jax_stage)\.yaml)?( --short)?$": "test_training_chain, test_recipes",
     r"relay rehearse \S+ --short$": "test_recipes",
     r"relay check gsm.yaml$": "tests/contract/test_check_command.py: this Kaggle has no Gemma",

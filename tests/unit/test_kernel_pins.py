@@ -14,6 +14,7 @@ import pytest
 
 from kaggle_kernels import build
 from orchestrator.engine.wheels import packed
+from stages.session.package_lock import LockedPackage, PackageLock
 from tests.unit.counting_runs import Kaggle, counting, kaggle, order
 
 pytestmark = pytest.mark.slow
@@ -49,10 +50,10 @@ class Machine:
         self.python = root / "python" / "bin" / "python"
         self.pip = next((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
 
-    def run(self, world: Kaggle, *pins: str, wheels: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, world: Kaggle, *pins: str, wheels: str = "", lock: str = "") -> subprocess.CompletedProcess[str]:
         """A kernel whose order pins these packages."""
         script = world.root / "script.py"
-        script.write_text(build.script(order(pins=pins, wheels=wheels, stages=(counting("first", 3),))))
+        script.write_text(build.script(order(pins=pins, wheels=wheels, lock=lock, stages=(counting("first", 3),))))
         found = {
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.wheels),
@@ -125,7 +126,11 @@ def test_a_session_installs_from_its_wheels_without_the_network(
     ref = mounted(world, machine.wheels, HERE)
     done = offline.run(world, "moving==1.0", wheels=ref)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[:2] == ["installing moving==1.0", f"installed from {ref}, without the network"]
+    assert done.stdout.splitlines()[:3] == [
+        "installing moving==1.0",
+        "held to: pins alone, since the pipeline names no lock",
+        f"installed from {ref}, without the network",
+    ]
     assert world.report().versions["moving"] == "1.0"
     assert world.report().seconds["environment_install"] > 0
     assert list((world.root / "tmp").iterdir()) == []
@@ -136,7 +141,56 @@ def test_wheels_that_do_not_fit_are_told_of_and_the_network_is_asked(machine: Ma
     ref = mounted(world, machine.wheels, "2.7")
     done = machine.run(world, "moving==2.0", wheels=ref)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[1] == (
+    assert done.stdout.splitlines()[2] == (
         f"installing from the network after all: {ref} holds wheels for Python 2.7, and this is {HERE}: publish them anew"
     )
     assert world.report().versions["moving"] == "2.0"
+
+
+# --- locks -----------------------------------------------------------------------------
+
+
+def locked(machine: Machine, *versions: str, python: str = HERE, **hashes: str) -> PackageLock:
+    """A lock of these packages (`moving==1.0`) with the hashes of their wheels, or with others."""
+    packages = []
+    for name, version in (found.split("==") for found in versions):
+        wheel = machine.wheels / f"{name}-{version}-py3-none-any.whl"
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        packages.append(LockedPackage(name, version, (hashes.get(name, digest),)))
+    return PackageLock(python, "x86_64-manylinux_2_31", 0, versions[:1], tuple(packages))
+
+
+def test_all_packages_of_a_lock_are_installed_and_only_with_its_hashes(machine: Machine, tmp_path: Path) -> None:
+    first, second, third = (kaggle(tmp_path / name) for name in ("1", "2", "3"))
+    lock = locked(machine, "steady==1.0", "moving==1.0")
+    assert machine.run(kaggle(tmp_path / "before"), "moving==2.0").returncode == 0
+    done = machine.run(first, "steady==1.0", lock=lock.text)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[0].endswith("moving==1.0")
+    assert first.report().environment == f"lock {lock.digest}, 2 packages for Python {HERE}"
+    wrong = locked(machine, "steady==1.0", "moving==2.0", moving="0" * 64)
+    assert machine.run(second, "steady==1.0", lock=wrong.text).returncode == 1
+    report = second.report()
+    assert (report.outcome, report.cause) == ("failed", "environment-install")
+    assert "moving==2.0" in report.reason and "hash" in report.reason.lower()
+    other = locked(machine, "steady==1.0", "moving==2.0", python="2.7")
+    done = machine.run(third, "steady==1.0", lock=other.text)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "installing" not in done.stdout
+    assert third.report().environment.startswith("pins without their lock, which is for Python 2.7")
+
+
+def test_a_lock_is_installed_from_its_wheels_without_the_network(
+    machine: Machine, offline: Machine, tmp_path: Path
+) -> None:
+    assert machine.run(kaggle(tmp_path / "before"), "moving==2.0", "steady==1.0").returncode == 0
+    world = kaggle(tmp_path / "kaggle")
+    lock, ref = locked(machine, "moving==1.0", "steady==1.0"), mounted(world, machine.wheels, HERE)
+    done = offline.run(world, "moving==1.0", wheels=ref, lock=lock.text)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[:3] == [
+        "installing moving==1.0",
+        f"held to: lock {lock.digest}, 2 packages for Python {HERE}",
+        f"installed from {ref}, without the network",
+    ]
+    assert world.report().versions["moving"] == "1.0"

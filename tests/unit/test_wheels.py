@@ -29,7 +29,7 @@ def inputs(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("place", ["wheels", "datasets/me/wheels"])
 def test_wheels_are_found_wherever_they_are_mounted(place: str, inputs: Path, tmp_path: Path) -> None:
     ref, wheels = dataset(inputs, place)
-    into = unpacked(inputs, ref, tmp_path / "into", "3.12")
+    assert unpacked(inputs, ref, into := tmp_path / "into", "3.12") == wheels
     assert sorted(path.name for path in into.iterdir()) == sorted(wheels.files)
     assert (into / "one-1.0-py3-none-any.whl").read_bytes() == b"one-1.0-py3-none-any.whl"
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from orchestrator.kaggle.model_gateway import Reached
+from orchestrator.kaggle.gateway import Reached
 
 
 class PublishReport(Protocol):

@@ -35,7 +35,7 @@ OWN = r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$"
 
 NUMBER = r"^\s*[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?\s*$"
 
-NOTES = {Pipeline: "sources", Inputs: "sha256"}
+NOTES = {Pipeline: ("sources", "own_lock"), Inputs: ("sha256",)}
 """Keys that relay fills in and users do not write."""
 
 OWN_STAGE = "A function of your own, `module:function`: module.py lies beside the pipeline file."
@@ -121,7 +121,8 @@ def _free_model(limits: list[dict[str, Any]]) -> dict[str, Any]:
 def _describe(kind: type[BaseModel], found: dict[str, Any]) -> None:
     """Add descriptions; remove keys that relay fills in, and titles that only repeat a key."""
     found.pop("title", None)
-    found["properties"].pop(NOTES.get(kind, ""), None)
+    for key in NOTES.get(kind, ()):
+        found["properties"].pop(key)
     for key, node in found["properties"].items():
         node.pop("title", None)
         if node.get("default") is None or "$ref" in node:  # the default is computed, or is given for each nested key

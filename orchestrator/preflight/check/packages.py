@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib import metadata
 
 from orchestrator.pipeline import own_data
-from orchestrator.pipeline.environments import ENVIRONMENTS
+from orchestrator.pipeline.environments import ENVIRONMENTS, pins_of
 from orchestrator.preflight.check.findings import CheckSubject, Finding, note, ok, problem, warning
 from stages.data.registry import KNOWN
 
@@ -16,7 +16,10 @@ def versions(subject: CheckSubject) -> Iterator[Finding]:
     pipeline = subject.pipeline
     if not pipeline.pins:
         return
-    tested = next((name for name, pins in ENVIRONMENTS.items() if _plain(pins) == _plain(pipeline.pins)), None)
+    platform_name = pipeline.hardware.promise.platform
+    tested = next(
+        (name for name in ENVIRONMENTS if _plain(pins_of(name, platform_name)) == _plain(pipeline.pins)), None
+    )
     if tested is not None:
         yield ok("versions", f"a session installs what it lacks of {tested}, which relay is tested with")
     elif not pipeline.needs_jax:

@@ -19,9 +19,11 @@ from orchestrator.kaggle.gateway import (
     LogLine,
     OutputFile,
     Quota,
+    Reached,
     SessionSeen,
     SourceSeen,
     Worker,
+    ignore_progress,
 )
 from orchestrator.kaggle.refusals import dataset_refused, name_refused, sources_refused
 from orchestrator.kaggle.request_bodies import RECENT
@@ -228,7 +230,12 @@ class DirectGateway:
         """Do nothing: a world takes a dataset's files only when the dataset is created."""
 
     def create_dataset(
-        self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
+        self,
+        slug: str,
+        files: Sequence[Path],
+        sha256: Mapping[str, str] | None = None,
+        description: str = "",
+        reached: Reached = ignore_progress,
     ) -> None:
         self._calls.fail(self._calls.fault("StartBlobUpload"), Transient)
         self._calls.fail(self._calls.fault("BlobUpload"), Transient)

@@ -90,7 +90,7 @@ def _environment(order: Order) -> dict[str, str]:
 
 def _require_installed(pins: Sequence[str], path: Path) -> None:
     """Raise BadInput if a pin is not installed: sessions run on this Python and must not install anything into it."""
-    if lacking := packages.differing(pins):
+    if lacking := packages.differing(packages.without_compilers(pins)):
         raise BadInput(
             f"{path} needs {', '.join(lacking)} in this Python to be verified: pip install 'relay-kaggle[train]' (from a "
             "checkout: make rehearse), or verify examples/counting.yaml"

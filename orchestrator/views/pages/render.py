@@ -218,6 +218,6 @@ def _script_safe(value: Any) -> Markup:
 def _pipeline(history: Mapping[str, Any]) -> str:
     """Return the pipeline as YAML, without defaults and without the source text of the user's modules."""
     pipeline = Pipeline.from_canonical(json.dumps(history["pipeline"]))
-    said = pipeline.model_dump(mode="json", exclude_defaults=True, exclude={"sources"})
+    said = pipeline.model_dump(mode="json", exclude_defaults=True, exclude={"sources", "own_lock"})
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=100)
     return text + "".join(f"# module of the user's own: {name}\n" for name in sorted(pipeline.sources))

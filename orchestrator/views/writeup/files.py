@@ -50,10 +50,10 @@ def writeup_files(sources: WriteupSources, template: str, named: str) -> dict[st
 
 def pipeline_yaml(pipeline: Pipeline) -> str:
     """Return a pipeline as a file that `relay start` takes, without defaults; what has to lie beside it is named first."""
-    plain = pipeline.model_dump(mode="json", exclude_defaults=True, exclude={"sources", "origin"})
+    plain = pipeline.model_dump(mode="json", exclude_defaults=True, exclude={"sources", "own_lock", "origin"})
     plain.get("inputs", {}).pop("sha256", None)
     beside = [
-        *sorted(pipeline.sources),
+        *sorted(pipeline.texts),
         *(f"{name}, SHA-256 {digest}" for name, digest in pipeline.inputs.sha256.items()),
     ]
     comments = "".join(f"# has to lie beside this file: {name}\n" for name in beside)

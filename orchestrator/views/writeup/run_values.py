@@ -190,7 +190,7 @@ def checkpoint_values(sources: WriteupSources) -> dict[str, Any] | None:
 
 def environment_values(sources: WriteupSources) -> dict[str, Any]:
     """Return the pinned packages, and the versions that sessions reported."""
-    listed = isinstance(sources.pipeline.environment, tuple)
+    listed = isinstance(sources.pipeline.environment, tuple) or bool(sources.pipeline.own_lock)
     pinned = sources.of_pipeline("environment") if listed else code("orchestrator.pipeline.environments")
     run = sources.run["id"]
     return {
