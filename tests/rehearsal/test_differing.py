@@ -16,10 +16,12 @@ ROOT = Path(__file__).parents[2]
 COUNTING = """
 name: small
 accelerator: TpuV5E8
-session: {limit_s: 3, margin_s: 1, save_interval_s: 1}
+session: {limit_s: 20, margin_s: 5, save_interval_s: 0.2}
 stages:
-  - {name: one, kind: counting, steps: 50, options: {step_s: 0.05}}
+  - {name: one, kind: counting, steps: 60, options: {step_s: 0.02}}
 """
+KILLED = "sessions: [{session: 1, action: kill, stage: one, step: 40}]\ndiffers: [internet]\n"
+"""The first session dies after some checkpoints; the plan adds a difference to those of the command line."""
 LONELY = """
 name: lonely
 accelerator: TpuV5E8
@@ -49,11 +51,13 @@ def rehearsed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 @pytest.mark.slow
 def test_real_sessions_find_their_checkpoint_wherever_it_is_mounted(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(COUNTING, encoding="utf-8")
-    done = rehearsed(tmp_path, "small.yaml", "--json", "--differs", "mount-layout", "--differs", "internet")
+    (tmp_path / "small.faults.yaml").write_text(KILLED, encoding="utf-8")
+    done = rehearsed(tmp_path, "small.yaml", "--json", "--differs", "mount-layout")
     assert done.returncode == 0, done.stderr
     (run,) = json.loads(done.stdout)["runs"]
     assert run["state"] == "finished"
     assert len(run["sessions"]) > 1
+    assert "this Kaggle differs from internet: a session does not reach the internet" in done.stderr
     assert (
         "this Kaggle differs from mount-layout: inputs are mounted three folders below the usual place" in done.stderr
     )

@@ -39,8 +39,8 @@ def test_what_did_not_hold_comes_first_and_says_what_to_do() -> None:
         [],
     )
     assert (first.state, second.state, held.state, unseen.state) == ("warning", "note", "ok", "note")
-    assert first.sentence.startswith("internet: on 2026-11-29 this did not hold (no answer from PyPI): A session")
-    assert first.sentence.endswith("which stops a run")
+    told = "internet did not hold on 2026-11-29 (no answer from PyPI), which stops a run. Assumed: A session"
+    assert first.sentence.startswith(told)
     assert first.remedy == ASSUMPTIONS["internet"].if_refuted.removesuffix(".")
     assert "relay copes: The session searches all of `/kaggle/input`" in second.sentence
     assert held.sentence == "1 assumption held on this account, the last one on 2026-11-29"

@@ -57,11 +57,13 @@ def findings_of(own: Mapping[str, Evidence], others: Mapping[str, Evidence], pro
 def _refuted(seen: Evidence) -> Finding:
     assumption = ASSUMPTIONS[seen.key]
     detail = f" ({seen.detail})" if seen.detail else ""
-    sentence = f"{seen.key}: on {seen.seen_at:%Y-%m-%d} this did not hold{detail}: {_inside(assumption.assumes)}"
+    stops = ", which stops a run" if assumption.stops else ""
+    sentence = (
+        f"{seen.key} did not hold on {seen.seen_at:%Y-%m-%d}{detail}{stops}. Assumed: {_inside(assumption.assumes)}"
+    )
     if assumption.copes:
         return note(KEY, f"{sentence}. relay copes: {_inside(assumption.if_refuted)}")
-    stops = ", which stops a run" if assumption.stops else ""
-    return warning(KEY, f"{sentence}{stops}", _inside(assumption.if_refuted))
+    return warning(KEY, sentence, _inside(assumption.if_refuted))
 
 
 def _of_others(own: Mapping[str, Evidence], others: Mapping[str, Evidence]) -> Iterator[Finding]:
