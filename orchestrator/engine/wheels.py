@@ -64,7 +64,7 @@ def publish(
         if found is None:
             say(f"uploading {len(wheels.files)} wheels, {wheels.size_bytes / 2**20:,.0f} MiB, as {owner}/{slug}")
             files = [folder / LIST_NAME, folder / BLOB_NAME]
-            gateway.create_dataset(slug, files, reached=UploadProgress({BLOB_NAME: wheels.size_bytes}, say).reached)
+            gateway.create_dataset(slug, files, reached=UploadTenths({BLOB_NAME: wheels.size_bytes}, say).reached)
             say("waiting until Kaggle has processed the dataset")
         _await(slug, wheels, gateway, clock)
         return Published(f"{owner}/{slug}", wheels, there_before=found is not None)
@@ -85,7 +85,7 @@ def _require_room(folder: Path, wanted_bytes: int) -> None:
         )
 
 
-class UploadProgress:
+class UploadTenths:
     """Reports each tenth of an upload once; `reached` may be called from several threads."""
 
     def __init__(self, sizes: Mapping[str, int], say: Callable[[str], None]) -> None:
