@@ -219,9 +219,9 @@ MACHINES = (
         assumes="Sessions run Python 3.12.",
         source="Kaggle/docker-python, August 2026",
         observed_by=(CPU, TPU, RUNS),
-        copes=False,
-        if_refuted="State the seen version in `relay environment publish --python` if you publish wheels; "
-        "relay itself needs 3.11 or newer.",
+        copes=True,
+        if_refuted="The session installs the pins without the lock, which is for 3.12: versions that they leave open may "
+        "change. relay itself needs 3.11 or newer.",
         numbers=("major", "minor"),
     ),
     Assumption(
@@ -238,7 +238,8 @@ MACHINES = (
         source="three public projects",
         observed_by=(TPU,),
         copes=False,
-        if_refuted="Remove libtpu from `pins`: the image's own compiler is used, and bits may change with the image.",
+        if_refuted="List the packages in `environment` without libtpu: the image's own compiler is used, and bits may change "
+        "with the image.",
     ),
     Assumption(
         key="accelerator-devices",
