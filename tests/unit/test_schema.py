@@ -166,7 +166,9 @@ def _pipelines() -> st.SearchStrategy[dict[str, Any]]:
             st.just("tunix-0.1.5"), st.just("x"), st.lists(st.text(max_size=3), max_size=2), st.none()
         ),
     }
-    alone = sorted(set(KINDS) - {"answer", "export"})  # these need a file, and an earlier stage: more than a schema sees
+    alone = sorted(
+        set(KINDS) - {"answer", "export"}
+    )  # these need a file, and an earlier stage: more than a schema sees
     required = {
         "name": st.sampled_from(["p", "a-b1", "a--b", "B", "1a"]),
         "stages": st.sampled_from(alone).flatmap(_stage),
