@@ -167,13 +167,14 @@ class Chain:
             )
         return record
 
-    def go_on(self, root: Path) -> Record:
-        """One more session, of the last stage, to its end."""
+    def go_on(self, root: Path, cuts: tuple[int, ...] = ()) -> Record:
+        """The last stage alone, from what `root` holds to its end, in sessions that end after `cuts`."""
         record, stage = Record(), self.stages[-1]
-        found = newest(root, self.stages)
-        KINDS[stage.kind].load()(
-            SmallContext(stage, self.model, self.seed, root, record, found, stage.steps, self.inputs, plan=self.stages)
-        )
+        for stop_at in (*cuts, stage.steps):
+            found = newest(root, self.stages)
+            KINDS[stage.kind].load()(
+                SmallContext(stage, self.model, self.seed, root, record, found, stop_at, self.inputs, plan=self.stages)
+            )
         return record
 
     def sessions(self, cuts: Mapping[str, tuple[int, ...]] | None = None) -> list[tuple[StageSpec, int]]:

@@ -38,17 +38,33 @@ def ask(steps: int = 3, batch: int = 2, **options: Any) -> StageSpec:
     return spec("ask", "answer", steps, questions="asked.jsonl", batch=batch, **LENGTHS, **options)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, inputs: Path) -> tuple[Path, Record]:
+    """A folder with the checkpoint of SFT, from which each test asks, and what was computed."""
+    root = tmp_path_factory.mktemp("trained")
+    return root, Chain((SFT,), inputs=inputs).run(root)
+
+
+def asked_after(trained: Path, root: Path, asking: StageSpec, inputs: Path, cuts: tuple[int, ...] = ()) -> Record:
+    """The answers of a model that was trained already, in sessions that end after `cuts`."""
+    shutil.copytree(trained, root)
+    return Chain((SFT, asking), inputs=inputs).go_on(root, cuts)
+
+
 def rows(root: Path, record: Record, step: int) -> list[dict[str, Any]]:
     text = read_state(root / f"ask-{step}").artifacts["answers-ask.jsonl"]
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_every_question_gets_a_row_with_the_models_own_greedy_answer(tmp_path: Path, inputs: Path) -> None:
-    record = Chain((SFT, ask()), inputs=inputs).run(tmp_path)
-    found = rows(tmp_path, record, 3)
+def test_every_question_gets_a_row_with_the_models_own_greedy_answer(
+    tmp_path: Path, inputs: Path, trained: tuple[Path, Record]
+) -> None:
+    root, before = trained[0], trained[1].digests
+    record = asked_after(root, tmp_path / "root", ask(), inputs)
+    found = rows(tmp_path / "root", record, 3)
     assert [row["id"] for row in found] == [1, 2, 3, 4, "greet", 99]
     foundation = loaded({"kind": "gemma2", "source": str(inputs / "models" / TINY["source"]), "system": ""})
-    put_weights(foundation.model, read_state(tmp_path / "sft-2").weights)
+    put_weights(foundation.model, read_state(root / "sft-2").weights)
     asked = [Example("", str(each.get("question", each.get("prompt")))) for each in QUESTIONS[:5]]
     wanted = Generator(foundation, Asking(**LENGTHS)).greedy(asked, 5)
     assert [row["text"] for row in found[:5]] == wanted.texts
@@ -58,14 +74,17 @@ def test_every_question_gets_a_row_with_the_models_own_greedy_answer(tmp_path: P
     assert [row["problem"] is None for row in found] == [True] * 5 + [False]
     assert found[5]["problem"].endswith("tokens, and max_prompt_length is 24")
     assert record.value("ask", 3, "answered") == 5.0
-    kept = [{name: record.digests[place][name] for name in ("weights", "adapter")} for place in ("sft-2", "ask-3")]
-    assert kept[0] == kept[1], "the model is passed on unchanged"
+    for name in ("weights", "adapter"):
+        assert record.digests["ask-3"][name] == before["sft-2"][name], "the model is passed on unchanged"
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "top_k": 20, "top_p": 0.9}], ids=["greedy", "sampled"])
-def test_a_cut_changes_no_answer(tmp_path: Path, inputs: Path, options: dict[str, Any]) -> None:
-    chain = Chain((SFT, ask(**options)), inputs=inputs)
-    whole, cut = chain.run(tmp_path / "whole"), chain.run(tmp_path / "cut", {"ask": (1, 2)})
+def test_a_cut_changes_no_answer(
+    tmp_path: Path, inputs: Path, options: dict[str, Any], trained: tuple[Path, Record]
+) -> None:
+    asking = ask(**options)
+    whole = asked_after(trained[0], tmp_path / "whole", asking, inputs)
+    cut = asked_after(trained[0], tmp_path / "cut", asking, inputs, cuts=(1, 2))
     assert rows(tmp_path / "cut", cut, 3) == rows(tmp_path / "whole", whole, 3)
     assert cut.digests["ask-3"] == whole.digests["ask-3"]
     assert [row["id"] for row in rows(tmp_path / "cut", cut, 1)] == [1, 2], "a checkpoint has the answers until then"

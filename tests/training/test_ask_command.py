@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from click.testing import CliRunner
 
 from orchestrator.base.clock import SystemClock
+from orchestrator.cli import main
 from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
@@ -101,9 +103,14 @@ def test_an_adapter_alone_cannot_be_asked(desk: Laptop, tmp_path: Path) -> None:
         (("tiny", "word " * 9000), "which is too long: shorten it"),
     ],
 )
-def test_bad_input_is_one_sentence(desk: Laptop, arguments: tuple[str, ...], said: str) -> None:
-    done = ask(desk, *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
+def test_bad_input_is_one_sentence(
+    desk: Laptop, arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk.root / "here").mkdir(exist_ok=True)
+    monkeypatch.chdir(desk.root / "here")
+    asked = ["--home", str(desk.home), "ask", *arguments]
+    done = CliRunner(env={"HOME": str(desk.home.parent), "COLUMNS": "120", "PYTHONPATH": str(ROOT)}).invoke(main, asked)
+    assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr.splitlines()[-1]
     assert leftovers(desk) == []
 
