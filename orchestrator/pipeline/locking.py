@@ -63,12 +63,15 @@ def _files(package: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def resolved(pins: Sequence[str], constraints: Path | None) -> dict[str, Any]:
-    """Resolve pins with uv, which inherits this process's environment and reads the user's uv settings."""
+    """Resolve pins with uv, which inherits this process's environment and reads the user's uv settings.
+
+    uv reads the metadata of sources with this Python; otherwise it would start every Python of the machine to find one.
+    """
     with tempfile.TemporaryDirectory(prefix="relay-lock-") as name:
         folder = Path(name)
         (folder / "pins.txt").write_text("".join(f"{pin}\n" for pin in pins), encoding="utf-8")
         command = [
-            *_uv(), "pip", "compile", "--quiet", "--format", "pylock.toml", "--python-version", PYTHON,
+            *_uv(), "pip", "compile", "--quiet", "--python", sys.executable, "--format", "pylock.toml", "--python-version", PYTHON,
             "--python-platform", PLATFORM, "--output-file", str(folder / "pylock.toml"),
             *(["--constraints", str(constraints)] if constraints else []), str(folder / "pins.txt"),
         ]  # fmt: skip

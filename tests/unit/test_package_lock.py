@@ -31,7 +31,7 @@ OWN = [(name, platform) for name in ENVIRONMENTS for platform in (*COMPILERS[nam
 
 def test_a_lock_comes_back_from_its_text() -> None:
     assert PackageLock.parse(LOCK.text) == LOCK
-    assert PackageLock.parse(locking.file_text(LOCK).replace("steady==", "# a comment\nSteady==")) == LOCK
+    assert PackageLock.parse(locking.file_text(LOCK).replace("\nsteady==", "\n# a comment\nSteady==")) == LOCK
     assert LOCK.requirements(["steady==1.0"]) == f"steady==1.0 \\\n    --hash=sha256:{SOURCE}\n"
 
 
