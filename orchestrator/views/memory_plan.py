@@ -22,11 +22,12 @@ def memory_view(document: dict[str, Any]) -> RenderableType:
         Text.assemble((document["pipeline"], "bold"), title, "" if document["one_memory"] else " a chip"),
         _phases(document["stages"], document["one_memory"]),
         Text(),
-        *([] if document["one_memory"] else [_hosts(document), Text()]),
-        *([_compared(document), Text()] if any(stage["measured_in"] for stage in document["stages"]) else []),
-        _checkpoints(document),
-        Text(),
     ]
+    if not document["one_memory"]:
+        parts += [_hosts(document), Text()]
+    if any(stage["measured_in"] for stage in document["stages"]):
+        parts += [_compared(document), Text()]
+    parts += [_checkpoints(document), Text()]
     parts += [Text(line) for line in advice(document)]
     parts.append(Text(f"Error of this plan: {document['accuracy']}."))
     parts.append(

@@ -88,7 +88,7 @@ def memory_document(
     held = held_on_hosts(pipeline, model, needs, found)
     stages = [stage_verdict(each, found, machine, model, held[each.names]) for each in needs]
     checkpoints = checkpoint_verdicts(pipeline, needs, found)
-    document = {
+    document: dict[str, Any] = {
         "pipeline": pipeline.name,
         "accelerator": pipeline.accelerator,
         "chip": machine.chip or "CPU",
@@ -126,7 +126,7 @@ class Machine:
 
 
 def held_on_hosts(
-    pipeline: Pipeline, model: Model, needs: Sequence[StageNeeds], found: Mapping[Program, Needs]
+    pipeline: Pipeline, model: Model, needs: tuple[StageNeeds, ...], found: Mapping[Program, Needs]
 ) -> dict[tuple[str, ...], "OnHost"]:
     """Return what each stage holds on its host beside the arrays."""
     checkpoint = {each["stage"]: each["bytes"] for each in checkpoint_verdicts(pipeline, needs, found)}
