@@ -103,7 +103,8 @@ def memory_document(
         "output_bytes_max": OUTPUT_BYTES_MAX,
         "accuracy": ACCURACY["cpu" if on_cpu else "other"],
     }
-    return document | {"fits": all(each["fits"] for each in (*document["stages"], *checkpoints))}
+    verdicts = [*document["stages"], *checkpoints]
+    return document | {"fits": all(each["fits"] for each in verdicts)}
 
 
 def lowered_options(pipeline: Pipeline) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def held_on_hosts(
     pipeline: Pipeline, model: Model, needs: tuple[StageNeeds, ...], found: Mapping[Program, Needs]
 ) -> dict[tuple[str, ...], "OnHost"]:
     """Return what each stage holds on its host beside the arrays."""
-    checkpoint = {each["stage"]: each["bytes"] for each in checkpoint_verdicts(pipeline, needs, found)}
+    checkpoint = {each["stage"]: each["bytes"] for each in checkpoint_verdicts(pipeline, tuple(needs), found)}
     names = [stage.name for stage in pipeline.stages if stage.name in checkpoint]
     before = dict(zip(names, [0, *(checkpoint[name] for name in names)], strict=False))
     held = {}
