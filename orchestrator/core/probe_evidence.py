@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.core.assumptions import ASSUMPTIONS, DETAIL_CHARS_MAX, Evidence, Verdict
+from orchestrator.core.plan import limits_for
 from orchestrator.kaggle.refusals import SOURCES_NOT_ACCEPTED
 from orchestrator.pipeline.model import Pipeline
 from stages.probing.findings import ProbeReport
@@ -169,7 +170,8 @@ def _of_datasets(run: ProbedRun) -> Iterator[Evidence]:
         if isinstance(fact, CheckpointPublished) and (fact.number, fact.attempt) in offered:
             took_s = max(0.0, (at - offered[fact.number, fact.attempt]).total_seconds())
             size_bytes = _size_bytes(run.state, fact.number, fact.attempt)
-            limit_s = PROCESSING_S + size_bytes / PROCESSING_BYTES_PER_S
+            looked_s = 2 * limits_for(run.pipeline).poll_s  # relay notices it at its next poll
+            limit_s = PROCESSING_S + size_bytes / PROCESSING_BYTES_PER_S + looked_s
             detail = f"ready and listed {took_s:.0f} s after the upload of {size_bytes:,} bytes"
             yield _seen(
                 run, "processing-time", took_s <= limit_s, detail, processing_s=took_s, size_bytes=float(size_bytes)

@@ -15,6 +15,7 @@ from kaggle_kernels import build
 from orchestrator.app.probe.derived import machine_pipeline
 from orchestrator.app.probe.trial import publish_trial, trial_dataset
 from orchestrator.core.assumptions import ASSUMPTIONS, Evidence, Observation, fold
+from orchestrator.core.plan import limits_for
 from orchestrator.core.probe_evidence import ProbedRun, evidence_of
 from orchestrator.engine.home import log_lines
 from orchestrator.pipeline.loader import parse
@@ -63,6 +64,7 @@ def found() -> tuple[ProbedRun, tuple[Evidence, ...]]:
         patch.setenv(accelerator.STAND_IN, "1")
         kaggle_there = ProbedKaggle(pipeline)
         chain = Chain(kaggle_there, folder)
+        chain.limits = limits_for(pipeline)
         state = chain.drive()
         report = ProbeReport.from_json((chain.home.artifacts(chain.run) / PROBE).read_bytes())
         logs = {session.key: list(log_lines(chain.home.log(session))) for session in state.sessions}
