@@ -101,7 +101,7 @@ def test_where_all_is_well_nothing_stands_in_the_way_and_nothing_is_created(plac
     polled_at = {finding["key"] for finding in found["findings"]}
     assert polled_at == {
         *("file", "kernel", "names", "session", "mesh", "checkpoint", "disk", "versions", "internet", "runs"),
-        *("credentials", "account", "phone", "quota", "slots", "model", "dataset"),
+        *("credentials", "account", "phone", "quota", "slots", "model", "dataset", "seen"),
     }
     assert "20 h of 20 h of TPU" in the(found, "quota", "ok")["sentence"]
     assert MODEL in the(found, "model", "ok")["sentence"]

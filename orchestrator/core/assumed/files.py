@@ -228,7 +228,7 @@ MODELS = (
         source="a maintainer",
         observed_by=(RUNS,),
         copes=False,
-        if_refuted="Name another licence of Kaggle's list with `relay publish --license`.",
+        if_refuted="Kaggle refuses the model: publish it at Hugging Face with `relay publish --hub`.",
     ),
 )
 
