@@ -79,7 +79,7 @@ class Estimate:
             case TimeSource.OTHER_OPTIONS:
                 return f"measured in {self.detail}, with other options"
             case TimeSource.PROBE:
-                return f"measured by relay probe{f' {self.detail}' if self.detail else ''}"
+                return f"measured by relay probe{f' in {self.detail}' if self.detail else ''}"
             case TimeSource.PIPELINE:
                 return f"expected by the pipeline{f': {self.detail}' if self.detail else ''}"
             case TimeSource.ASSUMED:

@@ -107,7 +107,7 @@ def test_the_readme_names_every_command() -> None:
 
 def test_the_reference_names_every_key_of_a_pipeline() -> None:
     text = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
-    keys = [key for key in Pipeline.model_fields if key not in ("session", "account", "inputs", "expect")]
+    keys = [key for key in Pipeline.model_fields if key not in ("session", "account", "inputs", "expect", "own_lock")]
     keys += [f"session.{key}" for key in SessionLimits.model_fields] + [f"inputs.{key}" for key in Inputs.model_fields]
     keys += [f"account.{key}" for key in AccountOptions.model_fields]
     assert [key for key in keys if f"`{key}`" not in text] == []

@@ -315,7 +315,7 @@ def test_a_list_of_pins_is_taken_and_kept_with_the_run() -> None:
     assert Pipeline.from_canonical(taken.canonical()) == taken
 
 
-TRAINS = GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30")
+TRAINED = GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30")
 
 
 @pytest.mark.parametrize("source", ["models/gemma", "./models/gemma", "gemma", "../beside/gemma", "owner/name"])
@@ -323,20 +323,20 @@ def test_a_model_in_a_folder_is_relative_to_the_pipeline_file(source: str, tmp_p
     here = tmp_path / "here"
     (folder := here / source).mkdir(parents=True)
     (here / "words.model").touch()
-    text = f"{TRAINS}\nmodel: {{kind: gemma3, source: {source}, tokenizer: words.model}}\n"
+    text = f"{TRAINED}\nmodel: {{kind: gemma3, source: {source}, tokenizer: words.model}}\n"
     model = parse(text, "p.yaml", here).model
     assert model == {"kind": "gemma3", "source": str(folder.resolve()), "tokenizer": str(here / "words.model")}
 
 
 def test_without_such_a_folder_a_source_is_a_name_and_a_similar_folder_is_suggested(tmp_path: Path) -> None:
     model = "\nmodel: {{kind: gemma3, source: {}}}\n"
-    assert parse(TRAINS + model.format("owner/name"), "p.yaml", tmp_path).model["source"] == "owner/name"
+    assert parse(TRAINED + model.format("owner/name"), "p.yaml", tmp_path).model["source"] == "owner/name"
     (tmp_path / "gemma").mkdir()
     with pytest.raises(BadInput, match=r"a folder that exists \(did you mean the folder gemma\?\)"):
-        parse(TRAINS + model.format("gema"), "p.yaml", tmp_path)
+        parse(TRAINED + model.format("gema"), "p.yaml", tmp_path)
 
 
 def test_an_export_for_tunix_is_refused_for_a_family_without_that_layout() -> None:
-    text = TRAINS + "\n  - {name: out, kind: export, steps: 1, options: {format: tunix}}\nmodel: {kind: qwen3-0.6b}\n"
+    text = TRAINED + "\n  - {name: out, kind: export, steps: 1, options: {format: tunix}}\nmodel: {kind: qwen3-0.6b}\n"
     with pytest.raises(BadInput, match="Tunix reads Qwen 3 from safetensors only: write format: safetensors"):
         parse(text, "p.yaml")

@@ -99,7 +99,10 @@ def test_a_forecast_uses_what_the_probe_measured() -> None:
         run="learns-measure-1", pipeline=derived, sessions=(), checkpoints=(), steps=(), reported={(1, 1): reported}
     )
     found = estimate_durations(trained, earlier=[earlier])
-    assert (found.step_s["sft"].usual_s, found.sources["sft"]) == (6.0, "as probed in learns-measure-1")
+    assert (found.step_s["sft"].usual_s, found.step_s["sft"].words) == (
+        6.0,
+        "measured by relay probe in learns-measure-1",
+    )
     assert (found.first_s["sft"].usual_s, found.save_s.usual_s) == (84.0, 20.0)
     assert found.unknown == ("ask",), "which the probe did not reach"
     other = estimate_durations(pipeline(TEXT, ("batch: 8", "batch: 9")), earlier=[earlier])
