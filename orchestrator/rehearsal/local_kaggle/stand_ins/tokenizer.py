@@ -93,7 +93,7 @@ def _tokenizer_json(tokens: SpecialTokens) -> str:
         for number, (piece, special) in enumerate(_added_tokens(tokens))
     ]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-    document = {
+    document: dict[str, Any] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
