@@ -137,11 +137,7 @@ class JsonTokenizer(Tokenizer):
 
     @property
     def size(self) -> int:
-<<<<<<< HEAD
-        return int(max(self._pieces.get_vocab(with_added_tokens=True).values())) + 1
-=======
         return 1 + int(max(self._pieces.get_vocab(with_added_tokens=True).values()))
->>>>>>> families
 
     def piece_id(self, piece: str) -> int | None:
         number = self._pieces.token_to_id(piece)

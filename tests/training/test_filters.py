@@ -41,8 +41,7 @@ ROWS = [
 class Letters:
     """A tokenizer of one token a character."""
 
-    def bos_id(self) -> int:
-        return 2
+    begin = (2,)
 
     def encode(self, text: str) -> list[int]:
         return [*map(ord, text)]
@@ -57,7 +56,7 @@ class SessionContext(SimpleNamespace):
         self.say = self.said.append
 
 
-FOUNDATION: Any = SimpleNamespace(tokenizer=Letters(), stops=(1,), ending=1, options=SimpleNamespace(system=""))
+FOUNDATION: Any = SimpleNamespace(tokenizer=Letters(), stops=(1,), ending=1, options=SimpleNamespace(system="", kind="gemma2"))
 
 
 @pytest.fixture
