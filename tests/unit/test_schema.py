@@ -164,7 +164,8 @@ def _pipelines() -> st.SearchStrategy[dict[str, Any]]:
     }
     required = {
         "name": st.sampled_from(["p", "a-b1", "a--b", "B", "1a"]),
-        "stages": st.sampled_from(sorted(KINDS)).flatmap(_stage),
+        # Without `answer` and `export`, which need inputs.files or an earlier stage: the schema does not see that.
+        "stages": st.sampled_from(sorted(set(KINDS) - {"answer", "export"})).flatmap(_stage),
     }
     return st.fixed_dictionaries(required, optional=optional).map(lambda found: found | {"stages": [found["stages"]]})
 
