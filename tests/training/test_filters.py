@@ -56,7 +56,9 @@ class SessionContext(SimpleNamespace):
         self.say = self.said.append
 
 
-FOUNDATION: Any = SimpleNamespace(tokenizer=Letters(), stops=(1,), ending=1, options=SimpleNamespace(system="", kind="gemma2"))
+FOUNDATION: Any = SimpleNamespace(
+    tokenizer=Letters(), stops=(1,), ending=1, options=SimpleNamespace(system="", kind="gemma2")
+)
 
 
 @pytest.fixture

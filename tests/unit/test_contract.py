@@ -22,9 +22,10 @@ from stages.contract import (
 from stages.documents import FORMAT, ContractError, Document, NewerFormat, Versioned
 from stages.file_names import stays_below
 from stages.formats.export_manifest import ExportManifest
+from stages.probing.findings import ProbeReport
 from tests.unit.counting_runs import order
 
-VERSIONED = (Order, Manifest, Report, Progress, ExportManifest, PublishIntent)
+VERSIONED = (Order, Manifest, Report, Progress, ExportManifest, PublishIntent, ProbeReport)
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 NAMES = st.text(CHARACTERS, min_size=1, max_size=8)
 TEXTS = st.text(CHARACTERS, max_size=8)
@@ -206,6 +207,14 @@ def a_manifest() -> dict[str, Any]:
 
 
 def test_every_kind_of_document_says_which_it_is() -> None:
-    assert {cls.kind for cls in VERSIONED} == {"order", "manifest", "report", "progress", "export", "publish-intent"}
+    assert {cls.kind for cls in VERSIONED} == {
+        "order",
+        "manifest",
+        "report",
+        "progress",
+        "export",
+        "publish-intent",
+        "probe",
+    }
     assert set(Versioned.__subclasses__()) == set(VERSIONED)
     assert all(issubclass(cls, Document) for cls in VERSIONED)

@@ -48,7 +48,7 @@ def test_every_link_to_a_place_on_a_page_finds_it(page: Path) -> None:
 
 def definition(place: str) -> ast.AST | Path | None:
     """What `package/module.function` on the page about the architecture stands for; None where the tree has no such thing."""
-    top = ROOT if place.split("/")[0] in ("stages", "state", "kaggle_kernels") else ROOT / "orchestrator"
+    top = ROOT if place.split("/")[0] in ("stages", "state", "kaggle_kernels", "tests") else ROOT / "orchestrator"
     if place.endswith((".py", "/")):
         return top / place if (top / place).exists() else None
     module, _, names = place.partition(".")
