@@ -109,7 +109,7 @@ def _plain(value: Any, hint: Any = None) -> Any:
     if isinstance(value, dict):
         inner = typing.get_args(hint)[1] if typing.get_origin(hint) is dict else None
         return {key: _plain(item, inner) for key, item in value.items()}
-    if hint is float:
+    if value is not None and float in (hint, *typing.get_args(hint)):
         return float(value)  # 60 and 60.0 compare equal, so they must serialise to equal bytes
     return value
 
