@@ -4,7 +4,7 @@ import pydantic
 
 from orchestrator.core.memory_peaks import peaks_in
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.preflight.memory.measured import Measured, measured_in
+from orchestrator.preflight.memory.measured import MeasuredPeaks, measured_in
 from stages.contract import STAND_IN_METRIC
 from state.failures import RunDamaged
 from state.reader import Reader
@@ -13,9 +13,9 @@ RUNS_MAX = 20
 """Maximum number of runs that are read, newest first."""
 
 
-def measured_of(store: Reader, pipeline: Pipeline) -> list[Measured]:
+def measured_of(store: Reader, pipeline: Pipeline) -> list[MeasuredPeaks]:
     """Return what earlier sessions of the same model and accelerator measured, without those of stand-in models."""
-    found: list[Measured] = []
+    found: list[MeasuredPeaks] = []
     for run in reversed(store.runs()[-RUNS_MAX:]):
         newest = store.last_metrics(run.id)
         if any(metric.name == f"{STAND_IN_METRIC}model" for metric in newest):

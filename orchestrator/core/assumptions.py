@@ -1,4 +1,4 @@
-"""What relay assumes about Kaggle, and evidence for or against it from one account. Pure."""
+"""Assumptions about Kaggle by key, and evidence for or against them from one account. Pure."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ DETAIL_CHARS_MAX = 300
 
 
 class Verdict(StrEnum):
-    """What was seen of an assumption."""
+    """Result of observing an assumption."""
 
     CONFIRMED = "confirmed"
     REFUTED = "refuted"
@@ -38,7 +38,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """One observation of an assumption on an account; raises ValueError for values that cannot be one."""
+    """Observation of an assumption on an account; raises ValueError for values that cannot be one."""
 
     key: str
     verdict: Verdict

@@ -1,6 +1,5 @@
 """Loads the pipeline file: checks all of it before anything is created; reports each mistake in one sentence."""
 
-import hashlib
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -11,17 +10,15 @@ from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
 from orchestrator.base.validation import Mistakes, unknown, validated
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
-from orchestrator.pipeline.model import LOCK_SUFFIX, NAME_CHARS_MAX, Pipeline
+from orchestrator.pipeline.files_beside import names_lock, with_files_beside
+from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from orchestrator.pipeline.model_folder import similar_folder, with_absolute_paths
 from orchestrator.pipeline.references import dataset_problem, model_problem
 from orchestrator.pipeline.sections import SLUG, OriginOptions
 from stages import options
 from stages.catalog import KINDS, StageKind, UnknownKind, find
-from stages.data.questions import read_questions
 from stages.options.families import KINDS as FAMILY_KINDS
 from stages.options.families import family_of
-from stages.session import user_code
-from stages.session.package_lock import BadLock, PackageLock
 
 MODEL_STAGES = tuple(
     kind for kind, known in KINDS.items() if known.needs_jax and known.loads_model and kind != "export"
@@ -94,117 +91,9 @@ def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tup
     if mistakes := tuple(_mistakes(pipeline, where, folder)):
         return None, mistakes
     try:
-        return _with_sources(_with_files(_with_lock(pipeline, where, folder), where, folder), where, folder), ()
+        return with_files_beside(pipeline, where, folder), ()
     except BadInput as error:
         return None, (str(error),)
-
-
-def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
-    """Return the pipeline with each file's SHA-256, so that changed content makes a different pipeline."""
-    if pipeline.inputs.sha256:
-        raise BadInput(_unknown(where, "inputs.sha256", "sha256", ["datasets", "models", "files"], what="key"))
-    found: dict[str, str] = {}
-    for index, name in enumerate(pipeline.inputs.files):
-        path = folder / name
-        if not path.is_file():
-            raise BadInput(
-                f"{where}: inputs.files[{index}]: {path} does not exist: correct the name, or create the file first"
-            )
-        if path.name in found:
-            raise BadInput(f"{where}: inputs.files[{index}]: two files are called {path.name}: rename one")
-        try:
-            with path.open("rb") as file:
-                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise BadInput(
-                f"{where}: inputs.files[{index}]: {path} cannot be read: {error.strerror or error}"
-            ) from error
-    _check_data(pipeline, where, set(found))
-    _check_questions(pipeline, where, folder)
-    return pipeline.model_copy(update={"inputs": pipeline.inputs.model_copy(update={"sha256": found})})
-
-
-def _with_lock(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
-    """Return the pipeline with the text of its lock file, so that another lock makes a different pipeline."""
-    if pipeline.own_lock:
-        raise BadInput(f"{where}: own_lock: relay fills this in from the file that environment names: leave it out")
-    if not names_lock(pipeline.environment):
-        return pipeline
-    path = folder / str(pipeline.environment)
-    try:
-        lock = PackageLock.parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadInput(
-            f"{where}: environment: {path} does not exist: correct the name, or make it with relay environment lock"
-        ) from error
-    except BadLock as error:
-        raise BadInput(f"{where}: environment: {path} is not a lock that relay can use: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{where}: environment: {path} cannot be read as text: {error}") from error
-    return pipeline.model_copy(update={"own_lock": lock.text})
-
-
-def names_lock(environment: Any) -> bool:
-    """Return True if this value of `environment` is the name of a lock file."""
-    return isinstance(environment, str) and environment.endswith(LOCK_SUFFIX)
-
-
-def _with_sources(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
-    """Return the pipeline with the source of the user's modules, so that changed code makes a different pipeline."""
-    if pipeline.sources:
-        raise BadInput(
-            f"{where}: sources: relay fills this in with the files that lie beside the pipeline: leave it out"
-        )
-    try:
-        return pipeline.model_copy(update={"sources": user_code.gather(_own_functions(pipeline), folder)})
-    except user_code.BadSource as error:
-        raise BadInput(f"{where}: {error}") from error
-
-
-def _own_functions(pipeline: Pipeline) -> dict[str, str]:
-    """Return the names of the user's own functions, each with the first key that names it."""
-    found: dict[str, str] = {}
-    for index, stage in enumerate(pipeline.stages):
-        if stage.kind not in KINDS:
-            found.setdefault(stage.kind, f"stages[{index}].kind")
-            continue
-        for name in stage.options.get("rewards") or ():
-            if ":" in name:
-                found.setdefault(name, f"stages[{index}].options.rewards")
-    return found
-
-
-def _check_data(pipeline: Pipeline, where: str, files: set[str]) -> None:
-    """Raise BadInput for a data file that is not in inputs.files, since no session would find it."""
-    for index, stage in enumerate(pipeline.stages):
-        data = stage.options.get("data")  # may be of any type in a stage of the user's own
-        for entry in data if isinstance(data, (list, tuple)) else [data]:
-            name = str(entry).partition(":")[0]
-            if name.endswith(".jsonl") and name not in files:
-                raise BadInput(
-                    f"{where}: stages[{index}].options.data: {name} is not among inputs.files: list it there"
-                )
-
-
-def _check_questions(pipeline: Pipeline, where: str, folder: Path) -> None:
-    """Raise BadInput for a file of questions that a session could not read, and unless the steps answer all of it."""
-    paths = {Path(name).name: folder / name for name in pipeline.inputs.files}
-    for index, stage in enumerate(pipeline.stages):
-        if stage.kind != "answer":
-            continue
-        key = f"{where}: stages[{index}]"
-        asked = options.fit(options.Answer, stage.options, f"{key}.options")
-        if asked.questions not in paths:
-            raise BadInput(f"{key}.options.questions: {asked.questions} is not among inputs.files: list it there")
-        try:
-            count = len(read_questions(paths[asked.questions]))
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{key}.options.questions: {error}") from error
-        if stage.steps != (needed := asked.steps_for(count)):
-            raise BadInput(
-                f"{key}.steps is {stage.steps}, and {count:,} questions in batches of {asked.batch} take {needed}: write "
-                f"steps: {needed}"
-            )
 
 
 def name_problem(name: str) -> str:

@@ -279,14 +279,9 @@ class Pipeline(BaseModel):
     def canonical(self) -> str:
         """Return canonical JSON: equal pipelines give equal text, however their files are formatted."""
         value = self.model_dump(mode="json")
-        for key, empty in (
-            ("expect", Expect()),
-            ("origin", OriginOptions()),
-            ("fork_points", ()),
-            ("exactness", "warn"),
-            ("own_lock", ""),
-        ):
-            if getattr(self, key) == empty:
+        empty = {"expect": Expect(), "origin": OriginOptions(), "fork_points": (), "exactness": "warn", "own_lock": ""}
+        for key, default in empty.items():
+            if getattr(self, key) == default:
                 del value[key]  # digests of older relays, which lacked these keys, stay valid
         if self.expect.accelerator is None:
             value.get("expect", {}).pop("accelerator", None)

@@ -1,4 +1,4 @@
-"""What a probe saw, as a document for programs and as tables for people."""
+"""Results of a probe as a document for programs and as tables for people."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

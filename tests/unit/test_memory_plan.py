@@ -28,7 +28,7 @@ from orchestrator.preflight.memory.forecast import (
 from orchestrator.preflight.memory.host import Loaded, files_bytes, host_moments, starting_moments, working_pieces
 from orchestrator.preflight.memory.lowered_before import LoweredBefore
 from orchestrator.preflight.memory.measure import Needs
-from orchestrator.preflight.memory.measured import Measured, measured_in, with_measured
+from orchestrator.preflight.memory.measured import MeasuredPeaks, measured_in, with_measured
 from orchestrator.preflight.memory.programs import Program, StageNeeds, needs_of, programs_of, rows_to_compile, share
 from orchestrator.views.memory_plan import memory_view
 from stages.options import Model
@@ -354,7 +354,7 @@ def test_another_model_or_accelerator_tells_nothing() -> None:
     assert [each.run for each in measured_in("a", same, same, peaks)] == ["a"]
     for other in (pipeline(model={"dtype": "bfloat16"}), pipeline(accelerator="TpuV6E8")):
         assert measured_in("a", other, same, peaks) == []
-    names = Measured(replace(needs_of(same)[0], names=()), "a", peaks["sft"])
+    names = MeasuredPeaks(replace(needs_of(same)[0], names=()), "a", peaks["sft"])
     assert measured_in("a", same, same, peaks) == [names]
 
 

@@ -1,4 +1,4 @@
-"""One assumption about Kaggle: what relay assumes, how it can be observed, and what follows if it is wrong. Pure."""
+"""The form of an assumption about Kaggle: its statement, how it can be observed, what follows if it is wrong. Pure."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -13,7 +13,7 @@ from orchestrator.base.disk import private_folder
 from orchestrator.base.errors import BadInput, Corrupt, Transient
 from orchestrator.core.plan import inputs_of, limits_for, slug_of
 from orchestrator.engine.adopt.evidence import (
-    Evidence,
+    FoundRun,
     look,
     newest_dataset,
     order_in_kernel,
@@ -120,7 +120,7 @@ class Adoption:
             run = Pipeline.from_canonical(canonical).origin.run if canonical is not None else ""
         return None
 
-    def _history(self, evidence: Evidence, pipeline: Pipeline, canonical: str, path: Path | None) -> History:
+    def _history(self, evidence: FoundRun, pipeline: Pipeline, canonical: str, path: Path | None) -> History:
         first = evidence.orders[0]
         began_with = canonical if first.pipeline_digest == evidence.orders[-1].pipeline_digest else canonical_in(first)
         now = self.clock.now()
@@ -154,7 +154,7 @@ class Adoption:
         return f"Kaggle has no kernel of {run} under the account {self.gateway.owner()}: {there}"
 
 
-def _canonical(evidence: Evidence, given: Pipeline | None, path: Path | None) -> str:
+def _canonical(evidence: FoundRun, given: Pipeline | None, path: Path | None) -> str:
     """Return the run's newest pipeline: from an order, or from the file if the orders are an older relay's."""
     digest = evidence.orders[-1].pipeline_digest
     if given is not None:
@@ -183,7 +183,7 @@ def _read(canonical: str, run: str) -> Pipeline:
         ) from error
 
 
-def _check_inputs(evidence: Evidence, path: Path | None) -> None:
+def _check_inputs(evidence: FoundRun, path: Path | None) -> None:
     name = inputs_of(evidence.run)
     if evidence.inputs is None and path is None:
         raise BadInput(
@@ -194,7 +194,7 @@ def _check_inputs(evidence: Evidence, path: Path | None) -> None:
         raise Transient(f"Kaggle still processes the dataset {name}: adopt again in a few minutes")
 
 
-def _inputs(evidence: Evidence, pipeline: Pipeline, shell: EffectContext) -> tuple[Fact, ...]:
+def _inputs(evidence: FoundRun, pipeline: Pipeline, shell: EffectContext) -> tuple[Fact, ...]:
     try:
         return inputs_facts(evidence, pipeline, shell)
     except Corrupt as error:

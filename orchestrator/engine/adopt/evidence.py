@@ -40,7 +40,7 @@ class StartedSession:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class FoundRun:
     """Everything found of one run. `orders` includes those of kernels that never ran, which are no sessions."""
 
     run: str
@@ -103,7 +103,7 @@ def _order_in(kernel: KernelFound) -> Order | None:
         raise BadInput(f"kernel {kernel.ref}: {error}") from error
 
 
-def look(run: str, inputs: str, gateway: Gateway) -> Evidence | None:
+def look(run: str, inputs: str, gateway: Gateway) -> FoundRun | None:
     """Find everything of a run; None if it has no kernel. Raises BadInput if such a kernel is another run's.
 
     The listing is only a start: each computed name is also looked up by itself.
@@ -127,7 +127,7 @@ def look(run: str, inputs: str, gateway: Gateway) -> Evidence | None:
     datasets: dict[str, DatasetSeen] = {}
     for name in dict.fromkeys(names):
         datasets |= _datasets(name, gateway)
-    return Evidence(run, tuple(orders.values()), tuple(sessions), datasets, newest_dataset(inputs, gateway))
+    return FoundRun(run, tuple(orders.values()), tuple(sessions), datasets, newest_dataset(inputs, gateway))
 
 
 def _own_parents(orders: Iterable[Order]) -> list[Parent]:

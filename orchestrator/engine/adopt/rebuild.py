@@ -13,7 +13,7 @@ from orchestrator.base.errors import Corrupt
 from orchestrator.core import parking
 from orchestrator.core.plan import checkpoint_of, finished, inputs_of, slug_of, token_of
 from orchestrator.engine.adopt.changed_orders import change_before
-from orchestrator.engine.adopt.evidence import Evidence, StartedSession, published_manifest
+from orchestrator.engine.adopt.evidence import FoundRun, StartedSession, published_manifest
 from orchestrator.engine.collecting.download import fetch_checkpoint
 from orchestrator.engine.collecting.extras import fetch_curves, keep_artifacts
 from orchestrator.engine.collecting.files import SessionFiles, list_files
@@ -69,7 +69,7 @@ class History:
             self.facts.append((self.now, fact))
 
 
-def rebuild(history: History, evidence: Evidence, pipeline: Pipeline, shell: EffectContext) -> None:
+def rebuild(history: History, evidence: FoundRun, pipeline: Pipeline, shell: EffectContext) -> None:
     """Fill the history, and fetch what the run needs to go on. Safe to repeat: intact files are kept."""
     manifests, places = _manifests(history, evidence, shell)
     sessions: dict[Key, StartedSession | Manifest] = {ran.key: ran for ran in evidence.sessions}
@@ -79,7 +79,7 @@ def rebuild(history: History, evidence: Evidence, pipeline: Pipeline, shell: Eff
 
 
 def _manifests(
-    history: History, evidence: Evidence, shell: EffectContext
+    history: History, evidence: FoundRun, shell: EffectContext
 ) -> tuple[dict[str, Manifest], dict[str, str]]:
     """Return the manifests, and the dataset names, of complete datasets of this run, by checkpoint name."""
     tokens = {checkpoint_of(evidence.run, *ran.key): ran.order.token for ran in evidence.sessions}
@@ -104,7 +104,7 @@ def _manifests(
 @dataclass
 class _Replay:
     history: History
-    evidence: Evidence
+    evidence: FoundRun
     shell: EffectContext
     manifests: Mapping[str, Manifest]
     places: Mapping[str, str]
@@ -326,7 +326,7 @@ def _download(manifest: Manifest, name: str, place: str, shell: EffectContext) -
     write_whole(into / MANIFEST_NAME, manifest.to_json().encode())
 
 
-def inputs_facts(evidence: Evidence, pipeline: Pipeline, shell: EffectContext) -> tuple[Fact, ...]:
+def inputs_facts(evidence: FoundRun, pipeline: Pipeline, shell: EffectContext) -> tuple[Fact, ...]:
     """Fetch and verify the pipeline's own files; raises Corrupt if they are not those that the run began with."""
     assert evidence.inputs is not None, "the caller looked"
     first, name = inputs_of(evidence.run), evidence.inputs.ref.partition("/")[2]

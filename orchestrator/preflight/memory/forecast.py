@@ -20,7 +20,7 @@ from orchestrator.preflight.memory.host import (
 )
 from orchestrator.preflight.memory.lowered_before import LoweredBefore
 from orchestrator.preflight.memory.measure import Lowering, Needs
-from orchestrator.preflight.memory.measured import Measured, with_measured
+from orchestrator.preflight.memory.measured import MeasuredPeaks, with_measured
 from orchestrator.preflight.memory.programs import (
     Program,
     StageNeeds,
@@ -70,7 +70,7 @@ class PhaseMemory:
 
 
 def memory_document(
-    pipeline: Pipeline, where: str, say: Callable[[str], None], cache: Path, measured: Sequence[Measured] = ()
+    pipeline: Pipeline, where: str, say: Callable[[str], None], cache: Path, measured: Sequence[MeasuredPeaks] = ()
 ) -> dict[str, Any]:
     """Return the answer of `relay plan --memory` as JSON; sizes in bytes.
 
@@ -155,7 +155,7 @@ def held_on_hosts(
 
 @dataclass(frozen=True)
 class OnHost:
-    """What a stage has on its host: the model on its way, the saver's copy, and the checkpoint that it began from."""
+    """Memory of a stage on its host, in bytes: the model on its way, the saver's copy, and the checkpoint that it began from."""
 
     loaded: Loaded
     snapshot: int

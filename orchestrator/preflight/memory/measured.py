@@ -15,7 +15,7 @@ BUDGETS = (("device", DEVICE), ("host", HOST))
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredPeaks:
     """Peaks of one stage in one run, in bytes, by the names in `stages.contract.StageReport.memory`."""
 
     needs: StageNeeds
@@ -24,7 +24,9 @@ class Measured:
     peaks: Mapping[str, int]
 
 
-def measured_in(run: str, ran: Pipeline, planned: Pipeline, peaks: Mapping[str, Mapping[str, int]]) -> list[Measured]:
+def measured_in(
+    run: str, ran: Pipeline, planned: Pipeline, peaks: Mapping[str, Mapping[str, int]]
+) -> list[MeasuredPeaks]:
     """Return the peaks of a run's stages that say something about a planned pipeline.
 
     None if the run had another accelerator or model. A rehearsal's stand-in model has the same name as the real one:
@@ -34,7 +36,7 @@ def measured_in(run: str, ran: Pipeline, planned: Pipeline, peaks: Mapping[str, 
     if ran.accelerator != planned.accelerator or not alike or ran.loaded_model is None:
         return []
     return [
-        Measured(replace(needs, names=()), run, peaks[name])
+        MeasuredPeaks(replace(needs, names=()), run, peaks[name])
         for needs in needs_of(ran)
         for name in needs.names
         if peaks.get(name)
@@ -42,7 +44,7 @@ def measured_in(run: str, ran: Pipeline, planned: Pipeline, peaks: Mapping[str, 
 
 
 def with_measured(
-    stages: Sequence[dict[str, Any]], measured: Iterable[Measured], limits: Mapping[str, int]
+    stages: Sequence[dict[str, Any]], measured: Iterable[MeasuredPeaks], limits: Mapping[str, int]
 ) -> list[dict[str, Any]]:
     """Return the stages with `planned`, `measured`, `error` and `expected` for the budgets `device` and `host`.
 
@@ -69,7 +71,7 @@ def with_measured(
     return found
 
 
-def _compared(stage: dict[str, Any], known: Sequence[Measured]) -> dict[str, Any]:
+def _compared(stage: dict[str, Any], known: Sequence[MeasuredPeaks]) -> dict[str, Any]:
     peaks: dict[str, int] = {}
     for each in known:
         peaks = larger(peaks, each.peaks)
