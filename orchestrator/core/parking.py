@@ -50,7 +50,8 @@ def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
         why = "a step and a save do not fit into a session: raise session.limit_s, or make a step smaller"
         return _parked(state, f"two sessions gained no step: {why}", last, changes=True)
     if fruitless >= pipeline.session.attempts:
-        return _parked(state, f"{fruitless} attempts gained nothing; the last: {last.reason}", last)
+        why = last.reason or "what it left has no checkpoint that verifies"
+        return _parked(state, f"{fruitless} attempts gained nothing; the last: {why}", last)
     return None
 
 

@@ -128,11 +128,14 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
                 "model-not-finite",
             )
         ),
-        row(
-            "out of memory parks at once, and the pipeline has to change",
-            state(failed(1, cause="out-of-memory")),
-            PIPELINE,
-            parked_to_change("session 1 failed: it broke", excerpt="the traceback"),
+        *(
+            row(
+                f"{cause} parks at once, and the pipeline has to change",
+                state(failed(1, cause=cause)),
+                PIPELINE,
+                parked_to_change("session 1 failed: it broke", excerpt="the traceback"),
+            )
+            for cause in ("out-of-memory", "numerics-changed")
         ),
         row(
             "the last good checkpoint is offered",
@@ -209,6 +212,12 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
             parked_to_change(NO_STEP),
         ),
         row("three attempts", state(ended(FAILED), ended(FAILED, 1, 2), ended(FAILED, 1, 3)), PIPELINE, THREE),
+        row(
+            "three that ended well and left nothing that can be used",
+            state(*(ended(Outcome.FINISHED, 1, number, reason="") for number in (1, 2, 3))),
+            PIPELINE,
+            parked("3 attempts gained nothing; the last: what it left has no checkpoint that verifies"),
+        ),
         row(
             "three of five attempts",
             state(ended(FAILED), ended(FAILED, 1, 2), ended(FAILED, 1, 3)),
