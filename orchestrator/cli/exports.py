@@ -77,7 +77,7 @@ def export(
     "--format",
     "layout",
     type=click.Choice(["safetensors", "peft", "tunix"]),
-    help="Format of the export; default: tunix, with --hub safetensors.",
+    help="Format of the export; default: tunix for Gemma on Kaggle, else safetensors.",
 )
 @click.option(
     "--from-export",
@@ -140,9 +140,11 @@ def _destination(
     if (model is None) == (hub is None):
         raise BadInput("name one place to publish to: --model OWNER/NAME for a Kaggle Model, or --hub OWNER/NAME")
     if model is not None:
-        from orchestrator.app.publish.kaggle_destination import KaggleChoice, KaggleDestination
+        from orchestrator.app.publish.kaggle_destination import KaggleChoice, KaggleDestination, usual_layout
+        from orchestrator.pipeline.model import Pipeline
 
-        return KaggleDestination(app, state, KaggleChoice(model, framework, variation, public)), "tunix"
+        usual = usual_layout(Pipeline.from_canonical(state.run.pipeline))
+        return KaggleDestination(app, state, KaggleChoice(model, framework, variation, public)), usual
     if framework or variation:
         raise BadInput("--framework and --variation are for a Kaggle Model: leave them out with --hub")
     from orchestrator.app.publish.hub_destination import HubDestination

@@ -3,6 +3,8 @@
 import pytest
 
 from orchestrator.app.publish.documents import is_usual_variation, manifest_of_version, variation_of
+from orchestrator.app.publish.kaggle_destination import usual_layout
+from orchestrator.pipeline.loader import check
 from stages.contract import Cursor, FileEntry
 from stages.formats.export_manifest import ExportManifest
 
@@ -52,3 +54,13 @@ def test_the_weights_are_found_in_an_export_and_in_its_published_version(
     made = manifest(layout, "google/gemma-2-2b-it", *files)
     assert made.weights_folder == exported
     assert manifest_of_version(made, "mine", ()).weights_folder == published
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [("gemma2-2b", "tunix"), ("gemma3-270m", "tunix"), ("qwen3-0.6b", "safetensors"), ("llama3.2-1b", "safetensors")],
+)
+def test_on_kaggle_a_model_has_the_layout_that_tunix_reads(kind: str, layout: str) -> None:
+    stages = [{"name": "sft", "kind": "sft", "steps": 1}]
+    pipeline = check({"name": "p", "model": {"kind": kind, "source": "a/b/c/d/1"}, "stages": stages}, "p.yaml")
+    assert usual_layout(pipeline) == layout

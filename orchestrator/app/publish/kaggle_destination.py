@@ -199,6 +199,12 @@ class KaggleDestination:
         )
 
 
+def usual_layout(pipeline: Pipeline) -> str:
+    """Return the format in which Tunix's loaders take the model: their own, for a family that they read so."""
+    trained = pipeline.loaded_model
+    return "tunix" if trained is None or trained.family.has_flax else "safetensors"
+
+
 def _parts(choice: KaggleChoice) -> tuple[str, str]:
     owner, _, slug = choice.model.partition("/")
     if not owner or not SLUG.fullmatch(slug):
