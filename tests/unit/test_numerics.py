@@ -227,6 +227,6 @@ def test_a_verdict_on_resuming_says_for_which_machine_and_compiler_it_holds() ->
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(verdict_view(verdict))
     said = " ".join(console.export_text().split())
-    assert "this holds for chip TPU v5e, devices 8, mesh fsdp 8, tp 1" in said
+    assert "computed with chip TPU v5e, devices 8, mesh fsdp 8, tp 1" in said
     assert "jaxlib 0.10.2, libtpu 0.0.17, LIBTPU_INIT_ARGS --xla_tpu_x true" in said
     assert verdict_document(ResumeVerdict((), 0))["numerics"] is None

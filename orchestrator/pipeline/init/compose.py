@@ -44,12 +44,12 @@ def base_of(model: str) -> CommentedMap:
 
 
 def _replace_model(made: CommentedMap, base: ModelExample) -> None:
-    """Put another model in the example's place, and remove the comments that hold for the example's only."""
+    """Put another model in the example's place, and remove what holds for the example's only: comments, and times."""
     set_value(made["model"], "kind", base.kind)
     set_value(made["model"], "source", base.source, "")
     for key in ("dtype", "mesh_fsdp", "mesh_tp"):
         set_comment(made["model"], key, "")
-    set_comment(made, "expect", "")
+    made.pop("expect", None)  # the example's times hold for its own model
 
 
 def composed(answers: WizardAnswers, into: Path) -> str:

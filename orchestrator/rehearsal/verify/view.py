@@ -32,8 +32,8 @@ def verdict_view(verdict: ResumeVerdict) -> RenderableType:
     for number, session in enumerate(verdict.sessions):
         table.add_row(str(number or ""), *_cells(session), style="" if session.differing == 0 else "red")
     note = "losses, batches, rollouts: steps in which they differ; parameters, optimizer, other: bits that differ"
-    holds = [Text(f"this holds for {verdict.numerics.summary}")] if verdict.numerics else []
-    return Group(table, Text(note, style="dim"), Text(sentence(verdict)), *holds)
+    computed = [Text(f"computed with {verdict.numerics.summary}:")] if verdict.numerics else []
+    return Group(table, Text(note, style="dim"), *computed, Text(sentence(verdict)))
 
 
 def verdict_document(verdict: ResumeVerdict) -> dict[str, Any]:
