@@ -7,8 +7,7 @@ from pathlib import Path
 from orchestrator.base.disk import disk_errors, write_whole
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline import loader, locking
-from orchestrator.pipeline.model import LOCK_SUFFIX
-from stages.session.package_lock import BadLock, PackageLock
+from stages.session.package_lock import LOCK_SUFFIX, BadLock, PackageLock, names_lock
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def lock_pipeline(path: Path, output: Path | None) -> WrittenLock:
 
 
 def _require_writable(target: Path) -> None:
-    if not target.name.endswith(LOCK_SUFFIX):
+    if not names_lock(target.name):
         raise BadInput(
             f"{target}: a lock file's name ends in {LOCK_SUFFIX}, by which environment knows it: name another"
         )

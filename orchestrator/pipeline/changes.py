@@ -19,7 +19,8 @@ from orchestrator.pipeline.warm_start import misfit
 from stages.catalog import KINDS
 from stages.contract import Cursor
 from stages.options import TrainingOptions
-from stages.session.packages import name_of, normalised
+from stages.session.package_lock import PackageLock, normalised
+from stages.session.packages import name_of
 
 
 class When(Enum):
@@ -168,10 +169,21 @@ def _problems_of_keys(old: Pipeline, given: Pipeline, progress: RunProgress) -> 
     for key, rule in KEYS.items():
         if key == "stages" or before[key] == after[key]:
             continue
-        if key == "environment" and _pins_what_was_used(old.pins, given.pins, progress.packages):
+        if key in ("environment", "own_lock") and _installs_what_was_used(old, given, progress.packages):
             continue
         if rule.when is When.NEVER or (rule.when is When.UNTRAINED and progress.cursor is not None):
             yield f"{key} cannot change {_from_to(before[key], after[key])}, since {rule.why}"
+
+
+def _installs_what_was_used(old: Pipeline, given: Pipeline, packages: Mapping[str, str]) -> bool:
+    """Return True if the new environment only fixes versions with which the run's checkpoint was computed.
+
+    A lock file must have all of them. Packages behind a list of pins stay open: sessions record and compare them.
+    """
+    if given.own_lock:
+        locked = {each.name: each.version for each in PackageLock.parse(given.own_lock).packages}
+        return bool(packages) and all(packages.get(name, version) == version for name, version in locked.items())
+    return _pins_what_was_used(old.pins, given.pins, packages)
 
 
 def _pins_what_was_used(old: Sequence[str], given: Sequence[str], packages: Mapping[str, str]) -> bool:

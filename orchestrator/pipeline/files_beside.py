@@ -2,16 +2,15 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from orchestrator.base.errors import BadInput
 from orchestrator.base.validation import unknown
-from orchestrator.pipeline.model import LOCK_SUFFIX, Pipeline
+from orchestrator.pipeline.model import Pipeline
 from stages import options
 from stages.catalog import KINDS
 from stages.data.questions import read_questions
 from stages.session import user_code
-from stages.session.package_lock import BadLock, PackageLock
+from stages.session.package_lock import BadLock, PackageLock, names_lock
 
 
 def with_files_beside(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
@@ -58,18 +57,13 @@ def _with_lock(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
         lock = PackageLock.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadInput(
-            f"{where}: environment: {path} does not exist: correct the name, or make it with relay environment lock"
+            f"{where}: environment: {path} does not exist: correct the name, or write the list of pins here and type relay environment lock"
         ) from error
     except BadLock as error:
         raise BadInput(f"{where}: environment: {path} is not a lock that relay can use: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{where}: environment: {path} cannot be read as text: {error}") from error
     return pipeline.model_copy(update={"own_lock": lock.text})
-
-
-def names_lock(environment: Any) -> bool:
-    """Return True if this value of `environment` is the name of a lock file."""
-    return isinstance(environment, str) and environment.endswith(LOCK_SUFFIX)
 
 
 def _with_sources(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:

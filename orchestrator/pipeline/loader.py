@@ -10,7 +10,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
 from orchestrator.base.validation import Mistakes, unknown, validated
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
-from orchestrator.pipeline.files_beside import names_lock, with_files_beside
+from orchestrator.pipeline.files_beside import with_files_beside
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from orchestrator.pipeline.model_folder import similar_folder, with_absolute_paths
 from orchestrator.pipeline.references import dataset_problem, model_problem
@@ -19,6 +19,7 @@ from stages import options
 from stages.catalog import KINDS, StageKind, UnknownKind, find
 from stages.options.families import KINDS as FAMILY_KINDS
 from stages.options.families import family_of
+from stages.session.package_lock import names_lock
 
 MODEL_STAGES = tuple(
     kind for kind, known in KINDS.items() if known.needs_jax and known.loads_model and kind != "export"

@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.environments import COMPILERS, DEFAULT, ENVIRONMENTS, LOCKS, PYTHON, lock_name, pins_of
-from stages.session.package_lock import LockedPackage, PackageLock, normal
+from stages.session.package_lock import LockedPackage, PackageLock, normalised
 
 PLATFORM = "x86_64-manylinux_2_31"
 """Platform of the locks: x86-64 Linux with glibc 2.31, the oldest that libtpu 0.0.42.1 has a wheel for."""
@@ -36,7 +36,7 @@ def made(pins: Sequence[str], constraints: Path | None = None, resolve: "Resolve
     files = [(package, _files(package)) for package in found.get("packages", [])]
     packages = [
         LockedPackage(
-            normal(package["name"]), package["version"], tuple(sorted(each["hashes"]["sha256"] for each in kept))
+            normalised(package["name"]), package["version"], tuple(sorted(each["hashes"]["sha256"] for each in kept))
         )
         for package, kept in files
     ]

@@ -29,7 +29,7 @@ from orchestrator.pipeline.stage_plan import StagePlan
 from stages.catalog import KINDS, find
 from stages.contract import Cursor, Order, StageSpec
 from stages.documents import ContractError
-from stages.session.package_lock import PackageLock
+from stages.session.package_lock import PackageLock, names_lock
 
 if TYPE_CHECKING:
     from stages.options import Model
@@ -45,9 +45,6 @@ def _pins(found: Any, check: ValidatorFunctionWrapHandler) -> Any:
     except ValidationError:
         raise ValueError("should be a list of `name==version`, the name of a set of pins, or a lock file") from None
 
-
-LOCK_SUFFIX = ".lock.txt"
-"""End of a lock file's name, by which `environment` tells it from the name of a set of pins."""
 
 PinSetName = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
 LockFile = Annotated[str, Field(json_schema_extra={"pattern": r"^.+\.lock\.txt$"})]
@@ -210,7 +207,7 @@ class Pipeline(BaseModel):
     def _named_environment(self) -> str:
         """Name of the set of pins that sessions install; empty for a list of pins, a lock file, or nothing to install."""
         if isinstance(self.environment, str):
-            return "" if self.environment.endswith(LOCK_SUFFIX) else self.environment
+            return "" if names_lock(self.environment) else self.environment
         return DEFAULT if self.environment is None and self.needs_jax else ""
 
     @property
@@ -322,7 +319,7 @@ def canonical_in(order: Order) -> str | None:
         return None
     stages = [{"name": s.name, "kind": s.kind, "steps": s.steps, "options": s.options} for s in order.stages]
     own = {"seed": order.seed, "model": order.model, "stages": stages, "sources": order.sources}
-    if str(order.pipeline_rest.get("environment")).endswith(LOCK_SUFFIX):
+    if names_lock(order.pipeline_rest.get("environment")):
         own["own_lock"] = order.lock
     text = _canonical({**order.pipeline_rest, **own})
     if hashlib.sha256(text.encode()).hexdigest() != order.pipeline_digest:

@@ -13,7 +13,7 @@ from typing import Any
 from stages.contract import Order
 from stages.numerics import CHIP, COMPILER, CPU, DEVICES, DRIVER, MESH, PLATFORM, PYTHON, THREADS, Numerics
 from stages.session.accelerator import STAND_IN
-from stages.session.packages import normalised
+from stages.session.package_lock import normalised
 
 STAND_IN_LIBTPU = "RELAY_STAND_IN_LIBTPU"
 """Environment variable of a rehearsal: the version of libtpu that this machine stands in for."""

@@ -14,6 +14,8 @@ TITLE = "# relay lock 1"
 """First line of every lock; the number is that of its format."""
 HEAD = re.compile(r"# (python|platform|size_bytes|pins): (\S.*)")
 PACKAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.+!_-]*)((?: --hash=sha256:[0-9a-f]{64})+)")
+LOCK_SUFFIX = ".lock.txt"
+"""End of a lock file's name, by which `environment` tells it from the name of a set of pins."""
 DIGEST_CHARS = 16
 """Characters of a lock's digest that logs and reports show."""
 
@@ -22,8 +24,13 @@ class BadLock(ValueError):
     """Raised for a text that is not a lock; the message is one sentence without a file name."""
 
 
-def normal(name: str) -> str:
-    """Return a package's name in the form in which all its spellings are equal."""
+def names_lock(environment: object) -> bool:
+    """Return True if this value of a pipeline's `environment` is the name of a lock file."""
+    return isinstance(environment, str) and environment.endswith(LOCK_SUFFIX)
+
+
+def normalised(name: str) -> str:
+    """Return a package's name in the form in which all its spellings are equal (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -93,17 +100,21 @@ class PackageLock:
 def _parsed(text: str) -> PackageLock:
     lines = text.splitlines()
     if not lines or lines[0].rstrip() != TITLE:
-        raise BadLock(f"its first line is not {TITLE!r}: make it with relay environment lock")
+        raise BadLock(
+            f"its first line is not {TITLE!r}: write the list of pins in environment and type relay environment lock"
+        )
     head = {match[1]: match[2] for match in map(HEAD.fullmatch, map(str.rstrip, lines)) if match}
     for key, form in (("python", r"\d+\.\d+"), ("platform", r"\S+"), ("size_bytes", r"\d{1,15}"), ("pins", ".+")):
         if not re.fullmatch(form, head.get(key, "")):
-            raise BadLock(f"its head does not say {key}: make it anew with relay environment lock")
+            raise BadLock(
+                f"its head does not say {key}: write the list of pins in environment and type relay environment lock"
+            )
     packages: dict[str, LockedPackage] = {}
     for number, requirement in _requirements(lines):
         match = PACKAGE.fullmatch(requirement)
         if match is None:
             raise BadLock(f"line {number} is not name==version with --hash=sha256: values")
-        name = normal(match[1])
+        name = normalised(match[1])
         if name in packages:
             raise BadLock(f"line {number} names {name} for the second time")
         hashes = tuple(found.removeprefix("--hash=sha256:") for found in match[3].split())

@@ -122,11 +122,6 @@ def name_of(pin: str) -> str:
     return match[1] if match else pin
 
 
-def normalised(name: str) -> str:
-    """Return a package's name as PEP 503 normalises it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def _fits(pin: str) -> bool:
     match = PIN.fullmatch(pin)
     if match is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stages.safe_text import read_json
 from stages.session import packing
-from stages.session.package_lock import LockedPackage, PackageLock, normal
+from stages.session.package_lock import LockedPackage, PackageLock, normalised
 
 LIST_NAME = "wheels.json"
 BLOB_NAME = "wheels.bin"
@@ -104,7 +104,7 @@ def lock_for(wheels: WheelList, lock: PackageLock, ref: str) -> PackageLock:
 
 def _is_of(wheel: str, package: LockedPackage) -> bool:
     name, version, *_ = wheel.split("-")
-    return normal(name) == package.name and version == package.version.replace("-", "_")
+    return normalised(name) == package.name and version == package.version.replace("-", "_")
 
 
 def unpacked(inputs: Path, ref: str, into: Path, python: str) -> WheelList:

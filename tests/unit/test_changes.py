@@ -14,6 +14,7 @@ from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import OriginOptions
 from stages.catalog import KINDS
 from stages.contract import Cursor
+from stages.session.package_lock import TITLE
 
 BEGUN: dict[str, Any] = {
     "name": "gsm",
@@ -181,6 +182,33 @@ def test_the_environment_may_pin_what_the_checkpoint_was_computed_with_and_nothi
 ) -> None:
     known = pipeline(BEGUN | {"environment": old})
     wanted = pipeline(BEGUN | {"environment": new})
+    if possible:
+        assert merged(known, wanted, progress, "gsm-1") == wanted
+        return
+    with pytest.raises(BadInput, match="environment cannot change"):
+        merged(known, wanted, progress, "gsm-1")
+
+
+def locked(*pins: str) -> Pipeline:
+    """The pipeline whose environment is a lock file of these packages."""
+    hashed = "".join(f"{pin} --hash=sha256:{'0' * 64}\n" for pin in pins)
+    text = f"{TITLE}\n# python: 3.12\n# platform: p\n# size_bytes: 1\n# pins: jax==0.10.2\n{hashed}"
+    return pipeline().model_copy(update={"environment": "own.lock.txt", "own_lock": text})
+
+
+@pytest.mark.parametrize(
+    ("lock", "progress", "possible"),
+    [
+        (("jax==0.10.2", "libtpu==0.0.17", "math-verify==0.9.0"), KNOWN, True),
+        (("jax==0.10.2", "packaging==25.0"), KNOWN, True),
+        (("jax==0.10.2", "libtpu==0.0.42.1"), KNOWN, False),
+        (("jax==0.10.2", "libtpu==0.0.17"), IN_GRPO, False),
+    ],
+)
+def test_a_lock_may_take_the_place_of_pins_if_it_has_what_the_checkpoint_was_computed_with(
+    lock: tuple[str, ...], progress: RunProgress, possible: bool
+) -> None:
+    known, wanted = pipeline(BEGUN | {"environment": ["jax==0.10.2"]}), locked(*lock)
     if possible:
         assert merged(known, wanted, progress, "gsm-1") == wanted
         return

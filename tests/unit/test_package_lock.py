@@ -13,7 +13,7 @@ from orchestrator.pipeline.model import Pipeline, canonical_in
 from orchestrator.pipeline.summary import outline
 from orchestrator.rehearsal.verify.chain import order_of
 from stages.session import packages
-from stages.session.package_lock import BadLock, LockedPackage, PackageLock, normal
+from stages.session.package_lock import BadLock, LockedPackage, PackageLock, normalised
 from stages.session.packages import name_of
 from stages.session.wheels import NoWheels, WheelList, lock_for
 
@@ -64,10 +64,10 @@ def test_each_lock_of_an_environment_holds_its_pins_and_the_tested_versions(name
     assert lock.pins == pins_of(name, platform), anew
     assert lock.python == PYTHON, anew
     locked = {package.name: package.version for package in lock.packages}
-    pinned = {normal(name_of(pin)): pin.partition("==")[2] for pin in lock.pins}
+    pinned = {normalised(name_of(pin)): pin.partition("==")[2] for pin in lock.pins}
     assert {key: version or locked[key] for key, version in pinned.items()}.items() <= locked.items(), anew
     lines = (ROOT / locking.CONSTRAINTS[name]).read_text(encoding="utf-8").splitlines()
-    tested = {normal(line.partition("==")[0]): line.partition("==")[2] for line in lines if "==" in line}
+    tested = {normalised(line.partition("==")[0]): line.partition("==")[2] for line in lines if "==" in line}
     assert {key: tested[key] for key in locked if key in tested} == {
         key: v for key, v in locked.items() if key in tested
     }, anew
@@ -140,7 +140,7 @@ def test_a_run_keeps_the_lock_that_its_pipeline_names(written: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "my.lock.txt does not exist: correct the name, or make it with relay environment lock"),
+        (None, "my.lock.txt does not exist: correct the name, or write the list of pins here and type relay environment lock"),
         ("steady==1.0\n", "my.lock.txt is not a lock that relay can use: its first line is not"),
     ],
 )
