@@ -47,7 +47,9 @@ def _pins(found: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 
 PinSetName = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
-LockFile = Annotated[str, Field(json_schema_extra={"pattern": r"^.+\.lock\.txt$"})]
+LockFile = Annotated[
+    str, Field(json_schema_extra={"pattern": r"^.+\.lock\.txt$", "patternErrorMessage": "should be a file ….lock.txt"})
+]
 
 SHORT = {
     "max_seq_length": 160,

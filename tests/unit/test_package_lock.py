@@ -140,7 +140,10 @@ def test_a_run_keeps_the_lock_that_its_pipeline_names(written: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "my.lock.txt does not exist: correct the name, or write the list of pins here and type relay environment lock"),
+        (
+            None,
+            "my.lock.txt does not exist: correct the name, or write the list of pins here and type relay environment lock",
+        ),
         ("steady==1.0\n", "my.lock.txt is not a lock that relay can use: its first line is not"),
     ],
 )
