@@ -24,7 +24,7 @@ from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast
 from orchestrator.views.probe import is_stopped, probe_document
 from stages.contract import PROBE
 from stages.probing.findings import ProbeReport
-from stages.session import accelerator, runner
+from stages.session import accelerator, packages, runner
 from state.facts.checkpoint import DamageFound
 from state.model.statuses import Outcome, RunStatus
 from tests.unit.counting_runs import kaggle
@@ -100,6 +100,42 @@ def test_times_are_those_of_kaggles_clock(found: tuple[ProbedRun, tuple[Evidence
     assert session.running_at is not None and session.pushed_at is not None
     assert numbers["queue-time"]["cpu_s"] >= (session.running_at - session.pushed_at).total_seconds() >= 60.0
     assert numbers["processing-time"]["processing_s"] >= 60.0
+
+
+def on_kaggle(run: ProbedRun, head: str, installs: str = "") -> dict[str, Evidence]:
+    """Return the evidence of the same run as if its sessions had run on Kaggle with this pipeline, by key."""
+    pipeline = parse(f"{head}\nstages: [{{name: a, kind: counting, steps: 5}}]\n", "counts.yaml")
+    seconds = {"environment_install": 200.0, "accelerator_initialization": 40.0, "training_step": 500.0}
+    sessions = tuple(replace(session, seconds=seconds) for session in run.state.sessions)
+    state = replace(run.state, run=replace(run.state.run, pipeline=pipeline.canonical()), sessions=sessions)
+    logs = {session.key: [installs] if installs else [] for session in sessions}
+    return {s.key: s for s in evidence_of(replace(run, state=state, report=replace(run.report, stand_in=False), logs=logs))}
+
+
+@pytest.mark.parametrize(
+    ("head", "numbers"),
+    [
+        ("name: c\nenvironment: [x==1]", {"tpu_s": 240.0}),
+        ("name: c\naccelerator: cpu\nenvironment: [x==1]", {"cpu_s": 240.0}),
+        ("name: c\naccelerator: NvidiaTeslaT4\nenvironment: [x==1]", {"gpu_s": 240.0}),
+        ("name: c", {}),
+    ],
+)
+def test_a_start_up_is_measured_for_the_accelerator_if_packages_are_installed(
+    head: str, numbers: dict[str, float], found: tuple[ProbedRun, tuple[Evidence, ...]]
+) -> None:
+    seen = on_kaggle(found[0], head)["start-up-time"]
+    assert (seen.verdict.value, seen.numbers) == ("confirmed", numbers)
+
+
+def test_packages_that_were_installed_are_counted_although_the_log_does_not_list_all(
+    found: tuple[ProbedRun, tuple[Evidence, ...]],
+) -> None:
+    locked = tuple(f"p{number}==1" for number in range(110))
+    seen = on_kaggle(found[0], "name: c\nenvironment: [x==1]", packages.announcement(locked[:83], locked))["image-packages"]
+    assert (seen.verdict.value, seen.detail) == ("confirmed", "pip installed 83 of 110 packages in 200 s")
+    unlogged = on_kaggle(found[0], "name: c\nenvironment: [x==1]")["image-packages"]
+    assert (unlogged.verdict.value, unlogged.detail) == ("confirmed", "pip installed packages in 200 s")
 
 
 @pytest.mark.parametrize(
