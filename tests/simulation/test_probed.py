@@ -6,14 +6,19 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from kaggle_kernels import build
-from orchestrator.app.probe.derived import machine_pipeline
+from orchestrator.app import evidence as kept_evidence
+from orchestrator.app.app import App
+from orchestrator.app.probe import command
+from orchestrator.app.probe.derived import machine_pipeline, measuring_pipeline
 from orchestrator.app.probe.trial import publish_trial, trial_dataset
+from orchestrator.app.settings import Settings
 from orchestrator.core.assumptions import ASSUMPTIONS, Evidence, Observation, fold
 from orchestrator.core.plan import limits_for
 from orchestrator.core.probe_evidence import ProbedRun, evidence_of
@@ -26,6 +31,7 @@ from stages.contract import PROBE
 from stages.probing.findings import ProbeReport
 from stages.session import accelerator, packages, runner
 from state.facts.checkpoint import DamageFound
+from state.facts.run import RunStarted
 from state.model.statuses import Outcome, RunStatus
 from tests.unit.counting_runs import kaggle
 
@@ -109,7 +115,9 @@ def on_kaggle(run: ProbedRun, head: str, installs: str = "") -> dict[str, Eviden
     sessions = tuple(replace(session, seconds=seconds) for session in run.state.sessions)
     state = replace(run.state, run=replace(run.state.run, pipeline=pipeline.canonical()), sessions=sessions)
     logs = {session.key: [installs] if installs else [] for session in sessions}
-    return {s.key: s for s in evidence_of(replace(run, state=state, report=replace(run.report, stand_in=False), logs=logs))}
+    return {
+        s.key: s for s in evidence_of(replace(run, state=state, report=replace(run.report, stand_in=False), logs=logs))
+    }
 
 
 @pytest.mark.parametrize(
@@ -132,10 +140,46 @@ def test_packages_that_were_installed_are_counted_although_the_log_does_not_list
     found: tuple[ProbedRun, tuple[Evidence, ...]],
 ) -> None:
     locked = tuple(f"p{number}==1" for number in range(110))
-    seen = on_kaggle(found[0], "name: c\nenvironment: [x==1]", packages.announcement(locked[:83], locked))["image-packages"]
+    seen = on_kaggle(found[0], "name: c\nenvironment: [x==1]", packages.announcement(locked[:83], locked))[
+        "image-packages"
+    ]
     assert (seen.verdict.value, seen.detail) == ("confirmed", "pip installed 83 of 110 packages in 200 s")
     unlogged = on_kaggle(found[0], "name: c\nenvironment: [x==1]")["image-packages"]
     assert (unlogged.verdict.value, unlogged.detail) == ("confirmed", "pip installed packages in 200 s")
+
+
+def app_of(home: Path, owner: str) -> App:
+    """Return relay with the credentials of an account that nothing else may be asked about."""
+    app = App(Settings(home, {}))
+    app.__dict__["gateway"] = SimpleNamespace(owner=lambda: owner)
+    return app
+
+
+def test_what_a_run_saw_is_kept_for_its_own_account_and_once(
+    tmp_path: Path, found: tuple[ProbedRun, tuple[Evidence, ...]]
+) -> None:
+    run, owner = found[0], found[0].state.run.owner
+    app = app_of(tmp_path, "another")
+    for _ in range(2):
+        command.keep_of_run(app, run, of_account=True)
+    assert kept_evidence.own(app, "another") == []
+    assert sorted(seen.key for seen in kept_evidence.own(app, owner)) == sorted(seen.key for seen in evidence_of(run))
+
+
+def test_a_probe_of_another_account_is_not_shown_instead_of_a_new_one(tmp_path: Path) -> None:
+    path, pipeline = Path("counts.yaml"), measuring_pipeline(TRAINED, Path("counts.yaml"))
+    started = RunStarted(
+        run=f"{pipeline.name}-0001",
+        pipeline_name=pipeline.name,
+        owner="alice",
+        accelerator=pipeline.slot,
+        pipeline=pipeline.canonical(),
+        pipeline_path=str(path),
+        pipeline_digest=pipeline.digest,
+    )
+    run = app_of(tmp_path, "alice").store.begin_run(started, datetime(2026, 11, 29, tzinfo=UTC)).run
+    assert command.known_measuring(app_of(tmp_path, "alice"), TRAINED, path, again=False) == run
+    assert command.known_measuring(app_of(tmp_path, "bob"), TRAINED, path, again=False) is None
 
 
 @pytest.mark.parametrize(
