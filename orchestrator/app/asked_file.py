@@ -72,16 +72,25 @@ def answer_file(app: App, choice: FileChoice) -> AnsweringRun:
     trained = Pipeline.from_canonical(state.run.pipeline)
     if trained.loaded_model is None:
         raise BadInput(f"{state.run.id}: none of relay's own stages trains a model in this run: there is none to ask")
-    value = _pipeline(trained, choice, len(questions))
-    digest = hashlib.sha256(choice.file.read_bytes())
-    digest.update(json.dumps([value, origin.digest], sort_keys=True).encode())
-    value["name"] = _name(trained.name, digest.hexdigest())
-    pipeline = loader.check(value, str(choice.file), choice.file.parent)
+    pipeline = answering_pipeline(trained, choice, len(questions), origin.digest)
     title = f"{origin.run} at {origin.cursor.stage} step {origin.cursor.step}"
     if already := app.open_runs(pipeline.name):
         return AnsweringRun(already[0], len(questions), title, is_new=False)
     run = app.begin(begun_from(pipeline, origin, choice.file), choice.file.absolute())
     return AnsweringRun(run, len(questions), title, is_new=True)
+
+
+def answering_pipeline(trained: Pipeline, choice: FileChoice, questions: int, weights: str) -> Pipeline:
+    """Return the pipeline that answers this number of questions; `weights` is the digest of the origin's checkpoint.
+
+    Packages are those of the run that trained, also where their lock file does not lie beside the questions. Raises
+    BadInput.
+    """
+    value = _pipeline(trained, choice, questions)
+    digest = hashlib.sha256(choice.file.read_bytes())
+    digest.update(json.dumps([value, weights], sort_keys=True).encode())
+    value["name"] = _name(trained.name, digest.hexdigest())
+    return loader.check(value, str(choice.file), choice.file.parent, trained.own_lock)
 
 
 def _name(trained: str, digest: str) -> str:

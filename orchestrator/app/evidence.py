@@ -24,11 +24,6 @@ def own(workspace: Workspace, owner: str) -> list[Evidence]:
     return EvidenceFiles(workspace.home.path).own(owner)
 
 
-def others(workspace: Workspace) -> list[Evidence]:
-    """Return what was imported from others, oldest first. Raises BadInput if a file is damaged."""
-    return EvidenceFiles(workspace.home.path).others()
-
-
 def export(workspace: Workspace, owner: str, to: Path) -> int:
     """Write an account's evidence to one file without names, and return the number of entries.
 

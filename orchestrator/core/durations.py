@@ -116,7 +116,7 @@ def estimate_durations(
     """
     alike = [other for other in earlier if _like(pipeline, other.pipeline)]
     seen = [*([(own, TimeSource.THIS_RUN, "")] if own else []), *((o, _source(o), o.run) for o in alike)]
-    expect, jax = stated(pipeline), pipeline.needs_jax
+    expect, jax, installs = stated(pipeline), pipeline.needs_jax, bool(pipeline.pins)
     share = min(1.0, pipeline.limit_s / SHORT_S)
     steps = {stage.name: _step(pipeline, stage, own, earlier) for stage in pipeline.stages}
 
@@ -131,7 +131,9 @@ def estimate_durations(
     return Times(
         queue_s=chosen(_queue, expect.queue_s, QUEUE_S[pipeline.slot], probed.queue_s),
         handover_s=chosen(_handover, expect.handover_s, probed.between(HANDOVER_S)),
-        startup_s=chosen(_startup, expect.startup_s, INSTALL_S if pipeline.pins else BARE_S, probed.startup_s),
+        startup_s=chosen(
+            _startup, expect.startup_s, INSTALL_S if installs else BARE_S, probed.startup_s if installs else None
+        ),
         save_s=chosen(_saves, expect.save_s, SAVE_S if jax else QUICK_S),
         first_s={
             stage.name: chosen(partial(_first, pipeline, stage), expect.first_s, _first_guess(pipeline, stage))

@@ -68,8 +68,13 @@ def read(data: bytes) -> EvidenceRead:
     entries = found.get("evidence")
     if not isinstance(entries, list) or len(entries) > ENTRIES_MAX:
         raise ValueError(f"`evidence` is not a list of at most {ENTRIES_MAX:,} entries")
-    known = [entry for entry in entries if not isinstance(entry, dict) or entry.get("key") in ASSUMPTIONS]
+    known = [entry for entry in entries if not _is_of_newer_relay(entry)]
     return EvidenceRead(tuple(_entry(entry) for entry in known), len(entries) - len(known))
+
+
+def _is_of_newer_relay(entry: Any) -> bool:
+    key = entry.get("key") if isinstance(entry, dict) else None
+    return isinstance(key, str) and key not in ASSUMPTIONS
 
 
 def _entry(entry: Any) -> Evidence:

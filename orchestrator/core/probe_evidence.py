@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.core.assumptions import ASSUMPTIONS, DETAIL_CHARS_MAX, Evidence, Verdict
+from orchestrator.core.durations import INSTALL_S, QUEUE_S
 from orchestrator.core.plan import limits_for
 from orchestrator.kaggle.refusals import SOURCES_NOT_ACCEPTED
 from orchestrator.pipeline.model import Pipeline
 from stages.probing.findings import ProbeReport
+from stages.session.packages import announced
 from stages.session.time_accounting import TimeClass
 from state.facts.base import Fact
 from state.facts.checkpoint import CheckpointPublished, DamageFound, DatasetDropped, DatasetOffered
@@ -17,9 +19,6 @@ from state.facts.session import OutputCollected
 from state.model.run_state import RunState, Session
 from state.model.statuses import Outcome, RunStatus
 
-QUEUE_S_MAX = {"tpu": 1800.0, "gpu": 600.0, "cpu": 120.0}
-"""Longest wait that the assumption names, in seconds."""
-STARTUP_S_MAX = 600.0
 PROCESSING_BYTES_PER_S = 0.5e9 / 60
 PROCESSING_S = 60.0
 STARTUP = (TimeClass.INSTALL, TimeClass.ACCELERATOR, TimeClass.RESTORE, TimeClass.OTHER)
@@ -39,8 +38,6 @@ CAUSES = {
     "accelerator-missing": ("accelerator-devices", "the session had another accelerator"),
 }
 """Assumption that a session's failure refutes, by the cause that it reports."""
-INSTALLING = "installing "
-"""Beginning of the log line with the packages that a session installs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,30 +112,34 @@ def _of_times(run: ProbedRun) -> Iterator[Evidence]:
     if waits := [max(0.0, wait) for wait in waits]:
         told = " and ".join(f"{wait:.0f} s" for wait in waits)
         detail = f"waited {told} for a {slot.upper()}"
-        yield _seen(run, "queue-time", max(waits) <= QUEUE_S_MAX[slot], detail, **{f"{slot}_s": max(waits)})
-    if slot == "cpu":
-        return
+        yield _seen(run, "queue-time", max(waits) <= QUEUE_S[slot].high_s, detail, **{f"{slot}_s": max(waits)})
     for session in sessions:
         if session.seconds:
-            startup_s = sum(session.seconds.get(kind.value, 0.0) for kind in STARTUP)
             install_s = session.seconds.get(TimeClass.INSTALL.value, 0.0)
-            detail = f"{startup_s:.0f} s until the first stage began, {install_s:.0f} s of them for packages"
             if not run.report.stand_in:
-                yield _seen(run, "start-up-time", startup_s <= STARTUP_S_MAX, detail, startup_s=startup_s)
-            yield _of_packages(run, session, install_s)
+                yield _of_startup(run, session, install_s)
+            if slot != "cpu":  # the image of CPU sessions is another one
+                yield _of_packages(run, session, install_s)
+
+
+def _of_startup(run: ProbedRun, session: Session, install_s: float) -> Evidence:
+    """Return how long a session took to begin; without a number if it had nothing to install."""
+    startup_s = sum(session.seconds.get(kind.value, 0.0) for kind in STARTUP)
+    detail = f"{startup_s:.0f} s until the first stage began, {install_s:.0f} s of them for packages"
+    numbers = {f"{run.pipeline.slot}_s": startup_s} if run.pipeline.pins else {}
+    return _seen(run, "start-up-time", startup_s <= INSTALL_S.high_s, detail, **numbers)
 
 
 def _of_packages(run: ProbedRun, session: Session, install_s: float) -> Evidence:
-    lines = [line for line in run.logs.get(session.key, ()) if line.startswith(INSTALLING)]
+    counted = next((found for line in run.logs.get(session.key, ()) if (found := announced(line))), None)
     if run.report.stand_in:
         return _seen(run, "image-packages", None, "the user's machine stands in")
     if not run.pipeline.pins:
         return _seen(run, "image-packages", None, "the pipeline pins no packages")
-    if not lines:
+    if counted is None and install_s == 0:
         return _seen(run, "image-packages", False, "the image has every pinned package")
-    count = len(lines[0].removeprefix(INSTALLING).split(", "))
-    detail = f"pip installed {count} of {len(run.pipeline.pins)} pinned packages in {install_s:.0f} s"
-    return _seen(run, "image-packages", install_s > 0, detail)
+    packages = f"{counted[0]} of {counted[1]} packages" if counted else "packages"
+    return _seen(run, "image-packages", install_s > 0, f"pip installed {packages} in {install_s:.0f} s")
 
 
 def _of_outputs(run: ProbedRun) -> Iterator[Evidence]:

@@ -19,6 +19,7 @@ class ProbedTimes:
 
     queue_s: Estimate | None = None
     startup_s: Estimate | None = None
+    """Start-up of a session that installs packages."""
     processing_s: Estimate | None = None
 
     def between(self, handover_s: Estimate) -> Estimate:
@@ -41,11 +42,11 @@ NOT_PROBED = ProbedTimes()
 
 
 def probed_times(evidence: Iterable[Evidence], accelerator: str) -> ProbedTimes:
-    """Return what evidence measured; `accelerator` is `tpu`, `gpu` or `cpu`, whose queue is meant."""
+    """Return what evidence measured; `accelerator` is `tpu`, `gpu` or `cpu`, whose queue and start-up are meant."""
     seen = [each for each in evidence if each.verdict is not Verdict.UNKNOWN]
     return ProbedTimes(
         queue_s=_span(measured(seen, "queue-time", f"{accelerator}_s")),
-        startup_s=_span(measured(seen, "start-up-time", "startup_s")),
+        startup_s=_span(measured(seen, "start-up-time", f"{accelerator}_s")),
         processing_s=_span(measured(seen, "processing-time", "processing_s")),
     )
 

@@ -13,12 +13,12 @@ from stages.session import user_code
 from stages.session.package_lock import BadLock, PackageLock, names_lock
 
 
-def with_files_beside(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
+def with_files_beside(pipeline: Pipeline, where: str, folder: Path, lock: str = "") -> Pipeline:
     """Return the pipeline with the contents of the files that it names; `folder` is the base of their relative names.
 
-    Raises BadInput for a file that is missing or unsuitable.
+    `lock` is the text of the lock file, if it is known already. Raises BadInput for a file that is missing or unsuitable.
     """
-    return _with_sources(_with_files(_with_lock(pipeline, where, folder), where, folder), where, folder)
+    return _with_sources(_with_files(_with_lock(pipeline, where, folder, lock), where, folder), where, folder)
 
 
 def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
@@ -46,12 +46,14 @@ def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
     return pipeline.model_copy(update={"inputs": pipeline.inputs.model_copy(update={"sha256": found})})
 
 
-def _with_lock(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
+def _with_lock(pipeline: Pipeline, where: str, folder: Path, known: str) -> Pipeline:
     """Return the pipeline with the text of its lock file, so that another lock makes a different pipeline."""
     if pipeline.own_lock:
         raise BadInput(f"{where}: own_lock: relay fills this in from the file that environment names: leave it out")
     if not names_lock(pipeline.environment):
         return pipeline
+    if known:
+        return pipeline.model_copy(update={"own_lock": known})
     path = folder / str(pipeline.environment)
     try:
         lock = PackageLock.parse(path.read_text(encoding="utf-8"))

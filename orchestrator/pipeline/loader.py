@@ -40,9 +40,12 @@ def parse(text: str, where: str, folder: Path = Path()) -> Pipeline:
     return _without_mistakes(*_examined(text, where, folder))
 
 
-def check(value: Any, where: str, folder: Path = Path()) -> Pipeline:
-    """Check a pipeline given as a value: parsed YAML, or one that a program built."""
-    return _without_mistakes(*_checked(value, where, folder))
+def check(value: Any, where: str, folder: Path = Path(), lock: str = "") -> Pipeline:
+    """Check a pipeline given as a value: parsed YAML, or one that a program built.
+
+    `lock` is the text of the lock file that `environment` names, if it is known already; else the file is read.
+    """
+    return _without_mistakes(*_checked(value, where, folder, lock))
 
 
 def _without_mistakes(pipeline: Pipeline | None, mistakes: tuple[str, ...]) -> Pipeline:
@@ -76,7 +79,7 @@ def _examined(text: str, where: str, folder: Path) -> tuple[Pipeline | None, tup
     return _checked(value, where, folder)
 
 
-def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
+def _checked(value: Any, where: str, folder: Path, lock: str = "") -> tuple[Pipeline | None, tuple[str, ...]]:
     """Run the checks in order; each one requires that the previous one found no mistake."""
     try:
         check_values(value)  # the value may come from a program instead of YAML
@@ -92,7 +95,7 @@ def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tup
     if mistakes := tuple(_mistakes(pipeline, where, folder)):
         return None, mistakes
     try:
-        return with_files_beside(pipeline, where, folder), ()
+        return with_files_beside(pipeline, where, folder, lock), ()
     except BadInput as error:
         return None, (str(error),)
 

@@ -62,7 +62,7 @@ def again(arguments: Sequence[str]) -> int:
 
 def _install(order: Order, places: Places, wanted: packages.Wanted, wrong: Sequence[str]) -> StageFailed | None:
     """Install the packages; returns the error, or None."""
-    print(f"installing {packages.listing(wrong)}", flush=True)
+    print(packages.announcement(wrong, wanted.pins), flush=True)
     print(f"held to: {wanted.description}", flush=True)
     if order.wheels:
         try:

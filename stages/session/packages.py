@@ -19,6 +19,9 @@ from stages.stage import StageFailed
 
 CAUSE = "environment-install"
 PIN = re.compile(r"\s*([A-Za-z0-9._-]+)\s*(?:\[[^\]]*\])?\s*(?:===?\s*([^\s;,]+))?")
+INSTALLING = "installing "
+"""Beginning of the log line with the packages that a session installs."""
+ANNOUNCED = re.compile(INSTALLING + r"(\d{1,6}) of (\d{1,6}) packages: ")
 MESSAGE_CHARS_MAX = 800
 COMPILER = re.compile(r"libtpu|jax-cuda\d*-(plugin|pjrt)")
 """Names of packages that compile for an accelerator; a machine that stands in for one does without them."""
@@ -102,6 +105,17 @@ def listing(pins: Sequence[str], most: int = 12) -> str:
     """Return the pins as text, with a count in place of those after the first `most`."""
     shown = ", ".join(pins[:most])
     return shown if len(pins) <= most else f"{shown} and {len(pins) - most} more"
+
+
+def announcement(pins: Sequence[str], wanted: Sequence[str]) -> str:
+    """Return the log line that is written before these of the wanted packages are installed."""
+    return f"{INSTALLING}{len(pins)} of {len(wanted)} packages: {listing(pins)}"
+
+
+def announced(line: str) -> tuple[int, int] | None:
+    """Return the numbers of packages to install and of packages wanted from a log line, or None if it has none."""
+    found = ANNOUNCED.match(line)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def require(pins: Sequence[str]) -> None:

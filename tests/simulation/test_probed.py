@@ -6,14 +6,19 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from kaggle_kernels import build
-from orchestrator.app.probe.derived import machine_pipeline
+from orchestrator.app import evidence as kept_evidence
+from orchestrator.app.app import App
+from orchestrator.app.probe import command
+from orchestrator.app.probe.derived import machine_pipeline, measuring_pipeline
 from orchestrator.app.probe.trial import publish_trial, trial_dataset
+from orchestrator.app.settings import Settings
 from orchestrator.core.assumptions import ASSUMPTIONS, Evidence, Observation, fold
 from orchestrator.core.plan import limits_for
 from orchestrator.core.probe_evidence import ProbedRun, evidence_of
@@ -24,8 +29,9 @@ from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast
 from orchestrator.views.probe import is_stopped, probe_document
 from stages.contract import PROBE
 from stages.probing.findings import ProbeReport
-from stages.session import accelerator, runner
+from stages.session import accelerator, packages, runner
 from state.facts.checkpoint import DamageFound
+from state.facts.run import RunStarted
 from state.model.statuses import Outcome, RunStatus
 from tests.unit.counting_runs import kaggle
 
@@ -100,6 +106,80 @@ def test_times_are_those_of_kaggles_clock(found: tuple[ProbedRun, tuple[Evidence
     assert session.running_at is not None and session.pushed_at is not None
     assert numbers["queue-time"]["cpu_s"] >= (session.running_at - session.pushed_at).total_seconds() >= 60.0
     assert numbers["processing-time"]["processing_s"] >= 60.0
+
+
+def on_kaggle(run: ProbedRun, head: str, installs: str = "") -> dict[str, Evidence]:
+    """Return the evidence of the same run as if its sessions had run on Kaggle with this pipeline, by key."""
+    pipeline = parse(f"{head}\nstages: [{{name: a, kind: counting, steps: 5}}]\n", "counts.yaml")
+    seconds = {"environment_install": 200.0, "accelerator_initialization": 40.0, "training_step": 500.0}
+    sessions = tuple(replace(session, seconds=seconds) for session in run.state.sessions)
+    state = replace(run.state, run=replace(run.state.run, pipeline=pipeline.canonical()), sessions=sessions)
+    logs = {session.key: [installs] if installs else [] for session in sessions}
+    return {
+        s.key: s for s in evidence_of(replace(run, state=state, report=replace(run.report, stand_in=False), logs=logs))
+    }
+
+
+@pytest.mark.parametrize(
+    ("head", "numbers"),
+    [
+        ("name: c\nenvironment: [x==1]", {"tpu_s": 240.0}),
+        ("name: c\naccelerator: cpu\nenvironment: [x==1]", {"cpu_s": 240.0}),
+        ("name: c\naccelerator: NvidiaTeslaT4\nenvironment: [x==1]", {"gpu_s": 240.0}),
+        ("name: c", {}),
+    ],
+)
+def test_a_start_up_is_measured_for_the_accelerator_if_packages_are_installed(
+    head: str, numbers: dict[str, float], found: tuple[ProbedRun, tuple[Evidence, ...]]
+) -> None:
+    seen = on_kaggle(found[0], head)["start-up-time"]
+    assert (seen.verdict.value, seen.numbers) == ("confirmed", numbers)
+
+
+def test_packages_that_were_installed_are_counted_although_the_log_does_not_list_all(
+    found: tuple[ProbedRun, tuple[Evidence, ...]],
+) -> None:
+    locked = tuple(f"p{number}==1" for number in range(110))
+    seen = on_kaggle(found[0], "name: c\nenvironment: [x==1]", packages.announcement(locked[:83], locked))[
+        "image-packages"
+    ]
+    assert (seen.verdict.value, seen.detail) == ("confirmed", "pip installed 83 of 110 packages in 200 s")
+    unlogged = on_kaggle(found[0], "name: c\nenvironment: [x==1]")["image-packages"]
+    assert (unlogged.verdict.value, unlogged.detail) == ("confirmed", "pip installed packages in 200 s")
+
+
+def app_of(home: Path, owner: str) -> App:
+    """Return relay with the credentials of an account that nothing else may be asked about."""
+    app = App(Settings(home, {}))
+    app.__dict__["gateway"] = SimpleNamespace(owner=lambda: owner)
+    return app
+
+
+def test_what_a_run_saw_is_kept_for_its_own_account_and_once(
+    tmp_path: Path, found: tuple[ProbedRun, tuple[Evidence, ...]]
+) -> None:
+    run, owner = found[0], found[0].state.run.owner
+    app = app_of(tmp_path, "another")
+    for _ in range(2):
+        command.keep_of_run(app, run, of_account=True)
+    assert kept_evidence.own(app, "another") == []
+    assert sorted(seen.key for seen in kept_evidence.own(app, owner)) == sorted(seen.key for seen in evidence_of(run))
+
+
+def test_a_probe_of_another_account_is_not_shown_instead_of_a_new_one(tmp_path: Path) -> None:
+    path, pipeline = Path("counts.yaml"), measuring_pipeline(TRAINED, Path("counts.yaml"))
+    started = RunStarted(
+        run=f"{pipeline.name}-0001",
+        pipeline_name=pipeline.name,
+        owner="alice",
+        accelerator=pipeline.slot,
+        pipeline=pipeline.canonical(),
+        pipeline_path=str(path),
+        pipeline_digest=pipeline.digest,
+    )
+    run = app_of(tmp_path, "alice").store.begin_run(started, datetime(2026, 11, 29, tzinfo=UTC)).run
+    assert command.known_measuring(app_of(tmp_path, "alice"), TRAINED, path, again=False) == run
+    assert command.known_measuring(app_of(tmp_path, "bob"), TRAINED, path, again=False) is None
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_what_was_added_is_read_by_the_account_alone(tmp_path: Path) -> None:
     book.add(workspace, "alice", [later])
     book.add(workspace, "alice", [SEEN])
     assert book.own(workspace, "alice") == book.own(workspace, "Alice") == [SEEN, later]
-    assert book.own(workspace, "bob") == book.others(workspace) == []
+    assert book.own(workspace, "bob") == EvidenceFiles(tmp_path).others() == []
     assert "alice" not in str(sorted(tmp_path.rglob("*"))).removeprefix(str(tmp_path))
     assert (tmp_path / "evidence" / account("alice")).stat().st_mode & 0o077 == 0
 
@@ -79,6 +79,8 @@ def test_two_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
         (b'{"kind": "relay-evidence", "format": 1, "evidence": 3}', "not a list"),
         (b'{"kind": "relay-evidence", "format": 1, "evidence": [3]}', "lacks a value"),
         (b'{"kind": "relay-evidence", "format": 1, "evidence": [{"key": "internet"}]}', "lacks a value"),
+        (b'{"kind": "relay-evidence", "format": 1, "evidence": [{"key": []}]}', "lacks a value"),
+        (b'{"kind": "relay-evidence", "format": 1, "evidence": [{}]}', "lacks a value"),
     ],
 )
 def test_a_damaged_file_is_named_in_one_sentence(tmp_path: Path, data: bytes, why: str) -> None:
@@ -103,6 +105,26 @@ def test_no_bytes_raise_anything_but_one_sentence(data: bytes) -> None:
         evidence_document.read(data)
 
 
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=8), inner, max_size=2),
+    max_leaves=4,
+)
+GOOD = evidence_document.document([SEEN])["evidence"][0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(ANY | st.fixed_dictionaries({name: ANY | st.just(value) for name, value in GOOD.items()}), max_size=2))
+def test_entries_with_any_values_are_read_or_refused_in_one_sentence(entries: list[object]) -> None:
+    document = {"kind": evidence_document.KIND, "format": evidence_document.FORMAT, "evidence": entries}
+    try:
+        found = evidence_document.read(json.dumps(document).encode())
+    except ValueError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(found.evidence) + found.unknown == len(entries)
+
+
 def test_entries_of_a_newer_relay_are_counted_and_left_out(tmp_path: Path) -> None:
     found = evidence_document.document([SEEN])
     found["evidence"].append({"key": "of-tomorrow"})
@@ -124,7 +146,7 @@ def test_evidence_of_others_is_kept_apart_and_once(tmp_path: Path) -> None:
     book.export(theirs, "bob", file)
     book.import_others(mine, file)
     assert [seen.verdict for seen in book.own(mine, "alice")] == [Verdict.REFUTED]
-    assert sorted(seen.key for seen in book.others(mine)) == ["internet", "processing-time"]
+    assert sorted(seen.key for seen in EvidenceFiles(mine.home.path).others()) == ["internet", "processing-time"]
     assert EvidenceFiles(mine.home.path).only_account() == book.own(mine, "alice")
 
 

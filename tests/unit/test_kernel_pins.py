@@ -82,10 +82,10 @@ def test_only_what_differs_is_installed_and_the_session_runs_with_it(machine: Ma
     first, second, third = (kaggle(tmp_path / name) for name in ("1", "2", "3"))
     done = machine.run(first, "steady==1.0", "moving==1.0")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[0] == "installing steady==1.0, moving==1.0"
+    assert done.stdout.splitlines()[0] == "installing 2 of 2 packages: steady==1.0, moving==1.0"
     done = machine.run(second, "steady==1.0", "moving==2.0")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[0] == "installing moving==2.0"
+    assert done.stdout.splitlines()[0] == "installing 1 of 2 packages: moving==2.0"
     assert second.report().outcome == "finished"
     assert second.report().versions.items() >= {("steady", "1.0"), ("moving", "2.0")}
     assert "installing" not in machine.run(third, "steady==1.0", "moving==2.0").stdout
@@ -127,7 +127,7 @@ def test_a_session_installs_from_its_wheels_without_the_network(
     done = offline.run(world, "moving==1.0", wheels=ref)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[:3] == [
-        "installing moving==1.0",
+        "installing 1 of 1 packages: moving==1.0",
         "held to: pins alone, since the pipeline names no lock",
         f"installed from {ref}, without the network",
     ]
@@ -189,7 +189,7 @@ def test_a_lock_is_installed_from_its_wheels_without_the_network(
     done = offline.run(world, "moving==1.0", wheels=ref, lock=lock.text)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[:3] == [
-        "installing moving==1.0",
+        "installing 1 of 2 packages: moving==1.0",
         f"held to: lock {lock.digest}, 2 packages for Python {HERE}",
         f"installed from {ref}, without the network",
     ]

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.app.asked_file import FileChoice, answering_pipeline
 from orchestrator.base.errors import BadInput
+from orchestrator.core.asking import Drawing
 from orchestrator.pipeline import loader, locking
 from orchestrator.pipeline.environments import COMPILERS, ENVIRONMENTS, PYTHON, lock_of, pins_of
 from orchestrator.pipeline.model import Pipeline, canonical_in
@@ -152,6 +154,20 @@ def test_a_lock_that_cannot_be_used_is_told_before_anything_is_made(written: Pat
     lock.unlink() if text is None else lock.write_text(text, encoding="utf-8")
     with pytest.raises(BadInput, match=r"mine\.yaml: environment: .*" + said):
         loader.load(written)
+
+
+def test_questions_in_another_folder_are_answered_with_the_lock_of_the_run(written: Path, tmp_path: Path) -> None:
+    stage = "{name: sft, kind: sft, steps: 4, options: {data: [gsm8k]}}"
+    written.write_text(f"name: mine\nenvironment: my.lock.txt\nstages: [{stage}]\n", encoding="utf-8")
+    trained = loader.load(written)
+    asked = tmp_path / "elsewhere" / "asked.jsonl"
+    asked.parent.mkdir()
+    asked.write_text('{"question": "a"}\n', encoding="utf-8")
+    for beside in (None, LOCK.text.replace("2.0", "2.1")):
+        if beside is not None:
+            (asked.parent / "my.lock.txt").write_text(beside, encoding="utf-8")
+        found = answering_pipeline(trained, FileChoice("mine-1", asked, Drawing()), 1, "0" * 64)
+        assert (found.lock, found.pins) == (LOCK.text, LOCK.pins)
 
 
 def test_users_do_not_write_the_text_of_a_lock() -> None:

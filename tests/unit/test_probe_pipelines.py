@@ -8,11 +8,12 @@ import pytest
 from orchestrator.app.probe.derived import machine_pipeline, measuring_pipeline
 from orchestrator.core.durations import RunHistory, estimate_durations
 from orchestrator.core.plan import limits_for
-from orchestrator.pipeline.environments import ENVIRONMENTS, TRAINING_PINS
-from orchestrator.pipeline.loader import parse
+from orchestrator.pipeline.environments import DEFAULT, ENVIRONMENTS, TRAINING_PINS, lock_of
+from orchestrator.pipeline.loader import load, parse
 from orchestrator.pipeline.measured import measured_stages
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from stages.contract import Cursor
+from stages.session.package_lock import LockedPackage, PackageLock
 
 TEXT = """
 name: learns
@@ -67,13 +68,30 @@ def test_the_measurement_has_every_stage_in_full_on_the_pipelines_accelerator() 
 
 def test_a_pipeline_without_jax_mounts_no_model_and_installs_nothing() -> None:
     found = measuring_pipeline(pipeline(COUNTING), PATH)
-    assert (found.model_sources, found.pins) == ((), ())
+    assert (found.model_sources, found.pins, found.lock) == ((), (), "")
 
 
 def test_a_named_environment_is_that_of_the_probe() -> None:
     found = pipeline(TEXT, ("internet: false", "environment: tunix-0.1.5"))
     assert measuring_pipeline(found, PATH).pins == found.pins
     assert set(machine(found).pins) == set(ENVIRONMENTS["tunix-0.1.5"])
+
+
+@pytest.mark.parametrize(("name", "line"), [(DEFAULT, ""), ("tunix-0.1.5", "environment: tunix-0.1.5\n")])
+def test_a_probe_installs_from_the_lock_of_its_machine(name: str, line: str) -> None:
+    trained = pipeline(TEXT + line)
+    assert measuring_pipeline(trained, PATH).lock == trained.lock == lock_of(name, "tpu")
+    assert machine(trained).lock == lock_of(name, "cpu")
+
+
+def test_a_lock_file_is_that_of_the_probe_even_if_it_changes_meanwhile(tmp_path: Path) -> None:
+    lock = PackageLock("3.12", "x86_64-manylinux_2_31", 7, ("steady",), (LockedPackage("steady", "1.0", ("0" * 64,)),))
+    (tmp_path / "my.lock.txt").write_text(lock.text, encoding="utf-8")
+    (tmp_path / "learns.yaml").write_text(TEXT + "environment: my.lock.txt\n", encoding="utf-8")
+    trained = load(tmp_path / "learns.yaml")
+    (tmp_path / "my.lock.txt").unlink()
+    for found in (machine_pipeline(trained, PATH, "me/relay-trial-1", TRIAL, ()), measuring_pipeline(trained, PATH)):
+        assert (found.lock, found.pins, found.texts["my.lock.txt"]) == (lock.text, ("steady",), lock.text)
 
 
 @pytest.mark.parametrize("derive", [machine, lambda trained: measuring_pipeline(trained, PATH)])

@@ -7,10 +7,10 @@ from orchestrator.base.errors import Refused, Transient
 from orchestrator.core.assumptions import Evidence, Verdict
 from orchestrator.core.probe_evidence import ProbedRun, evidence
 from orchestrator.kaggle.gateway import Access, Gateway
+from orchestrator.pipeline.environments import HARDWARE, HOUR_S
 from stages.probing.findings import CONFIRMED, REFUTED
 
-HOUR_S = 3600.0
-HOURS_PER_WEEK = {"tpu": 20.0, "gpu": 30.0}
+HOURS_PER_WEEK = {each.quota: each.hours_per_week for each in HARDWARE.values() if each.quota}
 
 
 def denied_models(gateway: Gateway, models: Sequence[str]) -> list[str]:

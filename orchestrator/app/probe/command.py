@@ -46,11 +46,11 @@ def begin_machine(app: App, trained: Pipeline, path: Path, say: Callable[[str], 
     trial = trial_dataset(owner)
     models = [] if denied else trained.model_sources
     pipeline = machine_pipeline(trained, path, trial.ref, trial.sha256, models)
-    keep(app, account.evidence_of_denied(denied, app.clock.now()))
+    keep(app, owner, account.evidence_of_denied(denied, app.clock.now()))
     if (known := _known(app, pipeline, again=again)) is not None:
         return ProbeBegun(known, is_new=False)
     app.refuse_lost(path, pipeline)
-    keep(app, publish_trial(app.gateway, app.clock, say))
+    keep(app, owner, publish_trial(app.gateway, app.clock, say))
     return ProbeBegun(app.begin(pipeline, path, new=again), is_new=True)
 
 
@@ -67,11 +67,12 @@ def begin_measuring(app: App, trained: Pipeline, path: Path, *, again: bool) -> 
 
 
 def _known(app: App, pipeline: Pipeline, *, again: bool) -> Run | None:
-    """Return the newest run of a probe that is open, or finished a short time ago; with `again` only one under way."""
+    """Return the account's newest run of a probe that is open, or, unless `again`, finished a short time ago."""
     if not app.has_store:
         return None
+    owner = app.gateway.owner()
     runs = [app.store.load(run).run for run, name in app.store.run_names() if name == pipeline.name]
-    for run in reversed(runs):
+    for run in reversed([run for run in runs if run.owner == owner]):
         if run.status in (RunStatus.ACTIVE, RunStatus.WAITING) or (run.status is RunStatus.PARKED and not again):
             return run
         ended_at = app.store.facts(run.id)[-1][0]
@@ -113,14 +114,18 @@ def _report(path: Path) -> ProbeReport:
 
 
 def keep_of_run(app: App, run: ProbedRun, *, of_account: bool) -> None:
-    """Keep what a settled run saw, once; `of_account`: with what the account's quota and lists show now."""
-    found = evidence_of(run)
-    if not any(seen in kept_evidence.own(app, run.state.run.owner) for seen in found):
-        more = account.evidence_of_account(app.gateway, run) if of_account else ()
-        keep(app, [*found, *more])
+    """Keep what a settled run saw as evidence of its account, once.
+
+    `of_account`: with what the account's quota and lists show now, if its credentials are still the ones in use.
+    """
+    owner, found = run.state.run.owner, evidence_of(run)
+    known = kept_evidence.own(app, owner)
+    if not any(seen in known for seen in found):
+        asked = of_account and app.gateway.owner() == owner
+        keep(app, owner, [*found, *(account.evidence_of_account(app.gateway, run) if asked else ())])
 
 
-def keep(app: App, found: Sequence[Evidence]) -> None:
-    """Keep evidence of the account whose credentials are used."""
+def keep(app: App, owner: str, found: Sequence[Evidence]) -> None:
+    """Keep evidence of an account."""
     if found:
-        kept_evidence.add(app, app.gateway.owner(), found)
+        kept_evidence.add(app, owner, found)

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.core.durations import SHORT_S
 from orchestrator.pipeline import loader
+from orchestrator.pipeline.environments import DEFAULT
 from orchestrator.pipeline.measured import planned
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 
@@ -30,7 +31,6 @@ def machine_pipeline(
     `dataset` is the `owner/slug` of the trial files, `trial` their SHA-256 by name. `models` are the Kaggle models that
     this account may read; others would keep a session from starting.
     """
-    on_cpu = trained.model_copy(update={"accelerator": "cpu"})
     options = {
         "internet": trained.internet,
         "models": list(models),
@@ -40,7 +40,6 @@ def machine_pipeline(
         **_shared(trained),
         "accelerator": "cpu",
         "handoff": trained.handoff,
-        "environment": list(on_cpu.pins),
         "session": {"limit_s": _limit_s(trained, MACHINE_LIMIT_S)},
         "inputs": _inputs(trained, [*trained.inputs.datasets, dataset], models),
         "fork_points": [WRITE],  # the first session ends there, so that the second one mounts its checkpoint
@@ -53,7 +52,6 @@ def machine_pipeline(
 
 def measuring_pipeline(trained: Pipeline, path: Path) -> Pipeline:
     """Return the pipeline that measures every stage of the user's on its accelerator, in one session."""
-    environment = trained.model_dump(mode="json")["environment"]
     options = {
         "plan": planned(trained),
         "seconds": MEASURE_S,
@@ -63,7 +61,6 @@ def measuring_pipeline(trained: Pipeline, path: Path) -> Pipeline:
         **_shared(trained),
         "accelerator": trained.accelerator,
         "account": trained.model_dump(mode="json")["account"],
-        "environment": list(trained.pins) if environment is None else environment,
         "session": {"limit_s": _limit_s(trained, MEASURE_LIMIT_S), "min_session_s": 0.0, "attempts": 1},
         "on_timeout": "park",
         "inputs": _inputs(trained, trained.inputs.datasets, trained.model_sources),
@@ -73,7 +70,19 @@ def measuring_pipeline(trained: Pipeline, path: Path) -> Pipeline:
 
 
 def _shared(trained: Pipeline) -> dict[str, Any]:
-    return {"seed": trained.seed, "model": dict(trained.model), "internet": trained.internet}
+    return {
+        "seed": trained.seed,
+        "model": dict(trained.model),
+        "internet": trained.internet,
+        "environment": _environment(trained),
+    }
+
+
+def _environment(trained: Pipeline) -> str | list[str]:
+    """Return `environment` as the user's stages have it; by its name, so that each machine installs from its lock."""
+    if trained.environment is None:
+        return DEFAULT if trained.needs_jax else []
+    return trained.environment if isinstance(trained.environment, str) else list(trained.environment)
 
 
 def _inputs(trained: Pipeline, datasets: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
@@ -92,7 +101,7 @@ def _limit_s(trained: Pipeline, limit_s: float) -> float:
 
 def _checked(value: dict[str, Any], trained: Pipeline, path: Path, what: str) -> Pipeline:
     """Check the pipeline and name it: different pipelines have different names, equal ones the same."""
-    pipeline = loader.check({**value, "name": "probe"}, str(path), path.parent)
+    pipeline = loader.check({**value, "name": "probe"}, str(path), path.parent, trained.own_lock)
     digest = hashlib.sha256(json.dumps([pipeline.canonical(), trained.sources], sort_keys=True).encode()).hexdigest()
     end = f"-{what}-{digest[:DIGEST_CHARS]}"
     return pipeline.model_copy(update={"name": trained.name[: NAME_CHARS_MAX - len(end)].rstrip("-") + end})

@@ -134,10 +134,10 @@ TIMES = (
         key="start-up-time",
         assumes="A session installs its packages and begins within 10 minutes.",
         source="not measured on Kaggle",
-        observed_by=(TPU, RUNS),
+        observed_by=(CPU, TPU, RUNS),
         copes=True,
         if_refuted="Forecasts use the measured time.",
-        numbers=("startup_s",),
+        numbers=("tpu_s", "gpu_s", "cpu_s"),
     ),
     Assumption(
         key="session-limit",

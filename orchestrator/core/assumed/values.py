@@ -5,7 +5,10 @@ from enum import StrEnum
 
 
 class Observation(StrEnum):
-    """Way to observe whether an assumption holds on an account; the value is written in the docs."""
+    """Place where it shows whether an assumption holds on an account; only the two probes keep evidence.
+
+    The value is written in the docs.
+    """
 
     CPU_PROBE = "CPU probe"
     TPU_PROBE = "TPU probe"

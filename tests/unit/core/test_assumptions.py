@@ -41,6 +41,14 @@ def test_each_assumption_is_stated_in_whole_sentences(assumption: Assumption) ->
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", name) for name in assumption.numbers)
 
 
+def test_a_probe_sees_what_the_table_says_and_nothing_else() -> None:
+    places = ("stages/probing/*.py", "orchestrator/app/probe/*.py", "orchestrator/core/probe_evidence.py")
+    code = "".join(path.read_text(encoding="utf-8") for place in places for path in DOCS.parent.glob(place))
+    probes = {Observation.CPU_PROBE, Observation.TPU_PROBE}
+    told = {key for key, assumption in ASSUMPTIONS.items() if probes & {*assumption.observed_by}}
+    assert told == {key for key in ASSUMPTIONS if f'"{key}"' in code}
+
+
 def test_a_key_names_one_assumption() -> None:
     assert all(key == assumption.key for key, assumption in ASSUMPTIONS.items())
     assert len({assumption.assumes for assumption in ASSUMPTIONS.values()}) == len(ASSUMPTIONS)

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.core.assumptions import Evidence, Verdict
-from orchestrator.core.durations import HANDOVER_S, INSTALL_S, QUEUE_S, estimate_durations
+from orchestrator.core.durations import BARE_S, HANDOVER_S, INSTALL_S, QUEUE_S, estimate_durations
 from orchestrator.core.probed_times import NOT_PROBED, probed_times
 from orchestrator.pipeline.loader import parse
 
+BARE = "name: sim\naccelerator: TpuV5E8\nstages:\n  - {name: one, kind: counting, steps: 9}\n"
 PLAIN = "name: sim\naccelerator: TpuV5E8\nenvironment: [x==1]\nstages:\n  - {name: one, kind: counting, steps: 9}\n"
 AT = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
@@ -22,7 +23,7 @@ SEEN = [
     evidence("queue-time", hour=2, tpu_s=3000.0, cpu_s=9.0),
     evidence("queue-time", Verdict.REFUTED, hour=3, tpu_s=5000.0),
     evidence("queue-time", Verdict.UNKNOWN, hour=4, tpu_s=9.0),
-    evidence("start-up-time", startup_s=400.0),
+    evidence("start-up-time", tpu_s=400.0),
     evidence("processing-time", processing_s=620.0, size_bytes=1000.0),
 ]
 
@@ -55,6 +56,18 @@ def test_what_was_measured_counts_before_what_the_pipeline_expects() -> None:
 def test_a_queue_is_that_of_the_accelerator(accelerator: str, queue_s: float | None) -> None:
     found = probed_times(SEEN, accelerator).queue_s
     assert (found.usual_s if found else None) == queue_s
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "NvidiaTeslaT4"])
+def test_a_start_up_is_that_of_the_accelerator(accelerator: str) -> None:
+    pipeline = parse(PLAIN.replace("TpuV5E8", accelerator), "sim.yaml")
+    assert estimate_durations(pipeline, probed=probed_times(SEEN, pipeline.slot)).startup_s == INSTALL_S
+
+
+def test_a_session_that_installs_nothing_starts_sooner_than_the_one_that_was_probed() -> None:
+    assert estimate_durations(parse(BARE, "sim.yaml"), probed=probed_times(SEEN, "tpu")).startup_s == BARE_S
+    expecting = parse(f"{BARE}expect: {{startup_s: 60}}\n", "sim.yaml")
+    assert estimate_durations(expecting, probed=probed_times(SEEN, "tpu")).startup_s.usual_s == 60
 
 
 def test_a_small_dataset_never_shortens_the_time_between_sessions() -> None:
