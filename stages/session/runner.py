@@ -101,6 +101,7 @@ def _run(session: RunningSession, broken: StageFailed | None) -> Report:
         outcome = _carry_out(session)
     except BaseException as error:  # noqa: BLE001 - every failure of a stage must be reported
         session.saver.close()  # let a checkpoint in progress finish
+        session.note_memory()
         failed = failure_report.of(error, session.reached.stage, session.memory.now())
         session.log.event("failed", stage=session.reached.stage, step=session.reached.step, note=failed.headline)
         session.log.say(failed.traceback)

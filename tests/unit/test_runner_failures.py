@@ -91,6 +91,25 @@ def test_whatever_a_stage_dies_of_is_reported(
     assert (told["event"], told["note"], told["step"]) == ("failed", f"{cause}: {reason}", 2)
 
 
+def loses_its_accelerator(context: Context) -> None:
+    """Loses it in the same moment as the mirror of its data, which another session may reach."""
+
+    def lost() -> list[Any]:
+        raise RuntimeError("INTERNAL: the accelerator was lost")
+
+    sys.modules["jax"].local_devices = lost  # type: ignore[attr-defined]
+    cut_off(context)
+
+
+def test_a_lost_accelerator_takes_no_failure_from_the_report(world: Kaggle, monkeypatch: pytest.MonkeyPatch) -> None:
+    import jax
+
+    monkeypatch.setattr(jax, "local_devices", jax.local_devices)
+    status, report = world.run(order(stages=(own("first", 9, loses_its_accelerator),)))
+    assert (status, report.outcome) == (1, "failed")
+    assert (report.cause, report.transient) == ("ConnectionResetError@first", True)
+
+
 def diverges(context: Context) -> None:
     """Saves each step; in the last one the metric that the options name is not a number."""
     for step in range(1, context.spec.steps + 1):
