@@ -238,8 +238,8 @@ def _run_stage(session: RunningSession, spec: StageSpec, opened: OpenedCheckpoin
     """Run a stage; returns its last checkpoint, or None if the stage has to continue in another session."""
     with session.account.doing(TimeClass.MODEL):
         train = catalog.find(spec.kind).load()
-    session.memory.begin_stage()
     context = StageContext(session, spec, opened)
+    session.memory.begin_stage()
     session.reached = Cursor(stage=spec.name, step=context.start_step)
     with Compilations(session.account).heard(), session.account.doing(TimeClass.STEP):
         train(context)

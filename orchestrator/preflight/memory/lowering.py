@@ -40,7 +40,7 @@ from orchestrator.preflight.memory.abstract_model import (
     shortened,
     size,
 )
-from orchestrator.preflight.memory.programs import Program
+from orchestrator.preflight.memory.programs import FUNCTIONS, Program
 from orchestrator.preflight.memory.xla_buffer_plan import plan_of
 from stages.options import Model, Sft, fit
 from stages.stage import StageFailed
@@ -50,8 +50,6 @@ from stages.training.master_weights import Master, optimizer_in_float32
 from stages.training.model import WEIGHTS, arrays_of
 from stages.training.optimizers import optimizer
 
-PARTS = {"sft": 1, "grpo": 1, "answers": 2}
-"""Number of functions of each kind of program: the sampler has two, which run one after the other."""
 PAD, EOS = 0, 1
 TEMPERATURE = 0.9
 """Any temperature other than 1, since only 1 saves the division of the logits."""
@@ -63,7 +61,7 @@ def main() -> None:
     """Read a request from standard input; write one line for each part of the program to standard output."""
     request = json.load(sys.stdin)
     program = Program(**request["program"])
-    for part in range(PARTS[program.kind]):
+    for part in range(FUNCTIONS[program.kind]):
         folder = Path(request["folder"]) / str(part)
         folder.mkdir()
         began_s = monotonic_s()
