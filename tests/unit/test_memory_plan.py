@@ -31,6 +31,7 @@ from orchestrator.preflight.memory.measure import Lowering, Needs
 from orchestrator.preflight.memory.measured import MeasuredPeaks, measured_in, with_measured
 from orchestrator.preflight.memory.programs import Program, StageNeeds, needs_of, programs_of, rows_to_compile, share
 from orchestrator.views.memory_plan import memory_view
+from orchestrator.views.plan import outline_view
 from stages.options import Model
 
 ROOT = Path(__file__).parents[2]
@@ -453,3 +454,12 @@ def test_eighty_columns_hold_the_verdict(one_memory: bool) -> None:
     assert "ask, ask-again: does not fit; " in " ".join(text.split())
     assert "not yet" in text and "9.0" in text, "what was measured, and what was not"
     assert "…" not in text
+
+
+def test_the_stages_of_a_plan_begin_in_the_column_of_its_other_lines() -> None:
+    console = Console(width=80, file=StringIO(), highlight=False)
+    console.print(outline_view(outline(pipeline())))
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    for word in ("stage", "sft", "session", "kernel"):
+        assert any(line.startswith(f"  {word} ") for line in lines), word

@@ -127,12 +127,12 @@ def compiled(
     options: Model,
     mesh: jax.sharding.Mesh,
     folder: Path | None = None,
-    part: int | None = None,
+    part: int = 0,
 ) -> tuple[Sizes, list[list[Part]]]:
     """Return the bytes of persistent state and, for each number of rows, the additional bytes of each function.
 
-    `folder` is the folder to which XLA writes its plans (see `xla_buffer_plan`); it allows only one number of rows, and
-    one function: that of the number `part`.
+    Of the sampler it is one function, that of the number `part`. `folder` is the folder to which XLA writes its plans
+    (see `xla_buffer_plan`); it allows only one number of rows.
     """
     with mesh, activations_laid_out(mesh):
         module = abstract_model(config, options, program, mesh)
@@ -150,8 +150,6 @@ def compiled(
         for count in rows:
             if trainable is not None:
                 parts = [_step_part(program, module, trainable, mesh, count, folder)]
-            elif folder is None or part is None:
-                parts = _sampler_parts(program, module, count)
             else:
                 few = abstract_model(shortened(config, 1), options, program, mesh)
                 parts = [_sampler_part(program, module, few, count, folder, part)]
@@ -258,19 +256,9 @@ class _MinimalTokenizer:
         return 2
 
 
-def _sampler_parts(program: Program, module: nnx.Module, rows: int) -> list[Part]:
-    """Measure prefill and decode; the cache starts without a sharding and gets one from the compiler."""
-    sampler, begun = _sampler(program, module, rows)
-    held = size(nnx.state(module))[0]
-    lowered = sampler._compiled_prefill_fn.lower(sampler._flattened_transformer_state, begun, None, echo=False)
-    prefill = lowered.compile()
-    after = _laid_out(lowered.out_info, prefill.output_shardings)
-    decode = sampler._compiled_decode_fn.lower(sampler._flattened_transformer_state, after).compile()
-    sizes = (size(after.cache)[0], _whole(begun.cache))
-    return [_part(each.memory_analysis(), held, *sizes) for each in (prefill, decode)]
-
-
-def _sampler_part(program: Program, module: nnx.Module, few: nnx.Module, rows: int, folder: Path, part: int) -> Part:
+def _sampler_part(
+    program: Program, module: nnx.Module, few: nnx.Module, rows: int, folder: Path | None, part: int
+) -> Part:
     """Measure prefill (0) or decode (1), with the cache's sharding taken from `few`, a model of one layer.
 
     Only a compiled program tells the sharding that the compiler chose, and every layer's is the same.
@@ -279,7 +267,8 @@ def _sampler_part(program: Program, module: nnx.Module, few: nnx.Module, rows: i
     lowered = sampler._compiled_prefill_fn.lower(sampler._flattened_transformer_state, begun, None, echo=False)
     after_few = _laid_out(lowered.out_info, lowered.compile().output_shardings)
     (layer,) = after_few.cache.values()
-    xla_buffer_plan.forget(folder)
+    if folder is not None:
+        xla_buffer_plan.forget(folder)
     sampler, begun = _sampler(program, module, rows)
     layout = {name: leaf.sharding for name, leaf in layer.items()}
     cache = {
