@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -91,21 +92,16 @@ def test_whatever_a_stage_dies_of_is_reported(
     assert (told["event"], told["note"], told["step"]) == ("failed", f"{cause}: {reason}", 2)
 
 
-def loses_its_accelerator(context: Context) -> None:
-    """Loses it in the same moment as the mirror of its data, which another session may reach."""
-
+def test_devices_that_do_not_answer_take_no_failure_from_the_report(
+    world: Kaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def lost() -> list[Any]:
         raise RuntimeError("INTERNAL: the accelerator was lost")
 
-    sys.modules["jax"].local_devices = lost  # type: ignore[attr-defined]
-    cut_off(context)
-
-
-def test_a_lost_accelerator_takes_no_failure_from_the_report(world: Kaggle, monkeypatch: pytest.MonkeyPatch) -> None:
-    import jax
-
-    monkeypatch.setattr(jax, "local_devices", jax.local_devices)
-    status, report = world.run(order(stages=(own("first", 9, loses_its_accelerator),)))
+    device = SimpleNamespace(platform="cpu", client=None)
+    jax = SimpleNamespace(devices=lambda: [device], config=SimpleNamespace(values={}), local_devices=lost)
+    monkeypatch.setitem(sys.modules, "jax", jax)
+    status, report = world.run(order(stages=(own("first", 9, cut_off),)))
     assert (status, report.outcome) == (1, "failed")
     assert (report.cause, report.transient) == ("ConnectionResetError@first", True)
 
@@ -304,7 +300,10 @@ def test_what_is_installed_as_pinned_is_not_installed_again() -> None:
 TPU = Accelerator(machine_shape="TpuV5E8", platform="tpu", devices=8)
 FAKE_JAX = """
 class Device:
-    platform = "{platform}"
+    platform = device_kind = "{platform}"
+    client = None
+class config:
+    values = {{}}
 def devices():
     {failure}
     return [Device()] * {count}
