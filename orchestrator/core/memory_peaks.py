@@ -20,7 +20,8 @@ def larger(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 def peaks_of(metrics: Mapping[str, float]) -> dict[str, int]:
     """Return the peaks in a step's metrics: of device and host, or of the host alone where no device reports any."""
     if HOST_MEMORY in metrics:
-        return {DEVICE: int(metrics.get(MEMORY, 0)), HOST: int(metrics[HOST_MEMORY])}
+        device = {DEVICE: int(metrics[MEMORY])} if MEMORY in metrics else {}
+        return {**device, HOST: int(metrics[HOST_MEMORY])}
     return {HOST: int(metrics[MEMORY])} if MEMORY in metrics else {}
 
 

@@ -38,7 +38,7 @@ HOSTS = {
     "cpu": Host(30 * GB, _DOCUMENTED),
 }
 """Machines by `accelerator`. A session says what its machine really has (`host_limit_bytes`), and from the first one on
-that counts."""
+that counts (`orchestrator.preflight.memory.machine`)."""
 
 OUTPUT_BYTES_MAX = 20 * 10**9
 """Size limit of `/kaggle/working`, from which checkpoints are handed over, in bytes (Kaggle's notebook documentation).

@@ -49,7 +49,8 @@ def status_document(
     alive: Callable[[str], bool | None] = process_id.is_alive,
     most: int | None = None,
 ) -> dict[str, Any]:
-    """Describe every run (or one) of a home folder, and the quota as last read. Only the database and evidence are read.
+    """Describe every run (or one) of a home folder, and the quota as last read. Only the database, evidence and
+    `memory-plans` are read.
 
     `most` limits the number of runs to those that need attention and the newest, so that the time does not grow with
     the number of runs. Finished runs are then described from their rows alone, without metrics and damage. A damaged

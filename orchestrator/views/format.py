@@ -51,7 +51,8 @@ def speed_text(metrics: Mapping[str, float]) -> str:
     told = {name.removesuffix("_per_s"): metrics[name] for name in RATES.values() if name in metrics}
     parts = [f"{rate:{',.0f' if rate >= 100 else '.3g'}} {name}/s" for name, rate in told.items()]
     parts += [f"{size(metrics[MEMORY])} of memory at most"] if MEMORY in metrics else []
-    parts += [f"{size(metrics[HOST_MEMORY])} of the host's"] if HOST_MEMORY in metrics else []
+    words = "of the host's" if MEMORY in metrics else "of the host's memory at most"
+    parts += [f"{size(metrics[HOST_MEMORY])} {words}"] if HOST_MEMORY in metrics else []
     return ", ".join(parts)
 
 

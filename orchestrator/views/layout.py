@@ -44,6 +44,9 @@ def sentence(text: str, style: str = "") -> RenderableType:
     return Padding(Text(text, style=style), (0, 0, 0, 2), expand=False)
 
 
-def plain_table(padding: int = 1) -> Table:
-    """Return a table without borders."""
-    return Table(box=None, padding=(0, padding), pad_edge=False, show_edge=False, header_style="dim")
+def plain_table(*columns: str) -> Table:
+    """Return a table without borders, with these columns; further ones may be added."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
+    for name in columns:
+        table.add_column(name)
+    return table

@@ -6,6 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.views.layout import plain_table
+
 GIB = 2**30
 
 
@@ -41,7 +43,7 @@ def memory_view(document: dict[str, Any]) -> RenderableType:
 
 
 def _phases(stages: list[dict[str, Any]], one_memory: bool) -> Table:
-    table = table_of("stage and phase")
+    table = plain_table("stage and phase")
     beside = ("beside",) if one_memory else ()
     for name in ("rows", "model", "optim.", "cache", "temp.", *beside, "sum", "largest"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -67,7 +69,7 @@ def _cells(phase: dict[str, Any], one_memory: bool) -> list[Any]:
 
 
 def _hosts(document: dict[str, Any]) -> Table:
-    table = table_of(f"host, of {gib(document['host_bytes'])} GiB")
+    table = plain_table(f"host, of {gib(document['host_bytes'])} GiB")
     for name in ("reading", "working"):
         table.add_column(name, justify="right", no_wrap=True)
     for stage in document["stages"]:
@@ -78,7 +80,7 @@ def _hosts(document: dict[str, Any]) -> Table:
 
 def _compared(document: dict[str, Any]) -> Table:
     """Show what sessions of this home measured beside what is planned; GiB."""
-    table = table_of("measured here")
+    table = plain_table("measured here")
     for name in ("planned", "measured", "error", "expected"):
         table.add_column(name, justify="right", no_wrap=True)
     for stage in document["stages"]:
@@ -98,7 +100,7 @@ def _compared(document: dict[str, Any]) -> Table:
 
 
 def _checkpoints(document: dict[str, Any]) -> Table:
-    table = table_of("checkpoint of")
+    table = plain_table("checkpoint of")
     table.add_column("GiB", justify="right", no_wrap=True)
     table.add_column(f"of {gib(document['output_bytes_max'])} GiB of output")
     for size, names in _alike(document["checkpoints"]):
@@ -139,10 +141,3 @@ def gib(size_bytes: int) -> str:
     """Format bytes as GiB, with two decimals below 1 and one above."""
     value = size_bytes / GIB
     return f"{value:.2f}" if value < 1 else f"{value:.1f}"
-
-
-def table_of(*left: str) -> Table:
-    table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
-    for name in left:
-        table.add_column(name)
-    return table

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.base.humanize import duration, machine_time, utc_time
+from orchestrator.views.layout import plain_table
 
 STEP = "step_s."
 """Prefix of the step times among a plan's durations; the stage's name follows."""
@@ -46,7 +47,7 @@ def _stages(stages: list[dict[str, Any]], durations: dict[str, dict[str, Any]]) 
     """Show one row per stage, with step times if any is known, and with their bounds if those are far apart."""
     steps = {name.removeprefix(STEP): found for name, found in durations.items() if name.startswith(STEP)}
     wide = any(found["high_s"] > WIDE * found["low_s"] for found in steps.values())
-    table = _table("stage", "kind")
+    table = plain_table("  stage", "kind")
     names = ("a step", *(("range",) if wide else ()), "all steps") if steps else ()
     for name in ("steps", *names):
         table.add_column(name, justify="right", no_wrap=True)
@@ -105,13 +106,6 @@ def _after(plan: dict[str, Any], found: dict[str, Any]) -> str:
 
 def _clock(iso: str) -> str:
     return utc_time(datetime.fromisoformat(iso))
-
-
-def _table(*left: str) -> Table:
-    table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
-    for name in left:
-        table.add_column(name)
-    return table
 
 
 def _line(name: str, text: str) -> Table:

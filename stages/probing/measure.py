@@ -126,7 +126,7 @@ def _timing_of(short: ShortContext) -> StageTiming:
         hold_s=short.hold_s if saved else None,
         save_s=short.save_s if saved else None,
         checkpoint_bytes=short.checkpoint_bytes if saved else None,
-        memory_bytes=memory_metrics(peaks())[MEMORY] if steps else None,
+        memory_bytes=memory_metrics(peaks()).get(MEMORY) if steps else None,
     )
 
 

@@ -28,20 +28,26 @@ class PeakMemory:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: dict[str, int] = {}
+        self._device_before = 0
         self._looked_s = -LOOK_EVERY_S
 
     def begin_stage(self) -> None:
-        """Forget the peaks of the stage before."""
+        """Forget the peaks of the stage before; what its devices reached stays as the mark that this stage has to pass."""
         begin_stage()
+        self._device_before = _device_peaks().get(DEVICE, 0)
         self._seen, self._looked_s = {}, -LOOK_EVERY_S
 
     def now(self) -> dict[str, int]:
-        """Return the stage's peaks so far, as `peaks` does."""
+        """Return the stage's peaks so far, as `peaks` does, and what was seen earlier if a device no longer answers.
+
+        `device_bytes` is left out as long as the stage has not passed the peak of an earlier stage of the session,
+        because its own peak is then unknown.
+        """
         self._looked_s, now = self._clock(), peaks()
-        self._seen = {
-            **now,
-            **{name: max(now[name], self._seen.get(name, 0)) for name in (DEVICE, HOST) if name in now},
-        }
+        if now.get(DEVICE, 0) <= self._device_before:
+            now.pop(DEVICE, None)
+        highest = {name: max(now[name], self._seen.get(name, 0)) for name in (DEVICE, HOST) if name in now}
+        self._seen = {**self._seen, **now, **highest}
         return self._seen
 
     def recent(self) -> dict[str, int]:
@@ -52,8 +58,7 @@ class PeakMemory:
 def begin_stage(proc: Path = PROC) -> None:
     """Let the host's peak begin anew, so that a stage's peak is not that of a larger stage before it.
 
-    Without effect where the system does not allow it. The devices' peaks cannot be reset: theirs is the largest since
-    the session began.
+    Without effect where the system does not allow it. The devices' peaks cannot be reset: see `PeakMemory.now`.
     """
     try:
         (proc / "self" / "clear_refs").write_text(RESET_PEAK, encoding="ascii")
@@ -65,14 +70,23 @@ def peaks() -> dict[str, int]:
     """Return peaks and limits in bytes, by the names above; what the system does not tell is left out.
 
     `device_bytes` and `device_limit_bytes` are those of the device that used most (JAX's `memory_stats`), which a CPU
-    does not report: its arrays are in the host's memory.
+    does not report: its arrays are in the host's memory. They are left out too if the devices do not answer, so that a
+    report of their failure can be written.
     """
-    found = {DEVICE: 0, DEVICE_LIMIT: 0, HOST: host_bytes(), HOST_LIMIT: host_limit_bytes()}
-    jax: Any = sys.modules.get("jax")  # without an imported JAX nothing is on a device
-    stats = [device.memory_stats() or {} for device in jax.local_devices()] if jax is not None else []
-    if most := max(stats, key=lambda each: int(each.get("peak_bytes_in_use", 0)), default={}):
-        found |= {DEVICE: int(most.get("peak_bytes_in_use", 0)), DEVICE_LIMIT: int(most.get("bytes_limit", 0))}
+    found = {**_device_peaks(), HOST: host_bytes(), HOST_LIMIT: host_limit_bytes()}
     return {name: value for name, value in found.items() if value}
+
+
+def _device_peaks() -> dict[str, int]:
+    jax: Any = sys.modules.get("jax")  # without an imported JAX nothing is on a device
+    if jax is None:
+        return {}
+    try:
+        stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    except (RuntimeError, AttributeError):  # JAX's own errors are RuntimeErrors; a JAX half imported lacks attributes
+        return {}
+    most = max(stats, key=lambda each: int(each.get("peak_bytes_in_use", 0)), default={})
+    return {DEVICE: int(most.get("peak_bytes_in_use", 0)), DEVICE_LIMIT: int(most.get("bytes_limit", 0))}
 
 
 def host_bytes(proc: Path = PROC, own: int | None = None) -> int:

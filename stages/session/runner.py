@@ -101,6 +101,7 @@ def _run(session: RunningSession, broken: StageFailed | None) -> Report:
         outcome = _carry_out(session)
     except BaseException as error:  # noqa: BLE001 - every failure of a stage must be reported
         session.saver.close()  # let a checkpoint in progress finish
+        session.note_memory()
         failed = failure_report.of(error, session.reached.stage, session.memory.now())
         session.log.event("failed", stage=session.reached.stage, step=session.reached.step, note=failed.headline)
         session.log.say(failed.traceback)
@@ -237,8 +238,8 @@ def _run_stage(session: RunningSession, spec: StageSpec, opened: OpenedCheckpoin
     """Run a stage; returns its last checkpoint, or None if the stage has to continue in another session."""
     with session.account.doing(TimeClass.MODEL):
         train = catalog.find(spec.kind).load()
-    session.memory.begin_stage()
     context = StageContext(session, spec, opened)
+    session.memory.begin_stage()
     session.reached = Cursor(stage=spec.name, step=context.start_step)
     with Compilations(session.account).heard(), session.account.doing(TimeClass.STEP):
         train(context)

@@ -27,7 +27,6 @@ PACKAGES = (
 def report_of(session: RunningSession, outcome: str, failed: Failure | None = None, reason: str = "") -> Report:
     """Return the report of a session that ends now; `reason` is given if it yields without a failure."""
     order, numerics = session.order, session.output.numerics
-    session.note_memory()
     names = (*PACKAGES, *(packages.name_of(pin) for pin in order.pins))
     return Report(
         run=order.run,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from stages.session import peak_memory
+from stages.session.peak_memory import DEVICE, DEVICE_LIMIT, HOST
 
 RATES = {"tokens": "tokens_per_s", "examples": "examples_per_s"}
 """Rates by the count that they are computed from; a step reports the count among its metrics."""
@@ -22,7 +22,10 @@ def rates(metrics: Mapping[str, float], seconds: float) -> dict[str, float]:
 
 
 def memory_metrics(peaks: Mapping[str, int]) -> dict[str, float]:
-    """Return a step's memory metrics from what `stages.session.peak_memory.peaks` found."""
-    device, host = peaks.get(peak_memory.DEVICE), peaks.get(peak_memory.HOST)
-    named = {MEMORY: device, HOST_MEMORY: host} if device else {MEMORY: host}
+    """Return a step's memory metrics from what `stages.session.peak_memory.PeakMemory` found.
+
+    Without `memory_bytes` if the devices report memory, and the stage's own peak on them is unknown.
+    """
+    device, host = peaks.get(DEVICE), peaks.get(HOST)
+    named = {MEMORY: device, HOST_MEMORY: host} if device or DEVICE_LIMIT in peaks else {MEMORY: host}
     return {name: float(value) for name, value in named.items() if value}

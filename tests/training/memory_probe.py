@@ -107,8 +107,23 @@ def sampler(folder: Path) -> dict[str, Any]:
         (at := folder / str(number)).mkdir()
         _, ((part,),) = lowering.compiled(program, [8], config_of(3), OPTIONS, mesh, at, number)
         early.append(part)
-    _, (whole,) = lowering.compiled(program, [8], config_of(3), OPTIONS, mesh)
-    return {"early": early, "whole": whole}
+    return {"early": early, "whole": compiled_whole(program, 8, config_of(3), mesh)}
+
+
+def compiled_whole(program: Program, rows: int, config: Any, mesh: jax.sharding.Mesh) -> list[dict[str, int]]:
+    """Needs of prefill and decode with all layers; the cache gets the sharding that the compiler gives it in prefill."""
+    with mesh, abstract_model.activations_laid_out(mesh):
+        module = abstract_model.abstract_model(config, OPTIONS, program, mesh)
+        asked, begun = lowering._sampler(program, module, rows)
+        weights = asked._flattened_transformer_state
+        lowered = asked._compiled_prefill_fn.lower(weights, begun, None, echo=False)
+        prefill = lowered.compile()
+        after = lowering._laid_out(lowered.out_info, prefill.output_shardings)
+        decode = asked._compiled_decode_fn.lower(weights, after).compile()
+        sizes = (abstract_model.size(after.cache)[0], lowering._whole(begun.cache))
+        held_bytes = abstract_model.size(nnx.state(module))[0]
+        functions = (prefill.memory_analysis(), decode.memory_analysis())
+        return [{"rows": rows, **lowering._part(each, held_bytes, *sizes)} for each in functions]
 
 
 def plan(kind: str, folder: Path) -> dict[str, Any]:
@@ -140,7 +155,7 @@ def cache() -> dict[str, Any]:
         before, whole = on_first_chip(begun.cache), sum(leaf.nbytes for leaf in jax.tree.leaves(begun.cache))
         after = sampler._compiled_prefill_fn(sampler._flattened_transformer_state, begun, None, echo=False)
     program = dataclasses.replace(program_of(FULL, "answers", 32), rank=0)
-    _, (parts,) = lowering.compiled(program, [8], config, OPTIONS, mesh)
+    parts = [lowering.compiled(program, [8], config, OPTIONS, mesh, part=number)[1][0][0] for number in (0, 1)]
     return {
         "whole": whole,
         "before": before,

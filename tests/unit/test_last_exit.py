@@ -5,12 +5,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from stages.contract import Report
-from stages.session import packing
-from stages.session.last_exit import exit_at_s, last_exit
+from stages.contract import Report, StageReport, StageSpec
+from stages.session import packing, runner
+from stages.session.last_exit import exit_at_s, last_exit, leaving_in_time
 from tests.unit.counting_runs import ROOT, Kaggle, counting, kaggle, order
 
 PATIENCE_S = 60.0
@@ -64,6 +66,30 @@ def test_a_session_that_hangs_leaves_before_its_limit_with_what_it_has(world: Ka
     assert report.checkpoint is not None and report.checkpoint.cursor.step == 4
     packing.verify(world.folders()[-1], report.checkpoint)
     assert '"event":"stopping"' in done.stdout
+
+
+def test_the_last_exit_reports_the_memory_seen_before_and_asks_no_device(
+    world: Kaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_of: list[str] = []
+
+    def local_devices() -> list[Any]:
+        asked_of.append(threading.current_thread().name)
+        return []
+
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(local_devices=local_devices))
+    stage = StageSpec(name="first", kind="grpo", steps=9)
+    session = runner._begin(order(stages=(stage,)), world.working, world.inputs, lambda: 700.0)
+    seen = {"device_bytes": 7, "host_bytes": 5}
+    session.stages["first"] = StageReport(done=1, target=9, memory=seen)
+    left = threading.Event()
+    try:
+        with leaving_in_time(session, lambda status: left.set()):
+            assert left.wait(PATIENCE_S)
+    finally:
+        runner._end(session)
+    assert asked_of == []
+    assert (world.report().outcome, dict(world.report().stages["first"].memory)) == ("yielded", seen)
 
 
 def test_the_exit_lies_between_budget_and_limit() -> None:

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from orchestrator.core.memory_peaks import peaks_in
+from orchestrator.core.memory_peaks import peaks_in, peaks_of
 from orchestrator.engine.collecting.session_memory import memory_of
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.memory_plans import keep_planned, planned_in
@@ -35,6 +36,11 @@ del large
 memory.begin_stage()
 print(before, memory.now()[HOST])
 """
+
+
+def on_devices(monkeypatch: pytest.MonkeyPatch, local_devices: Callable[[], list[Any]]) -> None:
+    """Let JAX answer the question for its devices with this function."""
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(local_devices=local_devices))
 
 
 @ON_LINUX
@@ -71,12 +77,42 @@ def test_the_hosts_limit_is_the_machines_or_what_a_group_is_granted(
 def test_the_device_that_used_most_is_told_with_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     stats = [{"peak_bytes_in_use": 5, "bytes_limit": 9}, {"peak_bytes_in_use": 7, "bytes_limit": 8}, None]
     devices = [SimpleNamespace(memory_stats=lambda each=each: each) for each in stats]
-    jax: Any = SimpleNamespace(local_devices=lambda: devices)
-    monkeypatch.setitem(sys.modules, "jax", jax)
+    on_devices(monkeypatch, lambda: devices)
     found = peak_memory.peaks()
     assert (found["device_bytes"], found["device_limit_bytes"]) == (7, 8)
     assert memory_metrics(found) == {"memory_bytes": 7.0, "host_memory_bytes": float(found["host_bytes"])}
     assert memory_metrics({"host_bytes": 3}) == {"memory_bytes": 3.0}, "a CPU has no memory but the host's"
+
+
+def test_devices_that_fail_are_left_out_and_what_was_seen_of_them_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = SimpleNamespace(memory_stats=lambda: {"peak_bytes_in_use": 7, "bytes_limit": 8})
+    on_devices(monkeypatch, lambda: [device])
+    memory = peak_memory.PeakMemory()
+    memory.now()
+
+    def lost() -> list[Any]:
+        raise RuntimeError("INTERNAL: the accelerator was lost")
+
+    on_devices(monkeypatch, lost)
+    assert not {"device_bytes", "device_limit_bytes"} & peak_memory.peaks().keys()
+    found = memory.now()
+    assert (found["device_bytes"], found["device_limit_bytes"]) == (7, 8)
+
+
+def test_a_devices_peak_counts_for_the_stage_that_raised_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    stats = {"peak_bytes_in_use": 2, "bytes_limit": 16}
+    on_devices(monkeypatch, lambda: [SimpleNamespace(memory_stats=lambda: stats)])
+    memory = peak_memory.PeakMemory()
+    seen = []
+    for peak in (9, 9, 11):  # GRPO, a smaller evaluation, a larger stage; JAX's peak never falls
+        memory.begin_stage()
+        stats["peak_bytes_in_use"] = peak
+        seen.append(memory.now())
+    assert [found.get("device_bytes") for found in seen] == [9, None, 11]
+    assert [found["device_limit_bytes"] for found in seen] == [16, 16, 16]
+    told = memory_metrics(seen[1])
+    assert set(told) == {"host_memory_bytes"}, "the host's memory is not the device's"
+    assert peaks_of(told) == {"host_bytes": seen[1]["host_bytes"]}
 
 
 PEAKS = {"device_bytes": 14 * GIB, "device_limit_bytes": 16 * GIB, "host_bytes": 3 * GIB}

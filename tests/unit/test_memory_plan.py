@@ -18,7 +18,6 @@ from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.summary import outline
 from orchestrator.preflight.memory.checkpoint_sizes import checkpoint_verdicts
 from orchestrator.preflight.memory.forecast import (
-    Machine,
     OnHost,
     lowered_options,
     memory_document,
@@ -27,10 +26,12 @@ from orchestrator.preflight.memory.forecast import (
 )
 from orchestrator.preflight.memory.host import Loaded, files_bytes, host_moments, starting_moments, working_pieces
 from orchestrator.preflight.memory.lowered_before import LoweredBefore
-from orchestrator.preflight.memory.measure import Needs
+from orchestrator.preflight.memory.machine import Machine, machine_of
+from orchestrator.preflight.memory.measure import Lowering, Needs
 from orchestrator.preflight.memory.measured import MeasuredPeaks, measured_in, with_measured
 from orchestrator.preflight.memory.programs import Program, StageNeeds, needs_of, programs_of, rows_to_compile, share
 from orchestrator.views.memory_plan import memory_view
+from orchestrator.views.plan import outline_view
 from stages.options import Model
 
 ROOT = Path(__file__).parents[2]
@@ -358,6 +359,40 @@ def test_another_model_or_accelerator_tells_nothing() -> None:
     assert measured_in("a", same, same, peaks) == [names]
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "limits", "memory_bytes", "host_bytes"),
+    [
+        ("TpuV5E8", [{}], 16 * GIB, 330 * 10**9),
+        ("TpuV5E8", [{"device_limit_bytes": 15 * GIB, "host_limit_bytes": 400 * GIB}], 15 * GIB, 400 * GIB),
+        ("TpuV5E8", [{"host_limit_bytes": 400 * GIB}, {"host_limit_bytes": 300 * GIB}], 16 * GIB, 300 * GIB),
+        ("cpu", [{"host_limit_bytes": 20 * GIB}], 20 * GIB, 20 * GIB),
+    ],
+)
+def test_what_sessions_found_of_a_machine_counts_more_than_what_is_documented(
+    accelerator: str, limits: list[dict[str, int]], memory_bytes: int, host_bytes: int
+) -> None:
+    names = replace(needs_of(pipeline())[0], names=())
+    machine = machine_of(accelerator, [MeasuredPeaks(names, "a", each) for each in limits])
+    assert (machine.memory_bytes, machine.host.memory_bytes) == (memory_bytes, host_bytes)
+
+
+def test_a_plan_fits_into_the_machine_that_a_session_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    same = pipeline()
+    needs = needs_of(same)
+    monkeypatch.setattr(Lowering, "measure", lambda self, wanted: found_for(needs))
+
+    def planned(**limits: int) -> dict[str, Any]:
+        measured = measured_in("a", same, same, {"sft": limits})
+        return memory_document(same, "fits.yaml", lambda line: None, tmp_path, measured)
+
+    documented, found = planned(), planned(device_limit_bytes=4 * GIB, host_limit_bytes=3 * GIB)
+    assert (documented["memory_bytes"], found["memory_bytes"]) == (16 * GIB, 4 * GIB)
+    assert (found["host_bytes"], found["host_source"]) == (3 * GIB, "found by a session of this home")
+    before, after = documented["stages"][0], found["stages"][0]
+    assert {name: each["limit"] for name, each in after["memory"].items()} == {"device": 4 * GIB, "host": 3 * GIB}
+    assert before["fits"] and not after["fits"] and after["largest_batch"] < before["largest_batch"]
+
+
 # --- what was lowered before --------------------------------------------------
 
 
@@ -419,3 +454,12 @@ def test_eighty_columns_hold_the_verdict(one_memory: bool) -> None:
     assert "ask, ask-again: does not fit; " in " ".join(text.split())
     assert "not yet" in text and "9.0" in text, "what was measured, and what was not"
     assert "…" not in text
+
+
+def test_the_stages_of_a_plan_begin_in_the_column_of_its_other_lines() -> None:
+    console = Console(width=80, file=StringIO(), highlight=False)
+    console.print(outline_view(outline(pipeline())))
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    for word in ("stage", "sft", "session", "kernel"):
+        assert any(line.startswith(f"  {word} ") for line in lines), word

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,20 @@ def test_whatever_a_stage_dies_of_is_reported(
     assert report.checkpoint is not None and report.checkpoint.cursor.step == 2
     told = events(capsys.readouterr().out)[-1]
     assert (told["event"], told["note"], told["step"]) == ("failed", f"{cause}: {reason}", 2)
+
+
+def test_devices_that_do_not_answer_take_no_failure_from_the_report(
+    world: Kaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> list[Any]:
+        raise RuntimeError("INTERNAL: the accelerator was lost")
+
+    device = SimpleNamespace(platform="cpu", client=None)
+    jax = SimpleNamespace(devices=lambda: [device], config=SimpleNamespace(values={}), local_devices=lost)
+    monkeypatch.setitem(sys.modules, "jax", jax)
+    status, report = world.run(order(stages=(own("first", 9, cut_off),)))
+    assert (status, report.outcome) == (1, "failed")
+    assert (report.cause, report.transient) == ("ConnectionResetError@first", True)
 
 
 def diverges(context: Context) -> None:
@@ -285,7 +300,10 @@ def test_what_is_installed_as_pinned_is_not_installed_again() -> None:
 TPU = Accelerator(machine_shape="TpuV5E8", platform="tpu", devices=8)
 FAKE_JAX = """
 class Device:
-    platform = "{platform}"
+    platform = device_kind = "{platform}"
+    client = None
+class config:
+    values = {{}}
 def devices():
     {failure}
     return [Device()] * {count}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import BadInput
-from orchestrator.pipeline.chips import CHIPS, HOSTS, OUTPUT_BYTES_MAX, Host
+from orchestrator.pipeline.chips import HOSTS, OUTPUT_BYTES_MAX
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.preflight.memory.checkpoint_sizes import checkpoint_verdicts
 from orchestrator.preflight.memory.host import (
@@ -19,9 +19,11 @@ from orchestrator.preflight.memory.host import (
     working_pieces,
 )
 from orchestrator.preflight.memory.lowered_before import LoweredBefore
+from orchestrator.preflight.memory.machine import Machine, machine_of
 from orchestrator.preflight.memory.measure import Lowering, Needs
 from orchestrator.preflight.memory.measured import MeasuredPeaks, with_measured
 from orchestrator.preflight.memory.programs import (
+    MODEL_OPTIONS,
     Program,
     StageNeeds,
     StageProgram,
@@ -34,7 +36,6 @@ from stages.options.families import FULL_SIZE, family_name
 
 BATCH_MAX = 1 << 16
 ITEMSIZE = {"float32": 4, "bfloat16": 2}
-LOWERED_OPTIONS = ("kind", "source", "dtype", "mesh_fsdp", "mesh_tp", "remat")
 ACCURACY = {
     "cpu": "within 15 % of what SFT, GRPO and evaluate of Gemma 3 270M measured on a CPU",
     "other": "not yet compared with an accelerator: leave a tenth free",
@@ -74,10 +75,11 @@ def memory_document(
 ) -> dict[str, Any]:
     """Return the answer of `relay plan --memory` as JSON; sizes in bytes.
 
-    `cache` is the folder of what was lowered before; `measured` are the peaks of this home's runs that did the same.
+    `cache` is the folder of what was lowered before; `measured` are the peaks and limits of this home's runs that did the same.
     Raises BadInput if there is nothing to plan or the model cannot be laid out on its mesh.
     """
-    machine, model, needs = _requirements(pipeline, where)
+    model, needs = _requirements(pipeline, where)
+    machine = machine_of(pipeline.accelerator, measured)
     if importlib.util.find_spec("tunix") is None:
         raise BadInput("relay plan --memory lowers the training programs here: pip install 'relay-kaggle[train]' first")
     wanted = {program: rows_to_compile(needs, program) for program in programs_of(needs)}
@@ -109,21 +111,7 @@ def memory_document(
 
 def lowered_options(pipeline: Pipeline) -> dict[str, Any]:
     """Return the options of the model on which its programs depend; the others are the defaults."""
-    return {name: value for name, value in pipeline.model.items() if name in LOWERED_OPTIONS}
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Memory that a session has: of each chip, and of the host; on a CPU both are the same."""
-
-    chip: str
-    memory_bytes: int
-    host: Host
-
-    @property
-    def one_memory(self) -> bool:
-        """True if there are no chips with a memory of their own."""
-        return self.chip == ""
+    return {name: value for name, value in pipeline.model.items() if name in MODEL_OPTIONS}
 
 
 def held_on_hosts(
@@ -162,7 +150,7 @@ class OnHost:
     restored: int
 
 
-def _requirements(pipeline: Pipeline, where: str) -> tuple[Machine, Model, tuple[StageNeeds, ...]]:
+def _requirements(pipeline: Pipeline, where: str) -> tuple[Model, tuple[StageNeeds, ...]]:
     model, needs = pipeline.loaded_model, needs_of(pipeline)
     if model is None or not needs:
         raise BadInput(f"{where}: no stage of this pipeline loads relay's model, so there is no memory to plan")
@@ -182,9 +170,7 @@ def _requirements(pipeline: Pipeline, where: str) -> tuple[Machine, Model, tuple
             f"{where}: model.kind {model.kind} has the size that its files have, and {model.source} is not on this machine: "
             f"download it and name its folder as model.source, or name a kind with its size, such as {sized}"
         )
-    host, chip = HOSTS[pipeline.accelerator], CHIPS.get(pipeline.accelerator)
-    machine = Machine("", host.memory_bytes, host) if chip is None else Machine(chip.name, chip.memory_bytes, host)
-    return machine, model, needs
+    return model, needs
 
 
 # --- a stage -------------------------------------------------------------------
@@ -340,6 +326,3 @@ def _probe_advice(needs: StageNeeds, found: Mapping[Program, Needs], memory_byte
 def needs_even(found: Mapping[Program, Needs]) -> int:
     """Return the number of groups of chips: rows are split over them in multiples of it."""
     return next(iter(found.values())).fsdp
-
-
-# --- checkpoints ----------------------------------------------------------------

@@ -40,7 +40,7 @@ from orchestrator.preflight.memory.abstract_model import (
     shortened,
     size,
 )
-from orchestrator.preflight.memory.programs import Program
+from orchestrator.preflight.memory.programs import FUNCTIONS, Program
 from orchestrator.preflight.memory.xla_buffer_plan import plan_of
 from stages.options import Model, Sft, fit
 from stages.stage import StageFailed
@@ -50,8 +50,6 @@ from stages.training.master_weights import Master, optimizer_in_float32
 from stages.training.model import WEIGHTS, arrays_of
 from stages.training.optimizers import optimizer
 
-PARTS = {"sft": 1, "grpo": 1, "answers": 2}
-"""Number of functions of each kind of program: the sampler has two, which run one after the other."""
 PAD, EOS = 0, 1
 TEMPERATURE = 0.9
 """Any temperature other than 1, since only 1 saves the division of the logits."""
@@ -63,7 +61,7 @@ def main() -> None:
     """Read a request from standard input; write one line for each part of the program to standard output."""
     request = json.load(sys.stdin)
     program = Program(**request["program"])
-    for part in range(PARTS[program.kind]):
+    for part in range(FUNCTIONS[program.kind]):
         folder = Path(request["folder"]) / str(part)
         folder.mkdir()
         began_s = monotonic_s()
@@ -129,12 +127,12 @@ def compiled(
     options: Model,
     mesh: jax.sharding.Mesh,
     folder: Path | None = None,
-    part: int | None = None,
+    part: int = 0,
 ) -> tuple[Sizes, list[list[Part]]]:
     """Return the bytes of persistent state and, for each number of rows, the additional bytes of each function.
 
-    `folder` is the folder to which XLA writes its plans (see `xla_buffer_plan`); it allows only one number of rows, and
-    one function: that of the number `part`.
+    Of the sampler it is one function, that of the number `part`. `folder` is the folder to which XLA writes its plans
+    (see `xla_buffer_plan`); it allows only one number of rows.
     """
     with mesh, activations_laid_out(mesh):
         module = abstract_model(config, options, program, mesh)
@@ -152,8 +150,6 @@ def compiled(
         for count in rows:
             if trainable is not None:
                 parts = [_step_part(program, module, trainable, mesh, count, folder)]
-            elif folder is None or part is None:
-                parts = _sampler_parts(program, module, count)
             else:
                 few = abstract_model(shortened(config, 1), options, program, mesh)
                 parts = [_sampler_part(program, module, few, count, folder, part)]
@@ -260,19 +256,9 @@ class _MinimalTokenizer:
         return 2
 
 
-def _sampler_parts(program: Program, module: nnx.Module, rows: int) -> list[Part]:
-    """Measure prefill and decode; the cache starts without a sharding and gets one from the compiler."""
-    sampler, begun = _sampler(program, module, rows)
-    held = size(nnx.state(module))[0]
-    lowered = sampler._compiled_prefill_fn.lower(sampler._flattened_transformer_state, begun, None, echo=False)
-    prefill = lowered.compile()
-    after = _laid_out(lowered.out_info, prefill.output_shardings)
-    decode = sampler._compiled_decode_fn.lower(sampler._flattened_transformer_state, after).compile()
-    sizes = (size(after.cache)[0], _whole(begun.cache))
-    return [_part(each.memory_analysis(), held, *sizes) for each in (prefill, decode)]
-
-
-def _sampler_part(program: Program, module: nnx.Module, few: nnx.Module, rows: int, folder: Path, part: int) -> Part:
+def _sampler_part(
+    program: Program, module: nnx.Module, few: nnx.Module, rows: int, folder: Path | None, part: int
+) -> Part:
     """Measure prefill (0) or decode (1), with the cache's sharding taken from `few`, a model of one layer.
 
     Only a compiled program tells the sharding that the compiler chose, and every layer's is the same.
@@ -281,7 +267,8 @@ def _sampler_part(program: Program, module: nnx.Module, few: nnx.Module, rows: i
     lowered = sampler._compiled_prefill_fn.lower(sampler._flattened_transformer_state, begun, None, echo=False)
     after_few = _laid_out(lowered.out_info, lowered.compile().output_shardings)
     (layer,) = after_few.cache.values()
-    xla_buffer_plan.forget(folder)
+    if folder is not None:
+        xla_buffer_plan.forget(folder)
     sampler, begun = _sampler(program, module, rows)
     layout = {name: leaf.sharding for name, leaf in layer.items()}
     cache = {

@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator.base.errors import BadInput, Permanent
 from orchestrator.base.humanize import duration
 from orchestrator.preflight.memory.lowered_before import LoweredBefore
-from orchestrator.preflight.memory.programs import Program, share
+from orchestrator.preflight.memory.programs import FUNCTIONS, Program, share
 
 XLA_FLAGS = (
     # This scheduler minimizes memory, as a TPU's does; the CPU's default optimizes for speed.
@@ -32,8 +32,6 @@ ALWAYS = (
 AT_ONCE = 2
 """Number of concurrent processes; each uses one core and about 1 GiB."""
 SLOWEST_FIRST = ("grpo", "answers", "sft")
-FUNCTIONS = {"grpo": 1, "sft": 1, "answers": 2}
-"""Number of functions that are lowered, by kind of program: the sampler has two."""
 
 
 @dataclass(frozen=True)

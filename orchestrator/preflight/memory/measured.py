@@ -7,16 +7,15 @@ from typing import Any
 
 from orchestrator.core.memory_peaks import larger
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.preflight.memory.programs import StageNeeds, needs_of
+from orchestrator.preflight.memory.programs import MODEL_OPTIONS, StageNeeds, needs_of
 from stages.session.peak_memory import DEVICE, HOST
 
-SAME_MODEL = ("kind", "source", "dtype", "mesh_fsdp", "mesh_tp", "remat")
 BUDGETS = (("device", DEVICE), ("host", HOST))
 
 
 @dataclass(frozen=True)
 class MeasuredPeaks:
-    """Peaks of one stage in one run, in bytes, by the names in `stages.contract.StageReport.memory`."""
+    """Peaks and limits of one stage in one run, in bytes, by the names in `stages.contract.StageReport.memory`."""
 
     needs: StageNeeds
     """Needs of the stage, without its name: equal needs take equal memory."""
@@ -32,7 +31,7 @@ def measured_in(
     None if the run had another accelerator or model. A rehearsal's stand-in model has the same name as the real one:
     the caller leaves such runs out.
     """
-    alike = all(ran.model.get(name) == planned.model.get(name) for name in SAME_MODEL)
+    alike = all(ran.model.get(name) == planned.model.get(name) for name in MODEL_OPTIONS)
     if ran.accelerator != planned.accelerator or not alike or ran.loaded_model is None:
         return []
     return [

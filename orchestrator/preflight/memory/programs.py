@@ -14,6 +14,11 @@ from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
 from stages.options import Answer, Asking, Curate, Evaluate, Grpo, Sampling, Sft, TrainingOptions
 
+MODEL_OPTIONS = ("kind", "source", "dtype", "mesh_fsdp", "mesh_tp", "remat")
+"""Options of the model on which its programs, and so their memory, depend."""
+FUNCTIONS = {"sft": 1, "grpo": 1, "answers": 2}
+"""Number of functions of each kind of program: the sampler has two, which run one after the other."""
+
 
 @dataclass(frozen=True)
 class Program:
