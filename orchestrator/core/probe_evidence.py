@@ -31,6 +31,8 @@ NO_NETWORK = (
     "Failed to establish",
 )
 """Parts of pip's messages that show that a session has no internet."""
+WEIGHT = (Verdict.UNKNOWN, Verdict.CONFIRMED, Verdict.REFUTED)
+"""Verdicts of one run, the one that wins last."""
 CAUSES = {
     "parent-corrupt": ("unknown-suffix-kept", "the second session found the checkpoint changed"),
     "parent-missing": ("sentinel-mounted", "the second session found no checkpoint"),
@@ -62,7 +64,10 @@ class ProbedRun:
 
 
 def evidence_of(run: ProbedRun) -> list[Evidence]:
-    """Return the evidence of a run that has finished or was parked; the last entry for a key counts."""
+    """Return the evidence of a run that has finished or was parked, one entry for each key.
+
+    What one session refutes stays refuted, whatever another one saw; otherwise the last entry that is not unknown counts.
+    """
     found: dict[str, Evidence] = {}
     for seen in (
         *_of_pushes(run),
@@ -72,7 +77,9 @@ def evidence_of(run: ProbedRun) -> list[Evidence]:
         *_reported(run),
         *_of_end(run),
     ):
-        found[seen.key] = seen
+        before = found.get(seen.key)
+        if before is None or WEIGHT.index(seen.verdict) >= WEIGHT.index(before.verdict):
+            found[seen.key] = seen
     return list(found.values())
 
 
@@ -193,23 +200,27 @@ def _size_bytes(state: RunState, number: int, attempt: int) -> int:
 
 
 def _of_end(run: ProbedRun) -> Iterator[Evidence]:
-    """Yield what the run's end shows: that all calls were answered as expected, or what a failure refutes."""
+    """Yield what the run's end shows: that all calls were answered as expected, or what failed sessions refute."""
     if run.state.run.status is RunStatus.FINISHED:
         yield _seen(run, "api-shapes", True, "every call of a whole run was answered as expected")
     if SOURCES_NOT_ACCEPTED in run.state.run.reason and run.pipeline.model_sources:
         yield _seen(run, "model-mounted", False, "Kaggle did not accept a source of the session")
-    last = run.state.last
-    if last is None or last.outcome is not Outcome.FAILED:
-        return
-    if last.cause in CAUSES:
-        key, detail = CAUSES[last.cause]
+    for session in run.state.sessions:
+        if session.outcome is Outcome.FAILED:
+            yield from _of_failure(run, session)
+
+
+def _of_failure(run: ProbedRun, session: Session) -> Iterator[Evidence]:
+    """Yield what a failed session refutes, also if a later attempt succeeded."""
+    if session.cause in CAUSES:
+        key, detail = CAUSES[session.cause]
         yield _seen(run, key, False, detail)
-    if last.cause == "accelerator-missing" and run.pipeline.slot == "tpu" and "cpu found" in last.reason:
+    if session.cause == "accelerator-missing" and run.pipeline.slot == "tpu" and "cpu found" in session.reason:
         yield _seen(run, "tpu-image", False, "the session ran without a TPU")
     if (
-        last.cause == "environment-install"
+        session.cause == "environment-install"
         and run.pipeline.internet
-        and any(word in last.reason for word in NO_NETWORK)
+        and any(word in session.reason for word in NO_NETWORK)
     ):
         yield _seen(run, "internet", False, "pip reached no package index")
 

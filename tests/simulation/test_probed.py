@@ -218,3 +218,35 @@ def test_a_damaged_download_and_a_long_queue_are_refuted_and_stop_nothing(
     refuted = {key for key, verdict in verdicts(worse).items() if verdict == "refuted"}
     assert refuted == {"output-unchanged", "queue-time"}
     assert not is_stopped(probe_document("counts", [worse], evidence_of(worse)))
+
+
+@pytest.mark.parametrize(
+    ("cause", "key"),
+    [("parent-missing", "sentinel-mounted"), ("parent-corrupt", "unknown-suffix-kept"), ("environment-install", "internet")],
+)
+def test_what_a_failed_attempt_refutes_stays_refuted_when_the_next_attempt_succeeds(
+    cause: str, key: str, found: tuple[ProbedRun, tuple[Evidence, ...]]
+) -> None:
+    run, _ = found
+    first, second = run.state.sessions
+    reason = "pip could not install jax: Temporary failure in name resolution"
+    failed = replace(second, outcome=Outcome.FAILED, cause=cause, reason=reason, checkpoint=None)
+    sessions = (first, failed, replace(second, attempt=2))
+    retried = replace(run, state=replace(run.state, sessions=sessions), logs={**run.logs, (2, 2): run.logs[second.key]})
+    assert verdicts(run).get(key) != "refuted"
+    assert verdicts(retried)[key] == "refuted"
+    assert verdicts(retried)["api-shapes"] == "confirmed"
+
+
+def test_what_one_session_refutes_is_not_confirmed_by_a_later_one(
+    found: tuple[ProbedRun, tuple[Evidence, ...]],
+) -> None:
+    run, _ = found
+    pipeline = parse("name: c\nenvironment: [x==1]\nstages: [{name: a, kind: counting, steps: 5}]\n", "counts.yaml")
+    slow, quick = (
+        replace(session, seconds={"environment_install": seconds})
+        for session, seconds in zip(run.state.sessions, (4000.0, 20.0), strict=True)
+    )
+    state = replace(run.state, run=replace(run.state.run, pipeline=pipeline.canonical()), sessions=(slow, quick))
+    seen = verdicts(replace(run, state=state, report=replace(run.report, stand_in=False)))
+    assert seen["start-up-time"] == "refuted"
