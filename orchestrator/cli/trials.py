@@ -181,6 +181,8 @@ def _time(text: str | None) -> datetime | None:
         read = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadInput(f"--start {text}: this is not a time: write 2027-01-09 or 2027-01-09T08:00") from error
+    if not 2000 <= read.year < 2100:
+        raise BadInput(f"--start {text}: this is not a time of this century: write 2027-01-09 or 2027-01-09T08:00")
     return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
 
 

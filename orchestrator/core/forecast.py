@@ -119,6 +119,13 @@ class Walk:
 
 def walk(pipeline: Pipeline, pace: Pace, standing: RunPosition, hours: Hours | None) -> Walk:
     """Walk from the run's position to its end; raises Unforeseeable if the end is never reached."""
+    try:
+        return _walked(pipeline, pace, standing, hours)
+    except OverflowError as error:
+        raise Unforeseeable("the durations that it would be made of lead beyond every calendar") from error
+
+
+def _walked(pipeline: Pipeline, pace: Pace, standing: RunPosition, hours: Hours | None) -> Walk:
     found = _until_next(_after_current(pipeline, pace, standing, hours), standing)
     while found.position < pipeline.total_steps:
         if found.sessions >= SESSIONS_MAX:

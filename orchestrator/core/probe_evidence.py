@@ -1,5 +1,6 @@
 """Evidence from a probe's run: what its sessions saw, and what only the laptop sees. Pure."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -99,7 +100,8 @@ def _reported(run: ProbedRun) -> Iterator[Evidence]:
     for finding in run.report.findings:
         if finding.key in ASSUMPTIONS and finding.verdict in set(Verdict):
             known = ASSUMPTIONS[finding.key].numbers
-            numbers = {name: value for name, value in finding.numbers.items() if name in known and value >= 0}
+            told = finding.numbers.items()
+            numbers = {name: value for name, value in told if name in known and 0 <= value < math.inf}
             yield evidence(finding.key, Verdict(finding.verdict), run.at, finding.detail, numbers)
 
 

@@ -12,6 +12,9 @@ PROCESSING_S = Estimate(120, 30, 900)
 NEWEST = 5
 """Number of the newest measurements that are used, since conditions on Kaggle change over time."""
 
+PROBED_S_MAX = 24 * 3600.0
+"""Longest plausible duration in evidence, in seconds: a longer one is ignored, as of another run's times."""
+
 
 @dataclass(frozen=True)
 class ProbedTimes:
@@ -52,10 +55,10 @@ def probed_times(evidence: Iterable[Evidence], accelerator: str) -> ProbedTimes:
 
 
 def _span(values: Sequence[float]) -> Estimate | None:
-    """Return the median, minimum and maximum of the newest values, at least MEASURED_SHARE apart."""
-    if not values:
+    """Return the median, minimum and maximum of the newest plausible values, at least MEASURED_SHARE apart."""
+    newest = [seconds for seconds in values if seconds <= PROBED_S_MAX][-NEWEST:]
+    if not newest:
         return None
-    newest = values[-NEWEST:]
     usual_s = statistics.median(newest)
     margin_s = MEASURED_SHARE * usual_s
     return Estimate(usual_s, min(*newest, usual_s - margin_s), max(*newest, usual_s + margin_s), TimeSource.PROBE)

@@ -14,7 +14,7 @@ from orchestrator.pipeline.files_beside import with_files_beside
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from orchestrator.pipeline.model_folder import similar_folder, with_absolute_paths
 from orchestrator.pipeline.references import dataset_problem, model_problem
-from orchestrator.pipeline.sections import SLUG, OriginOptions
+from orchestrator.pipeline.sections import EXPECTED_S_MAX, SLUG, OriginOptions
 from stages import options
 from stages.catalog import KINDS, StageKind, UnknownKind, find
 from stages.options.families import KINDS as FAMILY_KINDS
@@ -118,6 +118,8 @@ def _mistakes(pipeline: Pipeline, where: str, folder: Path) -> Iterator[str]:
         yield _unknown(where, "environment", named, list(ENVIRONMENTS))
     if (stated := pipeline.expect.accelerator) is not None and stated not in HARDWARE:
         yield _unknown_accelerator(where, stated, "expect.accelerator")
+    for key, seconds in pipeline.expect.too_long():
+        yield f"{where}: expect.{key}: {seconds:g} s is longer than 30 days: write at most {EXPECTED_S_MAX:,} s"
     if pipeline.accelerator not in HARDWARE:
         yield _unknown_accelerator(where, pipeline.accelerator)
     else:

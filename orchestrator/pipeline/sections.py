@@ -1,6 +1,7 @@
 """Parts of a pipeline file: limits of sessions and of the account, inputs, expected durations, stages."""
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -17,6 +18,11 @@ SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 NAME_REMEDY = "should be of a-z, 0-9 and single hyphens, beginning with a letter"
 Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{SLUG.pattern}$", "patternErrorMessage": NAME_REMEDY})]
+
+
+EXPECTED_S_MAX = 30 * 24 * 3600
+"""Longest duration, in seconds, that a pipeline file may expect. The models leave longer ones of old runs alone."""
+_BOUND: dict[str, Any] = {"maximum": EXPECTED_S_MAX}
 
 
 class SessionLimits(BaseModel):
@@ -99,11 +105,11 @@ class ExpectedDuration(BaseModel):
 
     model_config = STRICT
 
-    low: Annotated[float, Field(gt=0)]
+    low: Annotated[float, Field(gt=0, json_schema_extra=_BOUND)]
     """Seconds in the best case."""
-    high: Annotated[float, Field(gt=0)]
+    high: Annotated[float, Field(gt=0, json_schema_extra=_BOUND)]
     """Seconds in the worst case."""
-    likely: Annotated[float, Field(gt=0)] | None = None
+    likely: Annotated[float, Field(gt=0, json_schema_extra=_BOUND)] | None = None
     """Most likely seconds; default: the geometric mean of `low` and `high`."""
     source: str = ""
     """Source of the figures, in words; `relay plan` prints it."""
@@ -129,14 +135,14 @@ def _form(value: Any) -> str:
 
 
 _Range = Annotated[ExpectedDuration, Tag(_RANGE)]
-_AboveZero = Annotated[Annotated[float, Field(gt=0)], Tag(_NUMBER)]
-_FromZero = Annotated[Annotated[float, Field(ge=0)], Tag(_NUMBER)]
+_AboveZero = Annotated[Annotated[float, Field(gt=0, json_schema_extra=_BOUND)], Tag(_NUMBER)]
+_FromZero = Annotated[Annotated[float, Field(ge=0, json_schema_extra=_BOUND)], Tag(_NUMBER)]
 _Seconds = Annotated[_FromZero | _Range, Discriminator(_form)]
 
 
 class Expect(BaseModel):
     """Durations, in seconds, that a forecast assumes until relay has measured them: each a number, or a mapping with
-    `low`, `high` and, if known, `likely` and `source`.
+    `low`, `high` and, if known, `likely` and `source`. None may be longer than 30 days.
 
     They do not change what a run does.
     """
@@ -162,6 +168,16 @@ class Expect(BaseModel):
     handover_s: _Seconds | None = None
     """Seconds from a session's end until the next push, in which the checkpoint is downloaded and published; default:
     600."""
+
+    def too_long(self) -> Iterator[tuple[str, float]]:
+        """Yield key and seconds of each duration that is longer than EXPECTED_S_MAX."""
+        told = {f"step_s.{name}": value for name, value in self.step_s.items()}
+        told |= {name: getattr(self, name) for name in type(self).model_fields if name not in ("accelerator", "step_s")}
+        for key, value in told.items():
+            seconds = {"": value}
+            if isinstance(value, ExpectedDuration):
+                seconds = {f".{name}": getattr(value, name) for name in ("low", "likely", "high")}
+            yield from ((key + name, each) for name, each in seconds.items() if each is not None and each > EXPECTED_S_MAX)
 
 
 class Stage(BaseModel):

@@ -102,6 +102,10 @@ def test_a_time_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     ran = plan(tmp_path / "home", RECIPE, "--start", "soon")
     assert ran.exit_code == 2
     assert "--start soon: this is not a time: write 2027-01-09 or 2027-01-09T08:00" in ran.output
+    for time in ("9999-12-31", "0001-01-01T00:00+14:00"):
+        ran = plan(tmp_path / "home", RECIPE, "--start", time)
+        assert ran.exit_code == 2
+        assert f"--start {time}: this is not a time of this century: write 2027-01-09" in ran.output
 
 
 def test_a_pipeline_whose_times_nobody_knows_is_planned_and_not_forecast(tmp_path: Path) -> None:

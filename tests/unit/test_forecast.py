@@ -240,6 +240,21 @@ def test_a_step_that_fits_no_session_is_said_and_not_forecast_for_ever() -> None
         said(plain(10, ("hours_per_week: 1", "hours_per_week: 0.05"), ("min_session_s: 200", "min_session_s: 300")))
 
 
+@pytest.mark.parametrize("key", ["queue_s", "handover_s", "startup_s", "save_s", "first_s"])
+@pytest.mark.parametrize("seconds", [1.0e15, 1.0e300])
+def test_durations_of_an_old_run_that_no_calendar_holds_are_no_forecast(key: str, seconds: float) -> None:
+    pipeline = plain(10)
+    old = Pipeline.from_canonical(
+        pipeline.model_copy(update={"expect": pipeline.expect.model_copy(update={key: seconds})}).canonical()
+    )
+    live = LiveSession(budget_s=900, limit_s=1000, pushed_at=after(-40))
+    for standing in (RunPosition(now=TUESDAY), RunPosition(now=TUESDAY, live=live)):
+        try:
+            assert said(old, standing).finish_at > TUESDAY
+        except Unforeseeable as error:
+            assert "\n" not in str(error)
+
+
 def test_a_million_steps_are_forecast_without_walking_each() -> None:
     found = said(plain(1_000_000, ("counting: 10", "counting: 0.001")))
     assert found.training_s == pytest.approx(1000 + 30 * found.sessions, rel=0.01)

@@ -69,6 +69,13 @@ MISTAKES = [
         "expect: {save_s: {low: 2, high: 3, likely: 4}}",
         "expect.save_s: low is 2 and high 3, and likely 4: write them in ascending order",
     ),
+    (
+        "accelerator: cpu",
+        "expect: {queue_s: {low: 1, high: 1.0e+20}}",
+        "expect.queue_s.high: 1e+20 s is longer than 30 days: write at most 2,592,000 s",
+    ),
+    ("accelerator: cpu", "expect: {handover_s: 2592001}", "expect.handover_s: 2.592e+06 s is longer than 30 days"),
+    ("accelerator: cpu", "expect: {step_s: {one: 1.0e+200}}", "expect.step_s.one: 1e+200 s is longer than 30 days"),
     ("accelerator: cpu", "expect: {save_s: {low: 2}}", "expect.save_s.high is missing: add it"),
     (
         "accelerator: cpu",

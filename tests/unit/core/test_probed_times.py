@@ -81,3 +81,9 @@ def test_only_the_newest_measurements_count() -> None:
     found = probed_times([*old, *new], "tpu").queue_s
     assert found is not None
     assert (found.low_s, found.high_s) == (95.0, 105.0)
+
+
+def test_a_duration_that_nobody_waits_for_is_ignored() -> None:
+    odd = [evidence("queue-time", hour=hour, tpu_s=1.0e20) for hour in range(9)]
+    assert probed_times(odd, "tpu") == NOT_PROBED
+    assert probed_times([*odd, *SEEN], "tpu").queue_s == probed_times(SEEN, "tpu").queue_s
