@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.pipeline.changes import flat
-from orchestrator.pipeline.difference import VALUE_CHARS_MAX
+from orchestrator.pipeline.difference import VALUE_CHARS_MAX, differences
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import Stage
 from stages.catalog import KINDS
@@ -24,7 +24,10 @@ def _keys(old: Pipeline, new: Pipeline) -> Iterator[str]:
     before, after = flat(old), flat(new)
     for key in before:
         if key not in DERIVED and before[key] != after[key]:
-            yield f"{key}: {_value(before[key])} → {_value(after[key])}"
+            values = [before[key], after[key]]
+            within = all(isinstance(value, dict) for value in values)
+            for place, (was, now) in differences(values, key) if within else [(key, values)]:
+                yield f"{place}: {_value(was)} → {_value(now)}"
 
 
 def _stages(old: Pipeline, new: Pipeline) -> Iterator[str]:
@@ -96,5 +99,10 @@ def _steps(count: int) -> str:
 def _value(value: Any) -> str:
     if value is None:
         return "default"
-    text = json.dumps(value)
+    text = json.dumps(_given(value))
     return text if len(text) <= VALUE_CHARS_MAX else "another value"
+
+
+def _given(value: Any) -> Any:
+    """Return an object without what it leaves open: values that are None or an empty text."""
+    return {name: each for name, each in value.items() if each not in (None, "")} if isinstance(value, dict) else value

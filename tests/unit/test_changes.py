@@ -379,3 +379,32 @@ def test_lines_tell_what_changed_in_plain_words() -> None:
         "stage eval: removed",
         "stages: the order is now grpo, sft",
     )
+
+
+STATED = {"step_s": {"sft": 20, "grpo": 60}, "queue_s": {"low": 60, "high": 900}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "lines"),
+    [
+        (
+            "expect.step_s",
+            {"sft": {"low": 12, "high": 96}, "grpo": 60},
+            ['expect.step_s.sft: 20.0 → {"low": 12.0, "high": 96.0}'],
+        ),
+        ("expect.step_s", {"sft": 20, "grpo": 60, "eval": 4}, ["expect.step_s.eval: default → 4.0"]),
+        ("expect.step_s", {"grpo": 60}, ["expect.step_s.sft: 20.0 → default"]),
+        (
+            "expect.queue_s",
+            {"low": 60, "high": 90, "source": "a forum"},
+            ["expect.queue_s.high: 900.0 → 90.0", 'expect.queue_s.source: "" → "a forum"'],
+        ),
+        ("expect.queue_s", 9, ['expect.queue_s: {"low": 60.0, "high": 900.0} → 9.0']),
+        ("expect.save_s", 9, ["expect.save_s: default → 9.0"]),
+        ("model.dtype", "bfloat16", ['model.dtype: "float32" → "bfloat16"']),
+        ("inputs.datasets", ["me/b"], ['inputs.datasets: ["me/a"] → ["me/b"]']),
+    ],
+)
+def test_a_change_within_a_section_names_the_value_that_changed_alone(key: str, value: Any, lines: list[str]) -> None:
+    base = BEGUN | {"expect": STATED}
+    assert list(change_lines(pipeline(base), pipeline(changed(key, value, base)))) == lines
