@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,19 +29,32 @@ def export(workspace: Workspace, owner: str, to: Path) -> int:
     """Write an account's evidence to one file without names, and return the number of entries.
 
     Details that contain a name of the account, of its runs or of this machine are left out; verdicts and numbers stay.
-    Raises BadInput if there is no evidence, or if `to` exists and is no file of evidence.
+    Raises BadInput if there is no evidence, or as `refuse_target` does.
     """
+    refuse_target(to)
     found = own(workspace, owner)
     if not found:
         raise BadInput("there is no evidence of this account yet: relay probe PIPELINE collects it")
-    if to.exists():
+    with disk_errors(to):
+        write_whole(to, evidence_document.written(evidence_document.anonymous(found, _names(workspace, owner))))
+    return len(found)
+
+
+def refuse_target(to: Path) -> None:
+    """Raise BadInput if evidence cannot be written to `to`: it has no folder, or exists and is no file of evidence."""
+    try:
+        in_folder, exists = to.parent.is_dir(), to.exists()
+    except OSError as error:
+        raise BadInput(f"{to} cannot be written ({error.strerror or error}): name another file") from error
+    if not in_folder:
+        raise BadInput(f"{to} cannot be written, since there is no folder {to.parent}: create it, or name another file")
+    if not os.access(to.parent, os.W_OK | os.X_OK):
+        raise BadInput(f"{to} cannot be written, since this user may not write to {to.parent}: name another file")
+    if exists:
         try:
             read_file(to)
         except BadInput as error:
             raise BadInput(f"{to} exists and is no file of evidence: name another file") from error
-    with disk_errors(to):
-        write_whole(to, evidence_document.written(evidence_document.anonymous(found, _names(workspace, owner))))
-    return len(found)
 
 
 def import_others(workspace: Workspace, path: Path) -> evidence_document.EvidenceRead:

@@ -1,5 +1,6 @@
 """Command that finds out whether Kaggle behaves as relay assumes."""
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,9 +43,13 @@ def probe(context: click.Context, /, pipeline: Path | None, **options: Any) -> N
 
     Example: relay probe gsm.yaml
     """
+    from orchestrator.app.evidence import refuse_target
+
     exported, imported, as_json = (options[name] for name in ("exported", "imported", "as_json"))
     if pipeline is None:
         _require_files(options)
+    if exported is not None:
+        refuse_target(exported)
     if imported is not None:
         _import(context, imported, as_json=as_json)
     if pipeline is None:
@@ -107,12 +112,13 @@ def _probe(context: click.Context, path: Path, options: dict[str, Any]) -> bool:
     stop_on_signals(app.stop)
     begun = [command.begin_machine(app, trained, path, _sayer(as_json), again=again)]
     settled = _carry_out(app, begun[-1], as_json=as_json)
-    document = _kept(app, trained.name, begun, settled=settled)
+    typed = f"relay probe {shlex.quote(str(path))}{' --accelerator' if options['measure'] else ''}"
+    document = _kept(app, trained.name, begun, typed, settled=settled)
     if options["measure"] and settled and view.is_stopped(document):
         click.echo("relay: the accelerator is not measured: what the first sessions saw stops a run", err=True)
     elif options["measure"] and settled:
         begun.append(command.begin_measuring(app, trained, path, again=again))
-        document = _kept(app, trained.name, begun, settled=_carry_out(app, begun[-1], as_json=as_json))
+        document = _kept(app, trained.name, begun, typed, settled=_carry_out(app, begun[-1], as_json=as_json))
     if as_json:
         print_json(document)
     else:
@@ -120,8 +126,8 @@ def _probe(context: click.Context, path: Path, options: dict[str, Any]) -> bool:
     return view.is_stopped(document)
 
 
-def _kept(app: "App", name: str, begun: "list[ProbeBegun]", *, settled: bool) -> dict[str, Any]:
-    """Keep what the newest run saw if it is settled, and return the document."""
+def _kept(app: "App", name: str, begun: "list[ProbeBegun]", typed: str, *, settled: bool) -> dict[str, Any]:
+    """Keep what the newest run saw if it is settled, and return the document; `typed` is the command."""
     from orchestrator.app import evidence
     from orchestrator.app.probe import command
     from orchestrator.views.probe import probe_document
@@ -129,7 +135,7 @@ def _kept(app: "App", name: str, begun: "list[ProbeBegun]", *, settled: bool) ->
     runs = [command.probed(app, each.run.id) for each in begun]
     if settled:
         command.keep_of_run(app, runs[-1], of_account=len(runs) == 1)
-    return probe_document(name, runs, evidence.own(app, app.gateway.owner()))
+    return probe_document(name, runs, evidence.own(app, app.gateway.owner()), typed)
 
 
 def _sayer(as_json: bool) -> Callable[[str], None]:

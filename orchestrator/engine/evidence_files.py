@@ -5,6 +5,7 @@ The account's name appears only as a digest.
 """
 
 import hashlib
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ OTHERS = "others"
 FILE_BYTES_MAX = 4 * 2**20
 """Maximum size of a file that is read, in bytes."""
 DIGEST_CHARACTERS = 16
+EXPORTED = "name a file that relay probe --export wrote"
+PROBE_AGAIN = "delete it, and relay probe PIPELINE collects evidence anew"
+IMPORT_AGAIN = "delete it, and import its evidence again with relay probe --import FILE"
 
 
 class EvidenceFiles:
@@ -68,7 +72,9 @@ class EvidenceFiles:
             write_whole(path, data)
 
     def _read(self, folder: Path) -> list[Evidence]:
-        found = [seen for path in _entries(folder) if path.suffix == ".json" for seen in read_file(path).evidence]
+        remedy = IMPORT_AGAIN if folder.name == OTHERS else PROBE_AGAIN
+        files = [path for path in _entries(folder) if path.suffix == ".json"]
+        found = [seen for path in files for seen in read_file(path, remedy).evidence]
         return sorted(found, key=lambda seen: seen.seen_at)
 
 
@@ -77,15 +83,18 @@ def account(owner: str) -> str:
     return _digest(f"evidence of {owner.casefold()}".encode())
 
 
-def read_file(path: Path) -> EvidenceRead:
-    """Read a file of evidence. Raises BadInput with the remedy if it is missing, damaged or something else."""
-    remedy = "delete it, and relay probe PIPELINE collects evidence anew"
+def read_file(path: Path, remedy: str = EXPORTED) -> EvidenceRead:
+    """Read a file of evidence. Raises BadInput that ends in `remedy` if it is missing, damaged or something else."""
     try:
-        if path.stat().st_size > FILE_BYTES_MAX:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadInput(f"{path} cannot be read as evidence: it is not a regular file: {remedy}")
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+        if len(data) > FILE_BYTES_MAX:
             raise BadInput(f"{path} cannot be read as evidence: it has more than {FILE_BYTES_MAX:,} bytes: {remedy}")
-        return evidence_document.read(path.read_bytes())
+        return evidence_document.read(data)
     except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error.strerror or error}): name a file of evidence") from error
+        raise BadInput(f"{path} cannot be read ({error.strerror or error}): {remedy}") from error
     except ValueError as error:
         raise BadInput(f"{path} cannot be read as evidence: {error}: {remedy}") from error
 

@@ -177,7 +177,9 @@ class Expect(BaseModel):
             seconds = {"": value}
             if isinstance(value, ExpectedDuration):
                 seconds = {f".{name}": getattr(value, name) for name in ("low", "likely", "high")}
-            yield from ((key + name, each) for name, each in seconds.items() if each is not None and each > EXPECTED_S_MAX)
+            yield from (
+                (key + name, each) for name, each in seconds.items() if each is not None and each > EXPECTED_S_MAX
+            )
 
 
 class Stage(BaseModel):

@@ -19,8 +19,11 @@ MARKS = {"refuted": ("✗", "bold red"), "confirmed": ("✓", "green"), "unknown
 """Mark and style of each verdict, in the order of the table."""
 
 
-def probe_document(pipeline: str, runs: Sequence[ProbedRun], found: Iterable[Evidence]) -> dict[str, Any]:
-    """Return everything about the probes of a pipeline. `found` is all evidence of the account, oldest first."""
+def probe_document(pipeline: str, runs: Sequence[ProbedRun], found: Iterable[Evidence], command: str) -> dict[str, Any]:
+    """Return everything about the probes of a pipeline.
+
+    `found` is all evidence of the account, oldest first; `command` is the one that follows an unfinished run.
+    """
     rows = _assumptions(fold(found))
     timings = [timing.to_dict() for run in runs for timing in run.report.timings]
     stops = [row["key"] for row in rows if row["verdict"] == Verdict.REFUTED and row["stops"]]
@@ -32,7 +35,7 @@ def probe_document(pipeline: str, runs: Sequence[ProbedRun], found: Iterable[Evi
         "stages": timings,
         "notes": {subject: note for run in runs for subject, note in run.report.notes.items()},
         "stops": stops,
-        "problems": _problems(runs, timings),
+        "problems": _problems(runs, timings, command),
     }
 
 
@@ -74,7 +77,7 @@ def _row(assumption: Assumption, seen: Evidence | None) -> dict[str, Any]:
     }
 
 
-def _problems(runs: Sequence[ProbedRun], timings: Sequence[Mapping[str, Any]]) -> list[str]:
+def _problems(runs: Sequence[ProbedRun], timings: Sequence[Mapping[str, Any]], command: str) -> list[str]:
     """Return a sentence for each run that did not finish and each stage that failed."""
     found = []
     for run in runs:
@@ -82,7 +85,7 @@ def _problems(runs: Sequence[ProbedRun], timings: Sequence[Mapping[str, Any]]) -
         if state.status is RunStatus.PARKED:
             found.append(f"{state.id} is parked: {state.reason}; then type {state.remedy}")
         elif state.status is not RunStatus.FINISHED:
-            found.append(f"{state.id} is {state.status.value}: type relay probe again, or relay daemon")
+            found.append(f"{state.id} is {state.status.value}: type {command} again, or relay daemon")
     failed = (timing for timing in timings if timing["failed"])
     return [*found, *(f"stage {timing['stage']} failed on the accelerator: {timing['problem']}" for timing in failed)]
 

@@ -35,6 +35,7 @@ from state.facts.run import RunStarted
 from state.model.statuses import Outcome, RunStatus
 from tests.unit.counting_runs import kaggle
 
+TYPED = "relay probe work/counts.yaml"
 TRAINED = parse("name: counts\nstages: [{name: a, kind: counting, steps: 5}]\n", "counts.yaml")
 
 
@@ -202,10 +203,10 @@ def test_a_session_that_fails_refutes_what_it_shows_to_be_wrong(
     broken = replace(run, state=replace(run.state, run=parked, sessions=(*run.state.sessions[:-1], failed)))
     assert verdicts(broken)[key] == "refuted"
     assert "api-shapes" not in verdicts(broken)
-    document = probe_document("counts", [broken], evidence_of(broken))
+    document = probe_document("counts", [broken], evidence_of(broken), TYPED)
     assert is_stopped(document)
     assert document["problems"] == [f"{parked.id} is parked: 2 attempts gained nothing; then type relay retry r"]
-    assert not is_stopped(probe_document("counts", [run], evidence_of(run)))
+    assert not is_stopped(probe_document("counts", [run], evidence_of(run), TYPED))
 
 
 def test_a_damaged_download_and_a_long_queue_are_refuted_and_stop_nothing(
@@ -217,12 +218,16 @@ def test_a_damaged_download_and_a_long_queue_are_refuted_and_stop_nothing(
     worse = replace(run, facts=[*run.facts, (run.at, damage)], state=replace(run.state, sessions=tuple(late)))
     refuted = {key for key, verdict in verdicts(worse).items() if verdict == "refuted"}
     assert refuted == {"output-unchanged", "queue-time"}
-    assert not is_stopped(probe_document("counts", [worse], evidence_of(worse)))
+    assert not is_stopped(probe_document("counts", [worse], evidence_of(worse), TYPED))
 
 
 @pytest.mark.parametrize(
     ("cause", "key"),
-    [("parent-missing", "sentinel-mounted"), ("parent-corrupt", "unknown-suffix-kept"), ("environment-install", "internet")],
+    [
+        ("parent-missing", "sentinel-mounted"),
+        ("parent-corrupt", "unknown-suffix-kept"),
+        ("environment-install", "internet"),
+    ],
 )
 def test_what_a_failed_attempt_refutes_stays_refuted_when_the_next_attempt_succeeds(
     cause: str, key: str, found: tuple[ProbedRun, tuple[Evidence, ...]]
@@ -250,3 +255,10 @@ def test_what_one_session_refutes_is_not_confirmed_by_a_later_one(
     state = replace(run.state, run=replace(run.state.run, pipeline=pipeline.canonical()), sessions=(slow, quick))
     seen = verdicts(replace(run, state=state, report=replace(run.report, stand_in=False)))
     assert seen["start-up-time"] == "refuted"
+
+
+def test_an_unfinished_probe_names_the_command_that_follows_it(found: tuple[ProbedRun, tuple[Evidence, ...]]) -> None:
+    run, _ = found
+    active = replace(run, state=replace(run.state, run=replace(run.state.run, status=RunStatus.ACTIVE)))
+    document = probe_document("counts", [active], [], TYPED)
+    assert document["problems"] == [f"{active.state.run.id} is active: type {TYPED} again, or relay daemon"]

@@ -1,12 +1,15 @@
 """Evidence is kept per account, survives damage with one sentence, and is handed to others without names."""
 
 import json
+import os
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +17,7 @@ from orchestrator.app import evidence as book
 from orchestrator.app.settings import Settings
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.errors import BadInput
+from orchestrator.cli import main
 from orchestrator.core import evidence_document
 from orchestrator.core.assumptions import ASSUMPTIONS, Evidence, Verdict
 from orchestrator.engine.evidence_files import EvidenceFiles, account
@@ -199,6 +203,60 @@ def test_an_export_without_evidence_or_over_another_file_is_refused(tmp_path: Pa
     (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(BadInput, match="no file of evidence: name another file"):
         book.export(workspace, "alice", tmp_path / "thesis.txt")
-    with pytest.raises(BadInput, match="name a file of evidence"):
+    with pytest.raises(BadInput, match="name a file that relay probe --export wrote"):
         book.import_others(workspace, tmp_path / "nothing.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "thesis.txt"]
+
+
+def test_an_export_into_no_folder_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    for folder in ("none", "file"):
+        with pytest.raises(BadInput, match=f"there is no folder {tmp_path / folder}: create it, or name another"):
+            book.refuse_target(tmp_path / folder / "x.json")
+        ran = CliRunner().invoke(
+            main, ["--home", str(tmp_path / "home"), "probe", "--export", f"{tmp_path}/{folder}/x.json"]
+        )
+        assert (ran.exit_code, f"there is no folder {tmp_path / folder}" in " ".join(ran.output.split())) == (2, True)
+    with pytest.raises(BadInput, match="name another file"):
+        book.refuse_target(tmp_path / ("x" * 300))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_is_no_evidence_is_refused_with_the_remedy_for_imports(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG")
+    with pytest.raises(BadInput, match="not a JSON document: name a file that relay probe --export wrote"):
+        book.import_others(at(tmp_path / "home"), tmp_path / "photo.png")
+    (tmp_path / "large.json").write_bytes(b" " * (4 * 2**20 + 1))
+    with pytest.raises(BadInput, match="more than 4,194,304 bytes: name a file that relay probe --export wrote"):
+        book.import_others(at(tmp_path / "home"), tmp_path / "large.json")
+
+
+def test_a_file_of_others_in_the_home_is_imported_again(tmp_path: Path) -> None:
+    files = EvidenceFiles(tmp_path)
+    files.add_others([SEEN])
+    (path,) = (tmp_path / "evidence").rglob("*.json")
+    path.write_bytes(b"{")
+    with pytest.raises(BadInput, match="delete it, and import its evidence again with relay probe --import FILE"):
+        files.others()
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "fifo", "device"])
+def test_what_is_no_regular_file_is_refused_with_the_remedy_of_its_place(tmp_path: Path, kind: str) -> None:
+    files = EvidenceFiles(tmp_path)
+    path = tmp_path / "evidence" / account("alice") / "x.json"
+    path.parent.mkdir(parents=True)
+    makers: dict[str, Callable[[], object]] = {
+        "folder": path.mkdir,
+        "link": lambda: path.symlink_to(tmp_path / "nothing"),
+        "fifo": lambda: os.mkfifo(path),
+        "device": lambda: path.symlink_to("/dev/zero"),
+    }
+    makers[kind]()
+    with pytest.raises(BadInput, match="delete it, and relay probe PIPELINE collects evidence anew"):
+        files.own("alice")
+    assert files.for_forecast("alice") == []
+    with pytest.raises(BadInput, match="name a file that relay probe --export wrote"):
+        book.import_others(at(tmp_path), path)
+    if kind != "link":
+        with pytest.raises(BadInput, match="is no file of evidence: name another file"):
+            book.refuse_target(path)
