@@ -174,9 +174,11 @@ class Expect(BaseModel):
         told = {f"step_s.{name}": value for name, value in self.step_s.items()}
         told |= {name: getattr(self, name) for name in type(self).model_fields if name not in ("accelerator", "step_s")}
         for key, value in told.items():
-            seconds = {"": value}
-            if isinstance(value, ExpectedDuration):
-                seconds = {f".{name}": getattr(value, name) for name in ("low", "likely", "high")}
+            seconds: dict[str, float | None] = (
+                {f".{name}": getattr(value, name) for name in ("low", "likely", "high")}
+                if isinstance(value, ExpectedDuration)
+                else {"": value}
+            )
             yield from (
                 (key + name, each) for name, each in seconds.items() if each is not None and each > EXPECTED_S_MAX
             )
