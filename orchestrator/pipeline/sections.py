@@ -48,7 +48,7 @@ class AccountOptions(BaseModel):
 
     model_config = STRICT
 
-    hours_per_week: Annotated[float, Field(gt=0)] | None = None
+    hours_per_week: Annotated[float, Field(gt=0, le=168)] | None = None
     """Weekly quota in hours, used if Kaggle does not answer; default: 20 for a TPU, 30 for a GPU."""
     slots: Annotated[int, Field(ge=1)] | None = None
     """Concurrent sessions with this accelerator, over all runs; default: Kaggle's 1 (TPU), 2 (GPU) or 5 (CPU)."""
