@@ -13,6 +13,7 @@ from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replaceme
 from orchestrator.pipeline.files_beside import with_files_beside
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from orchestrator.pipeline.model_folder import similar_folder, with_absolute_paths
+from orchestrator.pipeline.pins import canonical_pin, pin_problems
 from orchestrator.pipeline.references import dataset_problem, model_problem
 from orchestrator.pipeline.sections import SLUG, OriginOptions
 from stages import options
@@ -94,6 +95,8 @@ def _checked(value: Any, where: str, folder: Path, lock: str = "") -> tuple[Pipe
     pipeline = pipeline.model_copy(update={"model": with_absolute_paths(pipeline.model, folder)})
     if mistakes := tuple(_mistakes(pipeline, where, folder)):
         return None, mistakes
+    if isinstance(pins := pipeline.environment, tuple):
+        pipeline = pipeline.model_copy(update={"environment": tuple(map(canonical_pin, pins))})
     try:
         return with_files_beside(pipeline, where, folder, lock), ()
     except BadInput as error:
@@ -116,6 +119,8 @@ def _mistakes(pipeline: Pipeline, where: str, folder: Path) -> Iterator[str]:
     named = pipeline.environment if isinstance(pipeline.environment, str) else None
     if named is not None and named not in ENVIRONMENTS and not names_lock(named):
         yield _unknown(where, "environment", named, list(ENVIRONMENTS))
+    pins = pipeline.environment if isinstance(pipeline.environment, tuple) else ()
+    yield from (f"{where}: environment[{index}]: {problem}" for index, problem in pin_problems(pins))
     if (stated := pipeline.expect.accelerator) is not None and stated not in HARDWARE:
         yield _unknown_accelerator(where, stated, "expect.accelerator")
     if pipeline.accelerator not in HARDWARE:
