@@ -5,12 +5,13 @@ from pathlib import Path
 
 from orchestrator.base.errors import BadInput
 from orchestrator.base.validation import unknown
+from orchestrator.pipeline.lock_files import read_lock, require_pins
 from orchestrator.pipeline.model import Pipeline
 from stages import options
 from stages.catalog import KINDS
 from stages.data.questions import read_questions
 from stages.session import user_code
-from stages.session.package_lock import BadLock, PackageLock, names_lock
+from stages.session.package_lock import BadLock, names_lock
 
 
 def with_files_beside(pipeline: Pipeline, where: str, folder: Path, lock: str = "") -> Pipeline:
@@ -56,7 +57,7 @@ def _with_lock(pipeline: Pipeline, where: str, folder: Path, known: str) -> Pipe
         return pipeline.model_copy(update={"own_lock": known})
     path = folder / str(pipeline.environment)
     try:
-        lock = PackageLock.parse(path.read_text(encoding="utf-8"))
+        require_pins(lock := read_lock(path))
     except FileNotFoundError as error:
         raise BadInput(
             f"{where}: environment: {path} does not exist: correct the name, or write the list of pins here and type relay environment lock"
