@@ -10,7 +10,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
 from orchestrator.base.validation import Mistakes, unknown, validated
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
-from orchestrator.pipeline.files_beside import with_files_beside
+from orchestrator.pipeline.files_beside import NO_LOCK, KnownLock, with_files_beside
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from orchestrator.pipeline.model_folder import similar_folder, with_absolute_paths
 from orchestrator.pipeline.pins import canonical_pin, pin_problems
@@ -28,23 +28,29 @@ MODEL_STAGES = tuple(
 """Kinds of stages whose checkpoints hold a model."""
 
 
-def load(path: Path) -> Pipeline:
-    """Read and check a pipeline file; raises BadInput with file, key and remedy of its first mistake."""
-    pipeline, mistakes = examine(path)
+def load(path: Path, lock: KnownLock = NO_LOCK) -> Pipeline:
+    """Read and check a pipeline file; raises BadInput with file, key and remedy of its first mistake.
+
+    `lock` is a lock whose file need not be read.
+    """
+    pipeline, mistakes = examine(path, lock)
     if pipeline is None:
         raise BadInput(mistakes[0] + _and_more(path, len(mistakes) - 1))
     return pipeline
 
 
-def parse(text: str, where: str, folder: Path = Path()) -> Pipeline:
-    """Check a pipeline's text; `where` names it in errors, `folder` is the base of its relative file names."""
-    return _without_mistakes(*_examined(text, where, folder))
+def parse(text: str, where: str, folder: Path = Path(), lock: KnownLock = NO_LOCK) -> Pipeline:
+    """Check a pipeline's text; `where` names it in errors, `folder` is the base of its relative file names.
+
+    `lock` is a lock whose file need not be read.
+    """
+    return _without_mistakes(*_examined(text, where, folder, lock))
 
 
-def check(value: Any, where: str, folder: Path = Path(), lock: str = "") -> Pipeline:
+def check(value: Any, where: str, folder: Path = Path(), lock: KnownLock = NO_LOCK) -> Pipeline:
     """Check a pipeline given as a value: parsed YAML, or one that a program built.
 
-    `lock` is the text of the lock file that `environment` names, if it is known already; else the file is read.
+    `lock` is a lock whose file need not be read.
     """
     return _without_mistakes(*_checked(value, where, folder, lock))
 
@@ -55,7 +61,7 @@ def _without_mistakes(pipeline: Pipeline | None, mistakes: tuple[str, ...]) -> P
     return pipeline
 
 
-def examine(path: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
+def examine(path: Path, lock: KnownLock = NO_LOCK) -> tuple[Pipeline | None, tuple[str, ...]]:
     """Return the pipeline of a file, or None and one sentence for each of its mistakes."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -63,7 +69,7 @@ def examine(path: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
         return None, (f"{path} does not exist: name a pipeline file, or have relay init write one",)
     except (OSError, UnicodeDecodeError) as error:
         return None, (f"{path} cannot be read as text: {error}",)
-    return _examined(text, str(path), path.parent)
+    return _examined(text, str(path), path.parent, lock)
 
 
 def _and_more(path: Path, more: int) -> str:
@@ -72,15 +78,15 @@ def _and_more(path: Path, more: int) -> str:
     return f" (and {more} more mistake{'s' if more > 1 else ''}: relay check {shlex.quote(str(path))} lists all)"
 
 
-def _examined(text: str, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
+def _examined(text: str, where: str, folder: Path, lock: KnownLock) -> tuple[Pipeline | None, tuple[str, ...]]:
     try:
         value = read_yaml(text, UniqueKeys)
     except OddYaml as error:
         return None, (f"{where}{error.place}: this is not YAML that relay takes: {error}",)
-    return _checked(value, where, folder)
+    return _checked(value, where, folder, lock)
 
 
-def _checked(value: Any, where: str, folder: Path, lock: str = "") -> tuple[Pipeline | None, tuple[str, ...]]:
+def _checked(value: Any, where: str, folder: Path, lock: KnownLock) -> tuple[Pipeline | None, tuple[str, ...]]:
     """Run the checks in order; each one requires that the previous one found no mistake."""
     try:
         check_values(value)  # the value may come from a program instead of YAML
