@@ -12,7 +12,7 @@ from orchestrator.base.validation import Mistakes, unknown, validated
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
 from orchestrator.pipeline.files_beside import NO_LOCK, KnownLock, with_files_beside
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
-from orchestrator.pipeline.model_folder import similar_folder, with_absolute_paths
+from orchestrator.pipeline.model_folder import home_problem, similar_folder, source_problem, with_absolute_paths
 from orchestrator.pipeline.pins import canonical_pin, pin_problems
 from orchestrator.pipeline.references import dataset_problem, model_problem
 from orchestrator.pipeline.sections import SLUG, OriginOptions
@@ -220,7 +220,13 @@ def _mistakes_of_model(pipeline: Pipeline, where: str, folder: Path) -> Iterator
     if isinstance(kind := given.get("kind"), str) and kind not in FAMILY_KINDS:
         yield _unknown(where, "model.kind", kind, list(FAMILY_KINDS))
         return
-    for mistake in _option_mistakes(partial(options.fit, options.Model), given, where, "model"):
+    mistakes = list(_option_mistakes(partial(options.fit, options.Model), given, where, "model"))
+    source = given.get("source", options.Model.source)
+    if isinstance(source, str) and (problem := source_problem(source)):
+        mistakes = [f"{where}: model.source: {problem}", *(each for each in mistakes if "model.source" not in each)]
+    if isinstance(tokenizer := given.get("tokenizer"), str) and (problem := home_problem(tokenizer)):
+        mistakes.append(f"{where}: model.tokenizer: {problem}")
+    for mistake in mistakes:
         close = similar_folder(given.get("source"), folder) if "model.source" in mistake else ""
         yield f"{mistake} (did you mean the folder {close}?)" if close else mistake
 

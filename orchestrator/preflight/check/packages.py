@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 from orchestrator.pipeline import own_data
 from orchestrator.pipeline.environments import ENVIRONMENTS, PYTHON, pins_of
@@ -166,7 +167,15 @@ def internet(subject: CheckSubject) -> Iterator[Finding]:
 def folder(subject: CheckSubject) -> Iterator[Finding]:
     """Check a model in a folder, which must exist in a session on Kaggle."""
     model = subject.pipeline.loaded_model
-    if model is not None and model.is_folder and not model.source.startswith("/kaggle/"):
+    if model is None or not model.is_folder or model.source.startswith("/kaggle/"):
+        return
+    if not Path(model.source).is_dir():
+        yield warning(
+            "model",
+            f"model.source {model.source} is no folder on this machine, and a session on Kaggle has none of this machine's",
+            "correct the path for a rehearsal, or write a model of Kaggle's as owner/model/framework/variation/version",
+        )
+    else:
         yield warning(
             "model",
             f"model.source {model.source} is a folder, and a session on Kaggle has none of this machine's",
