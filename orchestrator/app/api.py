@@ -231,7 +231,7 @@ class Relay:
 
         Asks nothing. Raises BadInput if nothing changes, or if something may not change midway.
         """
-        planned = pipeline_edits.planned_edit(self._app, run, _edited(source))
+        planned = pipeline_edits.planned_edit(self._app, run, _edited(source, self._app, run))
         pipeline_edits.ask(self._app, planned)
         return planned.lines
 
@@ -289,9 +289,9 @@ class Relay:
         return document
 
 
-def _edited(source: Source) -> pipeline_edits.EditedPipeline:
+def _edited(source: Source, app: App, run: str) -> pipeline_edits.EditedPipeline:
     if isinstance(source, (str, Path)):
-        return pipeline_edits.read_file(Path(source))
+        return pipeline_edits.read_file(Path(source), app, run)
     draft = load(source)
     return pipeline_edits.EditedPipeline(pipeline=draft.pipeline, path=draft.path, text="")
 

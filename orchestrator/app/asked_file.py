@@ -13,6 +13,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.core.asking import Drawing
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.environments import HARDWARE
+from orchestrator.pipeline.files_beside import KnownLock
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from stages.contract import ANSWERS
 from stages.data.questions import read_questions
@@ -90,7 +91,9 @@ def answering_pipeline(trained: Pipeline, choice: FileChoice, questions: int, we
     digest = hashlib.sha256(choice.file.read_bytes())
     digest.update(json.dumps([value, weights], sort_keys=True).encode())
     value["name"] = _name(trained.name, digest.hexdigest())
-    return loader.check(value, str(choice.file), choice.file.parent, trained.own_lock)
+    return loader.check(
+        value, str(choice.file), choice.file.parent, KnownLock(str(trained.environment), trained.own_lock)
+    )
 
 
 def _name(trained: str, digest: str) -> str:

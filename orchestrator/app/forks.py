@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from orchestrator.app.dataset_origins import origin_options
-from orchestrator.app.pipeline_edits import lies_inside
+from orchestrator.app.pipeline_edits import kept_lock, lies_inside
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.disk import disk_errors, write_whole
 from orchestrator.base.errors import BadInput
@@ -84,7 +84,7 @@ def _own_text(state: RunState, pipeline: Pipeline) -> str:
     path = Path(state.run.pipeline_path)
     try:
         text = path.read_text(encoding="utf-8")
-        found = loader.parse(text, str(path), path.parent)
+        found = loader.parse(text, str(path), path.parent, kept_lock(state))
     except (OSError, UnicodeDecodeError, BadInput):
         return ""
     mine, theirs = (each.work.model_copy(update={"origin": OriginOptions()}) for each in (pipeline, found))

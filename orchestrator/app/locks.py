@@ -7,6 +7,7 @@ from pathlib import Path
 from orchestrator.base.disk import disk_errors, write_whole
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline import loader, locking
+from orchestrator.pipeline.lock_files import read_lock
 from stages.session.package_lock import LOCK_SUFFIX, BadLock, PackageLock, names_lock
 
 
@@ -45,6 +46,6 @@ def _require_writable(target: Path) -> None:
         raise BadInput(f"{target.parent} is not a folder: name a file in one that exists")
     if target.exists():
         try:
-            PackageLock.parse(target.read_text(encoding="utf-8"))
+            read_lock(target)
         except (BadLock, OSError, UnicodeDecodeError) as error:
             raise BadInput(f"{target} exists and is not a lock: remove it, or name another file") from error

@@ -18,11 +18,14 @@ from orchestrator.core.decide_request import answer
 from orchestrator.core.pipeline_change import change, session_to_await
 from orchestrator.core.selectors import abandon_arguments, checkpoint_at, require_session_ended
 from orchestrator.pipeline import loader
+from orchestrator.pipeline.files_beside import KnownLock
 from orchestrator.pipeline.model import Pipeline
 from state.facts.run import PipelineChanged, PipelineKept
 from state.model.run_state import RunState, Session
 from state.model.snapshot import LONG_ARGUMENTS, Request
 from state.model.statuses import RunStatus
+
+QUESTIONS_SUFFIX = ".jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +50,24 @@ class PlannedChange:
     """The session that keeps its order, and after whose end the pipeline changes; None to change it at once."""
 
 
-def read_file(path: Path) -> EditedPipeline:
-    """Read and check a changed pipeline file. Raises BadInput."""
-    return EditedPipeline(pipeline=loader.load(path), path=path, text=path.read_text(encoding="utf-8"))
+def read_file(path: Path, app: App, run: str) -> EditedPipeline:
+    """Read and check a changed pipeline file of the run. Raises BadInput."""
+    pipeline = loader.load(path, kept_lock(app.expected(app.run(run))))
+    return EditedPipeline(pipeline=pipeline, path=path, text=path.read_text(encoding="utf-8"))
 
 
 def read_text(text: str, app: App, state: RunState) -> EditedPipeline:
     """Check a changed text of the run's pipeline, whose files lie beside the file that the run knows. Raises BadInput."""
     path = Path(state.run.pipeline_path)
     with _folder(app, state) as folder:
-        return EditedPipeline(pipeline=loader.parse(text, "the pipeline", folder), path=path, text=text)
+        pipeline = loader.parse(text, "the pipeline", folder, kept_lock(app.expected(state)))
+        return EditedPipeline(pipeline=pipeline, path=path, text=text)
+
+
+def kept_lock(state: RunState) -> KnownLock:
+    """Return the lock that the run keeps, for the case that its file has been removed since."""
+    pipeline = Pipeline.from_canonical(state.run.pipeline)
+    return KnownLock(str(pipeline.environment), pipeline.own_lock, unless_there=True)
 
 
 def text_to_edit(app: App, state: RunState) -> str:
@@ -188,9 +199,12 @@ def lies_inside(name: str) -> bool:
 
 @contextmanager
 def _folder(app: App, state: RunState) -> Iterator[Path]:
-    """Yield the folder of the run's pipeline file; if that file is gone, one with the run's own copies of its files."""
+    """Yield the folder of the run's pipeline file; if there is none, one with the run's own copies of its files.
+
+    A run that answers a file of questions has that file's path, and its lock is that of the run that trained.
+    """
     path = Path(state.run.pipeline_path)
-    if path.is_file():
+    if path.is_file() and path.suffix != QUESTIONS_SUFFIX:
         yield path.parent
         return
     pipeline = Pipeline.from_canonical(state.run.pipeline)

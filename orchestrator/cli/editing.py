@@ -46,7 +46,7 @@ def edit(context: click.Context, run: str, pipeline: Path | None, yes: bool, as_
             click.echo("relay: nothing was changed", err=True)
             context.exit(1)
     else:
-        planned = planned_edit(app, run, read_file(pipeline))
+        planned = planned_edit(app, run, read_file(pipeline, app, run))
     ask_and_store(context, planned, yes=yes, as_json=as_json)
 
 

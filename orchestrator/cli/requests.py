@@ -85,7 +85,7 @@ def retry(
 
     app = app_of(context)
     if pipeline is not None:
-        edited = pipeline_edits.read_file(pipeline)
+        edited = pipeline_edits.read_file(pipeline, app, run)
         planned = pipeline_edits.planned_retry(app, run, edited, from_step, abandon_session=abandon_session)
         ask_and_store(context, planned, yes=yes, as_json=as_json)
         return

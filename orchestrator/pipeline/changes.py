@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.fork import evaluation_problem
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.pins import canonical_pin
 from orchestrator.pipeline.sections import Stage
 from orchestrator.pipeline.warm_start import misfit
 from stages.catalog import KINDS
@@ -142,8 +143,13 @@ def merged(old: Pipeline, given: Pipeline, progress: RunProgress, run: str) -> P
 
 
 def _unsaid(old: Pipeline, given: Pipeline) -> dict[str, Any]:
-    """Return what relay added to the pipeline, and a file does not say: the origin's checkpoint, and fork points."""
+    """Return what relay added to the pipeline, and a file does not say: the origin's checkpoint, and fork points.
+
+    Pins that differ only in their spaces stay as they were; earlier releases kept the spaces.
+    """
     found: dict[str, Any] = {}
+    if isinstance(old.environment, tuple) and tuple(map(canonical_pin, old.environment)) == given.environment:
+        found["environment"] = old.environment
     wanted, known = given.work.origin, old.work.origin
     by_name = wanted.model_copy(update={"run": known.run}) if wanted.run == known.run.rpartition("-")[0] else wanted
     if not wanted.run or by_name == known:
@@ -171,6 +177,10 @@ def _problems_of_keys(old: Pipeline, given: Pipeline, progress: RunProgress) -> 
             continue
         if key in ("environment", "own_lock") and _installs_what_was_used(old, given, progress.packages):
             continue
+        if key == "own_lock":
+            if progress.cursor is not None and before["environment"] == after["environment"]:
+                yield f"environment cannot change what {given.environment} holds, since {rule.why}"
+            continue
         if rule.when is When.NEVER or (rule.when is When.UNTRAINED and progress.cursor is not None):
             yield f"{key} cannot change {_from_to(before[key], after[key])}, since {rule.why}"
 
@@ -178,8 +188,11 @@ def _problems_of_keys(old: Pipeline, given: Pipeline, progress: RunProgress) -> 
 def _installs_what_was_used(old: Pipeline, given: Pipeline, packages: Mapping[str, str]) -> bool:
     """Return True if the new environment only fixes versions with which the run's checkpoint was computed.
 
-    A lock file must have all of them. Packages behind a list of pins stay open: sessions record and compare them.
+    A lock file must have all of them. Packages behind a list of pins stay open: sessions record and compare them. The
+    same lock may have another name.
     """
+    if (old.lock, old.pins) == (given.lock, given.pins):
+        return True
     if given.own_lock:
         locked = {each.name: each.version for each in PackageLock.parse(given.own_lock).packages}
         return bool(packages) and all(packages.get(name, version) == version for name, version in locked.items())

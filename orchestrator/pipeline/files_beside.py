@@ -1,24 +1,44 @@
 """Adds to a pipeline the contents of the files beside its own: digests of data files, its lock, the user's modules."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.base.errors import BadInput
 from orchestrator.base.validation import unknown
+from orchestrator.pipeline.lock_files import read_lock, require_pins
 from orchestrator.pipeline.model import Pipeline
 from stages import options
 from stages.catalog import KINDS
 from stages.data.questions import read_questions
 from stages.session import user_code
-from stages.session.package_lock import BadLock, PackageLock, names_lock
+from stages.session.package_lock import BadLock, names_lock
 
 
-def with_files_beside(pipeline: Pipeline, where: str, folder: Path, lock: str = "") -> Pipeline:
+@dataclass(frozen=True)
+class KnownLock:
+    """Text of a lock file that a run keeps."""
+
+    name: str
+    text: str
+    """Text of the lock; empty if there is none."""
+    unless_there: bool = False
+    """True if the text counts only where there is no file of that name, and a file takes precedence."""
+
+    def stands_for(self, name: str, path: Path) -> bool:
+        """Return True if the text is that of the lock file which `environment` calls `name`, and lies at `path`."""
+        return bool(self.text) and name == self.name and not (self.unless_there and path.exists())
+
+
+NO_LOCK = KnownLock("", "")
+
+
+def with_files_beside(pipeline: Pipeline, where: str, folder: Path, known: KnownLock = NO_LOCK) -> Pipeline:
     """Return the pipeline with the contents of the files that it names; `folder` is the base of their relative names.
 
-    `lock` is the text of the lock file, if it is known already. Raises BadInput for a file that is missing or unsuitable.
+    `known` is a lock whose file need not be read. Raises BadInput for a file that is missing or unsuitable.
     """
-    return _with_sources(_with_files(_with_lock(pipeline, where, folder, lock), where, folder), where, folder)
+    return _with_sources(_with_files(_with_lock(pipeline, where, folder, known), where, folder), where, folder)
 
 
 def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
@@ -46,17 +66,17 @@ def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
     return pipeline.model_copy(update={"inputs": pipeline.inputs.model_copy(update={"sha256": found})})
 
 
-def _with_lock(pipeline: Pipeline, where: str, folder: Path, known: str) -> Pipeline:
+def _with_lock(pipeline: Pipeline, where: str, folder: Path, known: KnownLock) -> Pipeline:
     """Return the pipeline with the text of its lock file, so that another lock makes a different pipeline."""
     if pipeline.own_lock:
         raise BadInput(f"{where}: own_lock: relay fills this in from the file that environment names: leave it out")
     if not names_lock(pipeline.environment):
         return pipeline
-    if known:
-        return pipeline.model_copy(update={"own_lock": known})
     path = folder / str(pipeline.environment)
+    if known.stands_for(str(pipeline.environment), path):
+        return pipeline.model_copy(update={"own_lock": known.text})
     try:
-        lock = PackageLock.parse(path.read_text(encoding="utf-8"))
+        require_pins(lock := read_lock(path))
     except FileNotFoundError as error:
         raise BadInput(
             f"{where}: environment: {path} does not exist: correct the name, or write the list of pins here and type relay environment lock"

@@ -10,9 +10,10 @@ from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
 from orchestrator.base.validation import Mistakes, unknown, validated
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
-from orchestrator.pipeline.files_beside import with_files_beside
+from orchestrator.pipeline.files_beside import NO_LOCK, KnownLock, with_files_beside
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
-from orchestrator.pipeline.model_folder import similar_folder, with_absolute_paths
+from orchestrator.pipeline.model_folder import home_problem, similar_folder, source_problem, with_absolute_paths
+from orchestrator.pipeline.pins import canonical_pin, pin_problems
 from orchestrator.pipeline.references import dataset_problem, model_problem
 from orchestrator.pipeline.sections import EXPECTED_S_MAX, SLUG, OriginOptions
 from stages import options
@@ -27,23 +28,29 @@ MODEL_STAGES = tuple(
 """Kinds of stages whose checkpoints hold a model."""
 
 
-def load(path: Path) -> Pipeline:
-    """Read and check a pipeline file; raises BadInput with file, key and remedy of its first mistake."""
-    pipeline, mistakes = examine(path)
+def load(path: Path, lock: KnownLock = NO_LOCK) -> Pipeline:
+    """Read and check a pipeline file; raises BadInput with file, key and remedy of its first mistake.
+
+    `lock` is a lock whose file need not be read.
+    """
+    pipeline, mistakes = examine(path, lock)
     if pipeline is None:
         raise BadInput(mistakes[0] + _and_more(path, len(mistakes) - 1))
     return pipeline
 
 
-def parse(text: str, where: str, folder: Path = Path()) -> Pipeline:
-    """Check a pipeline's text; `where` names it in errors, `folder` is the base of its relative file names."""
-    return _without_mistakes(*_examined(text, where, folder))
+def parse(text: str, where: str, folder: Path = Path(), lock: KnownLock = NO_LOCK) -> Pipeline:
+    """Check a pipeline's text; `where` names it in errors, `folder` is the base of its relative file names.
+
+    `lock` is a lock whose file need not be read.
+    """
+    return _without_mistakes(*_examined(text, where, folder, lock))
 
 
-def check(value: Any, where: str, folder: Path = Path(), lock: str = "") -> Pipeline:
+def check(value: Any, where: str, folder: Path = Path(), lock: KnownLock = NO_LOCK) -> Pipeline:
     """Check a pipeline given as a value: parsed YAML, or one that a program built.
 
-    `lock` is the text of the lock file that `environment` names, if it is known already; else the file is read.
+    `lock` is a lock whose file need not be read.
     """
     return _without_mistakes(*_checked(value, where, folder, lock))
 
@@ -54,7 +61,7 @@ def _without_mistakes(pipeline: Pipeline | None, mistakes: tuple[str, ...]) -> P
     return pipeline
 
 
-def examine(path: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
+def examine(path: Path, lock: KnownLock = NO_LOCK) -> tuple[Pipeline | None, tuple[str, ...]]:
     """Return the pipeline of a file, or None and one sentence for each of its mistakes."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -62,7 +69,7 @@ def examine(path: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
         return None, (f"{path} does not exist: name a pipeline file, or have relay init write one",)
     except (OSError, UnicodeDecodeError) as error:
         return None, (f"{path} cannot be read as text: {error}",)
-    return _examined(text, str(path), path.parent)
+    return _examined(text, str(path), path.parent, lock)
 
 
 def _and_more(path: Path, more: int) -> str:
@@ -71,15 +78,15 @@ def _and_more(path: Path, more: int) -> str:
     return f" (and {more} more mistake{'s' if more > 1 else ''}: relay check {shlex.quote(str(path))} lists all)"
 
 
-def _examined(text: str, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
+def _examined(text: str, where: str, folder: Path, lock: KnownLock) -> tuple[Pipeline | None, tuple[str, ...]]:
     try:
         value = read_yaml(text, UniqueKeys)
     except OddYaml as error:
         return None, (f"{where}{error.place}: this is not YAML that relay takes: {error}",)
-    return _checked(value, where, folder)
+    return _checked(value, where, folder, lock)
 
 
-def _checked(value: Any, where: str, folder: Path, lock: str = "") -> tuple[Pipeline | None, tuple[str, ...]]:
+def _checked(value: Any, where: str, folder: Path, lock: KnownLock) -> tuple[Pipeline | None, tuple[str, ...]]:
     """Run the checks in order; each one requires that the previous one found no mistake."""
     try:
         check_values(value)  # the value may come from a program instead of YAML
@@ -94,6 +101,8 @@ def _checked(value: Any, where: str, folder: Path, lock: str = "") -> tuple[Pipe
     pipeline = pipeline.model_copy(update={"model": with_absolute_paths(pipeline.model, folder)})
     if mistakes := tuple(_mistakes(pipeline, where, folder)):
         return None, mistakes
+    if isinstance(pins := pipeline.environment, tuple):
+        pipeline = pipeline.model_copy(update={"environment": tuple(map(canonical_pin, pins))})
     try:
         return with_files_beside(pipeline, where, folder, lock), ()
     except BadInput as error:
@@ -116,6 +125,8 @@ def _mistakes(pipeline: Pipeline, where: str, folder: Path) -> Iterator[str]:
     named = pipeline.environment if isinstance(pipeline.environment, str) else None
     if named is not None and named not in ENVIRONMENTS and not names_lock(named):
         yield _unknown(where, "environment", named, list(ENVIRONMENTS))
+    pins = pipeline.environment if isinstance(pipeline.environment, tuple) else ()
+    yield from (f"{where}: environment[{index}]: {problem}" for index, problem in pin_problems(pins))
     if (stated := pipeline.expect.accelerator) is not None and stated not in HARDWARE:
         yield _unknown_accelerator(where, stated, "expect.accelerator")
     for key, seconds in pipeline.expect.too_long():
@@ -211,7 +222,13 @@ def _mistakes_of_model(pipeline: Pipeline, where: str, folder: Path) -> Iterator
     if isinstance(kind := given.get("kind"), str) and kind not in FAMILY_KINDS:
         yield _unknown(where, "model.kind", kind, list(FAMILY_KINDS))
         return
-    for mistake in _option_mistakes(partial(options.fit, options.Model), given, where, "model"):
+    mistakes = list(_option_mistakes(partial(options.fit, options.Model), given, where, "model"))
+    source = given.get("source", options.Model.source)
+    if isinstance(source, str) and (problem := source_problem(source)):
+        mistakes = [f"{where}: model.source: {problem}", *(each for each in mistakes if "model.source" not in each)]
+    if isinstance(tokenizer := given.get("tokenizer"), str) and (problem := home_problem(tokenizer)):
+        mistakes.append(f"{where}: model.tokenizer: {problem}")
+    for mistake in mistakes:
         close = similar_folder(given.get("source"), folder) if "model.source" in mistake else ""
         yield f"{mistake} (did you mean the folder {close}?)" if close else mistake
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.environments import COMPILERS, DEFAULT, ENVIRONMENTS, LOCKS, PYTHON, lock_name, pins_of
-from stages.session.package_lock import LockedPackage, PackageLock, normalised
+from orchestrator.pipeline.lock_files import require_pins
+from stages.session.package_lock import BadLock, LockedPackage, PackageLock, normalised
 
 PLATFORM = "x86_64-manylinux_2_31"
 """Platform of the locks: x86-64 Linux with glibc 2.31, the oldest that libtpu 0.0.42.1 has a wheel for."""
@@ -31,7 +32,10 @@ Resolve = Callable[[Sequence[str], Path | None], dict[str, Any]]
 
 
 def made(pins: Sequence[str], constraints: Path | None = None, resolve: "Resolve | None" = None) -> PackageLock:
-    """Resolve pins to a lock. Raises BadInput if uv is missing, finds no solution, or a file has no hash."""
+    """Resolve pins to a lock.
+
+    Raises BadInput if uv is missing, finds no solution or one without a package, or a file has no hash.
+    """
     found = (resolve or resolved)(pins, constraints)
     files = [(package, _files(package)) for package in found.get("packages", [])]
     packages = [
@@ -43,7 +47,12 @@ def made(pins: Sequence[str], constraints: Path | None = None, resolve: "Resolve
     size_bytes = sum(max(int(each.get("size", 0)) for each in kept) for _, kept in files)
     ordered = tuple(sorted(packages, key=lambda package: package.name))
     # the text is parsed once more, so that nothing is written that a session would refuse
-    return PackageLock.parse(PackageLock(PYTHON, PLATFORM, size_bytes, tuple(pins), ordered).text)
+    try:
+        lock = PackageLock.parse(PackageLock(PYTHON, PLATFORM, size_bytes, tuple(pins), ordered).text)
+        require_pins(lock)
+    except BadLock as error:
+        raise BadInput(f"uv's answer for {', '.join(pins)} makes no lock that a session could use: {error}") from error
+    return lock
 
 
 def _files(package: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import takewhile
 
 TITLE = "# relay lock 1"
 """First line of every lock; the number is that of its format."""
@@ -103,7 +104,8 @@ def _parsed(text: str) -> PackageLock:
         raise BadLock(
             f"its first line is not {TITLE!r}: write the list of pins in environment and type relay environment lock"
         )
-    head = {match[1]: match[2] for match in map(HEAD.fullmatch, map(str.rstrip, lines)) if match}
+    comments = takewhile(lambda line: not line or line.startswith("#"), map(str.strip, lines))
+    head = {match[1]: match[2] for match in map(HEAD.fullmatch, comments) if match}
     for key, form in (("python", r"\d+\.\d+"), ("platform", r"\S+"), ("size_bytes", r"\d{1,15}"), ("pins", ".+")):
         if not re.fullmatch(form, head.get(key, "")):
             raise BadLock(

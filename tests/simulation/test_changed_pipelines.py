@@ -3,16 +3,21 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 import orchestrator
+from orchestrator.app.app import App
+from orchestrator.app.pipeline_edits import read_text
+from orchestrator.app.settings import Settings
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline, canonical_in
 from orchestrator.rehearsal.simulation.chain import RUN, Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
+from stages.session.package_lock import TITLE
 from state.facts.run import PipelineChanged, PipelineKept
 from state.model.statuses import RunStatus
 from state.store import Store
@@ -264,6 +269,49 @@ def test_the_editor_leaves_the_users_data_files_as_they_are(folder: Path) -> Non
     changing = editor(folder, 'sed -i "s/steps: 120/steps: 130/" "$1"')
     relay(chain, "edit", RUN, "--yes", EDITOR=changing, VISUAL=changing)
     assert data.read_text(encoding="utf-8") == "newer work\n"
+
+
+LOCK = f"""{TITLE}
+# python: 3.12
+# platform: x86_64-manylinux_2_31
+# size_bytes: 1
+# pins: six==1.17.0
+six==1.17.0 --hash=sha256:{"0" * 64}
+"""
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_lock_file_that_was_removed_is_not_missed_and_one_that_changed_is_named(folder: Path, removed: bool) -> None:
+    locked = f"environment: my.lock.txt{PIPELINE}"
+    (folder / "my.lock.txt").write_text(LOCK, encoding="utf-8")
+    begun = parse(locked, "sim.yaml", folder)
+    chain = Chain(SimulatedKaggle(begun), folder, store=Store.at(folder))
+    until(chain, "output_collected")
+    file = write_pipeline(folder / "sim.yaml", locked.replace("steps: 120", "steps: 130"))
+    if not removed:
+        (folder / "my.lock.txt").write_text(LOCK.replace("1.17.0", "1.16.0"), encoding="utf-8")
+        said = relay(chain, "edit", RUN, "--yes", "--pipeline", file).output
+        assert "environment cannot change what my.lock.txt holds" in said
+        return
+    (folder / "my.lock.txt").unlink()
+    assert "steps: 120 → 130" in told(chain, "edit", RUN, "--yes", "--pipeline", file)
+    changing = editor(folder, 'sed -i "s/steps: 130/steps: 140/" "$1"')
+    assert "steps: 130 → 140" in told(chain, "edit", RUN, "--yes", EDITOR=changing, VISUAL=changing)
+    again = Pipeline.from_canonical(chain.drive().run.pipeline)
+    assert (again.total_steps, again.own_lock) == (240, begun.own_lock)
+
+
+@pytest.mark.parametrize("name", ["asked.jsonl", "sim.yaml"])
+def test_the_run_of_a_file_of_questions_keeps_the_lock_of_the_run_that_trained(folder: Path, name: str) -> None:
+    text = f"environment: my.lock.txt{PIPELINE}"
+    (lock := folder / "my.lock.txt").write_text(LOCK, encoding="utf-8")
+    begun = parse(text, "sim.yaml", folder)
+    chain = Chain(SimulatedKaggle(begun), folder, store=Store.at(folder))
+    (path := folder / name).touch()
+    state = replace(chain.state, run=replace(chain.state.run, pipeline_path=str(path)))
+    lock.write_text(LOCK.replace("1.17.0", "1.16.0"), encoding="utf-8")
+    found = read_text(text, App(Settings(folder, {})), state).pipeline
+    assert (found.own_lock == begun.own_lock) is (name == "asked.jsonl"), "a lock beside a pipeline is that pipeline's"
 
 
 def test_an_editor_that_saves_nothing_or_nonsense_changes_nothing(chain: Chain, folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.change_text import change_lines
 from orchestrator.pipeline.changes import KEYS, OPTIONS, RunProgress, When, flat, merged
+from orchestrator.pipeline.environments import DEFAULT
 from orchestrator.pipeline.loader import check, parse
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import OriginOptions
@@ -214,6 +215,27 @@ def test_a_lock_may_take_the_place_of_pins_if_it_has_what_the_checkpoint_was_com
         return
     with pytest.raises(BadInput, match="environment cannot change"):
         merged(known, wanted, progress, "gsm-1")
+
+
+def test_the_same_lock_may_have_another_name_and_other_packages_are_named_with_their_file() -> None:
+    known = locked("jax==0.10.2")
+    renamed = known.model_copy(update={"environment": "other.lock.txt"})
+    assert merged(known, renamed, IN_GRPO, "gsm-1") == renamed
+    with pytest.raises(BadInput, match=r"^environment cannot change what own\.lock\.txt holds, since other versions"):
+        merged(known, locked("jax==0.10.2", "six==1.17.0"), IN_GRPO, "gsm-1")
+    both = locked("jax==0.10.2", "six==1.17.0").model_copy(update={"environment": "other.lock.txt"})
+    with pytest.raises(BadInput, match=r"^environment cannot change from .own.* to .other") as refused:
+        merged(known, both, IN_GRPO, "gsm-1")
+    assert "own_lock" not in str(refused.value)
+
+
+def test_the_name_of_the_default_environment_may_be_written_out() -> None:
+    assert taken("environment", DEFAULT).environment == DEFAULT
+
+
+def test_pins_that_a_run_keeps_with_spaces_are_the_same_pins() -> None:
+    known = pipeline(BEGUN | {"environment": ["jax==0.10.2"]}).model_copy(update={"environment": ("jax == 0.10.2",)})
+    assert taken("environment", ["jax==0.10.2"], old=known) == known
 
 
 def begun_from(keeps: str, at: str = "sft:9") -> Pipeline:

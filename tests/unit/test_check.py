@@ -87,7 +87,19 @@ def found(check: Check, about: CheckSubject, state: Severity) -> list[Finding]:
             packages.folder,
             {"stage": TRAIN, "model": "{source: ./weights}"},
             Severity.WARNING,
-            "a session on Kaggle has none",
+            "weights is no folder on this machine, and a session on Kaggle has none",
+        ),
+        (
+            packages.folder,
+            {"stage": TRAIN, "model": "{source: /nonexist/x}"},
+            Severity.WARNING,
+            "/nonexist/x is no folder on this machine",
+        ),
+        (
+            packages.folder,
+            {"stage": TRAIN, "model": "{source: .}"},
+            Severity.WARNING,
+            " is a folder, and a session on Kaggle has none",
         ),
         (
             packages.versions,

@@ -1,5 +1,6 @@
 """The pins that `environment` may name are the ones that relay is tested with."""
 
+import json
 import re
 from pathlib import Path
 
@@ -62,3 +63,39 @@ def test_every_package_that_is_pinned_is_installed_by_make() -> None:
     wanted = {name_of(pin) for pin in ENVIRONMENTS["tunix-0.1.5"]}
     recipe = makefile[makefile.index("$(COMPAT_READY): ") :]
     assert wanted <= set(re.findall(r"[a-z-]+", recipe[: recipe.index("touch")]))
+
+
+@pytest.mark.parametrize(
+    ("written", "pin"),
+    [
+        ("six == 1.17.0", "six==1.17.0"),
+        (" six ", "six"),
+        ("'math-verify [antlr4_13_2] == 0.9.0'", "math-verify[antlr4_13_2]==0.9.0"),
+        ("'jax[tpu, k8s]==0.10.2+local'", "jax[tpu,k8s]==0.10.2+local"),
+    ],
+)
+def test_a_pin_has_one_form_however_it_is_spaced(written: str, pin: str) -> None:
+    assert loaded(f"environment: [{written}]").pins == (pin,)
+
+
+@pytest.mark.parametrize(
+    ("entry", "remedy"),
+    [
+        ('six==1.17.0; python_version>"3"', "write name==version or name"),
+        ("six==1.17.0 --hash=sha256:abc", "without markers, hashes"),
+        ("six>=1.17.0", "write name==version or name"),
+        ("six===1.17.0", "write name==version or name"),
+        ("six==1.*", "write name==version or name"),
+        ("six 1.17.0", "write name==version or name"),
+        ("", "write name==version or name"),
+        ("# six", "write name==version or name"),
+        ("--index-url=http://x", "write name==version or name"),
+        ("x.lock.txt", "write environment: x.lock.txt, without brackets"),
+        ("tunix-0.1.5", "write environment: tunix-0.1.5, without brackets"),
+        ("Flax==1.0", "an earlier pin has at 0.9: leave one of them out"),
+    ],
+)
+def test_what_no_session_can_install_is_no_pin(entry: str, remedy: str) -> None:
+    with pytest.raises(BadInput, match=r"environment\[1\]: ") as refused:
+        loaded(f"environment: {json.dumps(['flax==0.9', entry])}")
+    assert remedy in str(refused.value)

@@ -1,18 +1,24 @@
 """A lock names every package once, with the hashes of its files, and whatever is no lock is refused in one sentence."""
 
+import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.app.asked_file import FileChoice, answering_pipeline
+from orchestrator.app.locks import lock_pipeline
 from orchestrator.base.errors import BadInput
 from orchestrator.core.asking import Drawing
 from orchestrator.pipeline import loader, locking
 from orchestrator.pipeline.environments import COMPILERS, ENVIRONMENTS, PYTHON, lock_of, pins_of
+from orchestrator.pipeline.lock_files import require_pins
 from orchestrator.pipeline.model import Pipeline, canonical_in
 from orchestrator.pipeline.summary import outline
+from orchestrator.preflight.check.findings import CheckSubject, Severity
+from orchestrator.preflight.check.packages import versions
 from orchestrator.rehearsal.verify.chain import order_of
 from stages.session import packages
 from stages.session.package_lock import BadLock, LockedPackage, PackageLock, normalised
@@ -47,13 +53,14 @@ def test_a_lock_comes_back_from_its_text() -> None:
         (f"--hash=sha256:{SOURCE}", "--hash=md5:0", "line 9 is not name==version"),
         (f" \\\n    --hash=sha256:{SOURCE}", "", "line 9 is not name==version"),
         ("steady==1.0 \\", "-e git+https://x/y \\", "line 9 is not name==version"),
+        ("# pins: steady==1.0 moving\nmoving", "moving", "its head does not say pins"),
         ("steady==1.0 \\", "Moving==1.0 \\", "line 9 names moving for the second time"),
     ],
 )
 def test_what_is_no_lock_is_refused_with_the_line(old: str, new: str, said: str) -> None:
     assert old in LOCK.text
     with pytest.raises(BadLock, match=said):
-        PackageLock.parse(LOCK.text.replace(old, new, 1))
+        PackageLock.parse(LOCK.text.replace(old, new, 1) + "# pins: steady==1.0\n")
 
 
 # --- relay's own locks -------------------------------------------------------------------
@@ -105,6 +112,15 @@ def test_a_lock_takes_wheels_and_the_source_only_without_any() -> None:
 
 
 @pytest.mark.parametrize(
+    ("found", "said"),
+    [([], "it holds no package"), ([entry("other", sdist=file(ONE, 1))], "its packages do not include steady")],
+)
+def test_an_answer_that_makes_no_lock_is_one_sentence(found: list[dict[str, Any]], said: str) -> None:
+    with pytest.raises(BadInput, match=f"uv's answer for steady makes no lock that a session could use: .*{said}"):
+        locking.made(("steady",), resolve=lambda *_: {"packages": found})
+
+
+@pytest.mark.parametrize(
     ("package", "said"),
     [
         ({"name": "mine", "vcs": {"type": "git"}}, "mine does not come from a package index"),
@@ -147,6 +163,16 @@ def test_a_run_keeps_the_lock_that_its_pipeline_names(written: Path) -> None:
             "my.lock.txt does not exist: correct the name, or write the list of pins here and type relay environment lock",
         ),
         ("steady==1.0\n", "my.lock.txt is not a lock that relay can use: its first line is not"),
+        (
+            LOCK.text.replace("1.0 moving", "1.1 moving"),
+            "its head names steady==1.1, and its packages have steady at 1.0",
+        ),
+        (
+            LOCK.text.replace("1.0 moving", "1.0 absent"),
+            "its head names absent, and its packages do not include absent",
+        ),
+        (LOCK.text.replace("1.0 moving", "1.0 == moving"), "its head names '==', which is no pin"),
+        (LOCK.text + "#" * 1_000_000, "it has 1,000,3[0-9]{2} bytes, and a lock has at most 1,000,000"),
     ],
 )
 def test_a_lock_that_cannot_be_used_is_told_before_anything_is_made(written: Path, text: str | None, said: str) -> None:
@@ -154,6 +180,53 @@ def test_a_lock_that_cannot_be_used_is_told_before_anything_is_made(written: Pat
     lock.unlink() if text is None else lock.write_text(text, encoding="utf-8")
     with pytest.raises(BadInput, match=r"mine\.yaml: environment: .*" + said):
         loader.load(written)
+
+
+def test_a_lock_file_that_would_never_end_is_not_read(written: Path) -> None:
+    (lock := written.parent / "my.lock.txt").unlink()
+    os.mkfifo(lock)
+    with pytest.raises(BadInput, match=r"my\.lock\.txt is not a lock that relay can use: it is not a regular file"):
+        loader.load(written)
+    pins = written.with_name("pins.yaml")
+    pins.write_text(PIPELINE.replace("my.lock.txt", "[steady]"), encoding="utf-8")
+    with pytest.raises(BadInput, match="exists and is not a lock"):
+        lock_pipeline(pins, lock)
+
+
+@pytest.mark.parametrize(
+    ("pin", "version"), [("1.0", "1"), ("1.0", "1.0.0"), ("1.0", "1.0+cpu"), ("1.0-RC.1", "1.0rc1")]
+)
+def test_a_pin_accepts_each_spelling_of_its_version(pin: str, version: str) -> None:
+    lock = replace(LOCK, pins=(f"steady=={pin}",), packages=(LockedPackage("steady", version, (ONE,)),))
+    require_pins(lock)
+    for other in ("10.0", "1.1", "1!1.0", "1.0.dev1", "1.0.post1"):
+        with pytest.raises(BadLock, match="its packages have steady at"):
+            require_pins(replace(lock, packages=(LockedPackage("steady", other, (ONE,)),)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        (
+            "python: 3.12",
+            "python: 99.99",
+            "my.lock.txt is for Python 99.99, and Kaggle's is 3.12: sessions will install",
+        ),
+        (
+            "platform: x86_64-manylinux_2_31",
+            "platform: win_amd64",
+            "my.lock.txt is for win_amd64, and Kaggle's machines",
+        ),
+        ("size", "size", ""),
+    ],
+)
+def test_a_lock_for_another_machine_is_told_before_a_session_meets_it(
+    written: Path, key: str, value: str, said: str
+) -> None:
+    (written.parent / "my.lock.txt").write_text(LOCK.text.replace(key, value), encoding="utf-8")
+    subject = CheckSubject(written, loader.load(written), written.parent, written.parent, {}, datetime.now(UTC))
+    told = [each.sentence for each in versions(subject) if each.state is Severity.WARNING]
+    assert [said in each for each in told] == [True] * bool(said)
 
 
 def test_questions_in_another_folder_are_answered_with_the_lock_of_the_run(written: Path, tmp_path: Path) -> None:

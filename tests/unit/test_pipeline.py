@@ -343,6 +343,35 @@ def test_without_such_a_folder_a_source_is_a_name_and_a_similar_folder_is_sugges
         parse(TRAINED + model.format("gema"), "p.yaml", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("https://huggingface.co/Qwen/Qwen3-0.6B", "is an address: write Qwen/Qwen3-0.6B"),
+        ("hf.co/Qwen/Qwen3-0.6B/tree/main", "is an address: write Qwen/Qwen3-0.6B"),
+        (
+            "https://www.kaggle.com/models/google/gemma-2/flax/gemma2-2b-it/1",
+            "write google/gemma-2/flax/gemma2-2b-it/1",
+        ),
+        ("s3://there/gemma", "is an address, and sessions fetch models by their names: write owner/model/"),
+        ("google/gemma-2/flax/gemma2-2b-it/newest", "write owner/model/framework/variation/version, such as"),
+        ("~/x", "begins with ~, which only a shell understands: write the whole path"),
+        (
+            "Qwen/Qwen2.5 0.5B",
+            "is no model's name: write owner/model/framework/variation/version on Kaggle, owner/name",
+        ),
+    ],
+)
+def test_a_source_that_no_session_could_load_is_refused_with_its_form(source: str, said: str) -> None:
+    with pytest.raises(BadInput, match=r"p\.yaml: model\.source: ") as refused:
+        parse(f"{TRAINED}\nmodel: {{kind: gemma3, source: '{source}'}}\n", "p.yaml")
+    assert said in str(refused.value)
+
+
+def test_a_tokenizer_is_not_below_a_home_folder_that_only_a_shell_knows() -> None:
+    with pytest.raises(BadInput, match=r"model\.tokenizer: '~/t\.model' begins with ~"):
+        parse(f"{TRAINED}\nmodel: {{kind: gemma3, tokenizer: ~/t.model}}\n", "p.yaml")
+
+
 def test_an_export_for_tunix_is_refused_for_a_family_without_that_layout() -> None:
     text = TRAINED + "\n  - {name: out, kind: export, steps: 1, options: {format: tunix}}\nmodel: {kind: qwen3-0.6b}\n"
     with pytest.raises(BadInput, match="Tunix reads Qwen 3 from safetensors only: write format: safetensors"):

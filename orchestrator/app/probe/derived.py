@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.core.durations import SHORT_S
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.environments import DEFAULT
+from orchestrator.pipeline.files_beside import KnownLock
 from orchestrator.pipeline.measured import planned
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 
@@ -101,7 +102,9 @@ def _limit_s(trained: Pipeline, limit_s: float) -> float:
 
 def _checked(value: dict[str, Any], trained: Pipeline, path: Path, what: str) -> Pipeline:
     """Check the pipeline and name it: different pipelines have different names, equal ones the same."""
-    pipeline = loader.check({**value, "name": "probe"}, str(path), path.parent, trained.own_lock)
+    pipeline = loader.check(
+        {**value, "name": "probe"}, str(path), path.parent, KnownLock(str(trained.environment), trained.own_lock)
+    )
     digest = hashlib.sha256(json.dumps([pipeline.canonical(), trained.sources], sort_keys=True).encode()).hexdigest()
     end = f"-{what}-{digest[:DIGEST_CHARS]}"
     return pipeline.model_copy(update={"name": trained.name[: NAME_CHARS_MAX - len(end)].rstrip("-") + end})

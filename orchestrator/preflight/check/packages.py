@@ -3,11 +3,18 @@
 import platform
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 from orchestrator.pipeline import own_data
-from orchestrator.pipeline.environments import ENVIRONMENTS, pins_of
+from orchestrator.pipeline.environments import ENVIRONMENTS, PYTHON, pins_of
+from orchestrator.pipeline.locking import PLATFORM
+from orchestrator.pipeline.model import Pipeline
 from orchestrator.preflight.check.findings import CheckSubject, Finding, note, ok, problem, warning
 from stages.data.registry import KNOWN
+from stages.session.package_lock import PackageLock
+
+KAGGLE_PLATFORM = "x86_64-manylinux"
+"""Beginning of the name of each platform whose packages Kaggle's machines can install."""
 
 
 def versions(subject: CheckSubject) -> Iterator[Finding]:
@@ -20,6 +27,7 @@ def versions(subject: CheckSubject) -> Iterator[Finding]:
     tested = next(
         (name for name in ENVIRONMENTS if _plain(pins_of(name, platform_name)) == _plain(pipeline.pins)), None
     )
+    yield from _lock(pipeline)
     if tested is not None:
         yield ok("versions", f"a session installs what it lacks of {tested}, which relay is tested with")
     elif not pipeline.needs_jax:
@@ -29,6 +37,28 @@ def versions(subject: CheckSubject) -> Iterator[Finding]:
             "versions",
             "environment has other versions than those that bit-for-bit resume was tested with",
             f"leave environment out or write {' or '.join(ENVIRONMENTS)}, or prove yours with relay verify-resume",
+        )
+
+
+def _lock(pipeline: Pipeline) -> Iterator[Finding]:
+    """Compare the Python and the platform of the pipeline's own lock with those of Kaggle's sessions."""
+    if not pipeline.own_lock:
+        return
+    lock = PackageLock.parse(pipeline.own_lock)
+    remedy = "write the list of pins in environment and type relay environment lock"
+    if lock.python != PYTHON:
+        yield warning(
+            "versions",
+            f"{pipeline.environment} is for Python {lock.python}, and Kaggle's is {PYTHON}: sessions will install the "
+            "pins without the lock",
+            remedy,
+        )
+    elif not lock.platform.startswith(KAGGLE_PLATFORM):
+        yield warning(
+            "versions",
+            f"{pipeline.environment} is for {lock.platform}, and Kaggle's machines are {PLATFORM}: pip may refuse the "
+            "files that sessions find",
+            remedy,
         )
 
 
@@ -137,7 +167,15 @@ def internet(subject: CheckSubject) -> Iterator[Finding]:
 def folder(subject: CheckSubject) -> Iterator[Finding]:
     """Check a model in a folder, which must exist in a session on Kaggle."""
     model = subject.pipeline.loaded_model
-    if model is not None and model.is_folder and not model.source.startswith("/kaggle/"):
+    if model is None or not model.is_folder or model.source.startswith("/kaggle/"):
+        return
+    if not Path(model.source).is_dir():
+        yield warning(
+            "model",
+            f"model.source {model.source} is no folder on this machine, and a session on Kaggle has none of this machine's",
+            "correct the path for a rehearsal, or write a model of Kaggle's as owner/model/framework/variation/version",
+        )
+    else:
         yield warning(
             "model",
             f"model.source {model.source} is a folder, and a session on Kaggle has none of this machine's",
