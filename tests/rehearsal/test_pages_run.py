@@ -39,6 +39,7 @@ ELSEWHERE = {
     r"relay (rehearse|up)( examples/(tiny|gemma2_2b|own_jax_stage)\.yaml)?( --short)?$": "test_training_chain, test_recipes",
     r"relay rehearse \S+ --short$": "test_recipes",
     r"relay check gsm.yaml$": "tests/contract/test_check_command.py: this Kaggle has no Gemma",
+    r"relay probe": "tests/contract/test_probe_command.py, with a pipeline that this Kaggle has everything of",
     r"relay compare": "tests/contract/test_compare_command.py: each home of the desk has one run",
     r"relay export": "tests/training/test_export_command.py: the desk's runs train nothing",
     r"relay publish": "tests/contract/test_publish_command.py: the desk's runs train nothing",
