@@ -1,6 +1,5 @@
 """Runs that are parked for each reason of docs/parked.md, and what a user does about each besides typing the command."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -12,7 +11,6 @@ from orchestrator.engine import failsafe
 from orchestrator.engine.home_identity import identity_of
 from orchestrator.kaggle.gateway import DatasetSeen, SessionSeen
 from orchestrator.pipeline.loader import parse
-from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultPlan, ImageChange
@@ -34,6 +32,9 @@ from tests.simulation.typed import told
 TRAINING = PIPELINE.replace(
     "name: one, kind: counting, steps: 100", "name: one, kind: sft, steps: 100, options: {learning_rate: 0.003}"
 )
+PINS = "environment: [jax==0.10.2]\n"
+UNPINNED = TRAINING + PINS
+"""Trains with the compiler that the image has: its pins name none."""
 OWN = PIPELINE.replace("name: one, kind: counting", "name: one, kind: 'own:train'")
 MOUNTING = f"{PIPELINE}inputs: {{datasets: [me/my-set]}}\n"
 BROKEN, MENDED = "def train(context):\n    broken\n", "def train(context):\n    mended()\n"
@@ -199,7 +200,7 @@ def image_rebuilt(folder: Path) -> tuple[Bench, Chain]:
         ImageChange(session=session, environment={STAND_IN_LIBTPU: version})
         for session, version in ((1, "0.0.17"), (2, "0.0.42.1"))
     )
-    bench = Bench(folder, f"{TRAINING}exactness: strict\n", {"faults": FaultPlan(images=images)})
+    bench = Bench(folder, f"{UNPINNED}exactness: strict\n", {"faults": FaultPlan(images=images)})
     return bench, parked(bench.chain())
 
 
@@ -210,10 +211,7 @@ def compiler_changed(folder: Path) -> ParkedRun:
 
 def compiler_pinned(folder: Path) -> ParkedRun:
     bench, chain = image_rebuilt(folder)
-    pins = [*Pipeline.from_canonical(chain.state.run.pipeline).pins, "libtpu==0.0.17"]
-    return ParkedRun(
-        chain, lambda: bench.change("exactness: strict", f"exactness: strict\nenvironment: {json.dumps(pins)}")
-    )
+    return ParkedRun(chain, lambda: bench.change(PINS, "environment: [jax==0.10.2, libtpu==0.0.17]\n"))
 
 
 def out_of_memory(folder: Path) -> ParkedRun:

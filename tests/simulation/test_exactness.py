@@ -14,7 +14,7 @@ from orchestrator.rehearsal.simulation.chain import RUN, Chain, SimulatedKaggle,
 from stages.contract import Manifest
 from state.model.statuses import RunStatus
 from state.store import Store
-from tests.simulation.parked_runs import TRAINING
+from tests.simulation.parked_runs import TRAINING, UNPINNED
 from tests.simulation.pipelines import PIPELINE
 from tests.simulation.typed import told
 
@@ -57,7 +57,7 @@ def driven(folder: Path, text: str) -> RebuiltRun:
 @pytest.fixture(scope="module")
 def warned() -> Iterator[RebuiltRun]:
     with fast_folder() as folder:
-        yield driven(folder, TRAINING)
+        yield driven(folder, UNPINNED)
 
 
 def test_with_warn_the_run_goes_on_and_status_json_and_page_tell_at_which_session_what_changed(
@@ -81,7 +81,7 @@ def test_every_checkpoint_says_with_which_compiler_it_was_computed(warned: Rebui
 
 def test_with_strict_the_session_ends_before_its_first_step_and_is_not_tried_again() -> None:
     with fast_folder() as folder:
-        strict = driven(folder, f"{TRAINING}exactness: strict\n")
+        strict = driven(folder, f"{UNPINNED}exactness: strict\n")
         run = strict.chain.state
         assert run.run.status is RunStatus.PARKED
         last = run.sessions[-1]
@@ -89,6 +89,13 @@ def test_with_strict_the_session_ends_before_its_first_step_and_is_not_tried_aga
         assert len(strict.chain.kaggle.trained) == 1, "the second session trained nothing"
         assert CHANGE in run.run.reason
         assert strict.document["numerics"]["exactness"] == "strict"
+
+
+def test_relays_own_lock_keeps_the_compiler_though_the_image_is_rebuilt() -> None:
+    with fast_folder() as folder:
+        locked = driven(folder, f"{TRAINING}exactness: strict\n")
+        assert locked.chain.state.run.status is RunStatus.FINISHED
+        assert locked.document["numerics"]["changes"] == []
 
 
 def test_of_a_run_that_computes_no_numbers_nothing_is_claimed() -> None:
