@@ -22,7 +22,7 @@ from state.reader import Reader, lease_of
 from state.rows import to_columns, to_row
 from state.sql import Query, scalar, stamp
 from state.tables import append_facts, insert, remove_run, upsert, write_changes, write_metrics
-from state.upgrade import bring_up_to_date
+from state.upgrade import bring_up_to_date, create
 
 KNOWN_RUN = "SELECT id FROM run WHERE id = :run"
 FULFIL = "UPDATE request SET fulfilled_at = :at WHERE id = :id"
@@ -49,6 +49,7 @@ class Store(Reader):
         """Open the store in a home folder, which is created if missing."""
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = home / "relay.db"
+        create(path)
         database = Database.writable(path)
         bring_up_to_date(database)
         if path.stat().st_mode & 0o077:

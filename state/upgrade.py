@@ -1,6 +1,9 @@
 """Bring the schema of a database up to date: create its tables, or back it up and run the migrations it lacks."""
 
+import contextlib
+import os
 import sqlite3
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,22 @@ from state.database import Database
 from state.failures import StoreUnavailable, translated
 from state.revisions import MIGRATIONS, NEWER, SchemaError, newest_revision, revision_of
 from state.schema import TABLE_NAMES, create_tables
+
+
+def create(path: Path, migrations: Path = MIGRATIONS) -> None:
+    """Create a database together with its tables, unless the file exists.
+
+    The file gets its name only when it is complete: a reader never sees a database without tables. On a disk without
+    hard links nothing is created here. Raises OSError, StoreUnavailable.
+    """
+    if path.exists():
+        return
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", suffix=".new", dir=path.parent) as folder:
+        database = Database.writable(Path(folder, path.name))
+        with database.transaction() as query:
+            create_tables(query, newest_revision(migrations))
+        with contextlib.suppress(OSError, NotImplementedError):  # another process was faster, or there are no links
+            os.link(database.path, path)
 
 
 def bring_up_to_date(database: Database, migrations: Path = MIGRATIONS) -> None:

@@ -1,5 +1,6 @@
 """A store keeps what it was told, whole, and refuses what does not fit: the database and the one in memory alike."""
 
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from state import machine
+from state import machine, upgrade
 from state.database import Database
 from state.facts.run import RunCancelled, RunParked, RunWoken
 from state.facts.session import PushIntended, SeenEnded, SeenRunning, TwinEnded, TwinSeen
@@ -20,8 +21,10 @@ from state.model.metrics import Metric, StepEdges
 from state.model.poll_state import PollState
 from state.model.snapshot import MachineTime, QuotaRow, Waiting
 from state.model.statuses import Phase
+from state.read_only import ReadOnlyStore
 from state.revisions import SchemaError, newest_revision
-from state.sql import scalar
+from state.schema import create_tables
+from state.sql import Query, scalar
 from state.store import Store
 from state.transitions import IllegalTransition
 from state.upgrade import backup
@@ -177,6 +180,31 @@ def test_the_settings_that_durability_needs_are_on(tmp_path: Path) -> None:
     with Database.writable(tmp_path / "c.db").transaction() as query:
         found = {name: scalar(query(f"PRAGMA {name}"), name) for name in names}
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_no_reader_ever_sees_a_new_database_without_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def create_and_look(query: Query, revision: str) -> None:
+        create_tables(query, revision)
+        seen.append(sorted(tmp_path.glob("relay.db")))
+
+    monkeypatch.setattr(upgrade, "create_tables", create_and_look)
+    Store.at(tmp_path)
+    assert seen == [[]], "the file has its name before it is complete"
+    assert ReadOnlyStore(tmp_path).run_names() == []
+    assert list(tmp_path.glob("*.new")) == []
+
+
+def test_a_database_is_created_where_the_disk_has_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    Store.at(tmp_path)
+    assert ReadOnlyStore(tmp_path).run_names() == []
 
 
 def test_a_database_of_a_newer_relay_is_refused_with_the_remedy(tmp_path: Path) -> None:
