@@ -20,6 +20,7 @@ from stages.options.families import Sizes
 from stages.training import compat
 from stages.training.model_sizes import flax_leaves, flax_tree
 from stages.training.port import Port
+from stages.training.selective import selective
 
 GEMMA2 = ("gemma2_2b", "gemma2_9b")
 GEMMA3 = ("gemma3_1b_it", "gemma3_270m_it", "gemma3_4b_it", "gemma3_12b_it", "gemma3_27b_it")
@@ -112,7 +113,13 @@ def _dotted(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 PORTS = {
     "gemma2": Port(
-        compat.gemma2_class(), gemma2_config, gemma2_safetensors, "tunix.models.gemma.model", flax=gemma2_arrays
+        selective(compat.gemma2_class()),
+        gemma2_config,
+        gemma2_safetensors,
+        "tunix.models.gemma.model",
+        flax=gemma2_arrays,
     ),
-    "gemma3": Port(gemma3.Gemma3, gemma3_config, gemma3_safetensors, "tunix.utils.sharding_utils", flax=gemma3_arrays),
+    "gemma3": Port(
+        selective(gemma3.Gemma3), gemma3_config, gemma3_safetensors, "tunix.utils.sharding_utils", flax=gemma3_arrays
+    ),
 }

@@ -15,6 +15,7 @@ from tunix.models.llama3 import params as llama3_safetensors
 from stages.options import Model
 from stages.options.families import FAMILIES, LLAMA_ROPE, Sizes
 from stages.training.port import Port
+from stages.training.selective import selective
 
 COMPUTED = FAMILIES["llama3.2"].computed
 
@@ -64,4 +65,4 @@ def rotated(inputs: jax.Array, positions: jax.Array, head_dim: int, rope_theta: 
 
 llama3.apply_rope = rotated
 
-PORT = Port(llama3.Llama3, llama_config, llama3_safetensors, "tunix.models.llama3.model")
+PORT = Port(selective(llama3.Llama3), llama_config, llama3_safetensors, "tunix.models.llama3.model")

@@ -11,6 +11,7 @@ from tunix.models.qwen3 import params as qwen3_safetensors
 from stages.options import Model
 from stages.options.families import FAMILIES, Sizes
 from stages.training.port import Port
+from stages.training.selective import Selective, selective
 
 
 def qwen2_config(sizes: Sizes, options: Model) -> Any:
@@ -45,7 +46,26 @@ def _config(module: Any, family: str, sizes: Sizes, options: Model) -> Any:
     )
 
 
+class SelectiveQwen2(Selective):
+    """Mixin for Qwen 2.5, whose layers take the sines and cosines of positions."""
+
+    def run_layers(self, x: Any, positions: Any, cache: Any, attention_mask: Any) -> Any:
+        """Return (hidden states before the final norm, new cache)."""
+        config = self.config  # type: ignore[attr-defined]
+        sin, cos = qwen2._generate_pos_embeddings(positions, config.head_dim, config.rope_theta)
+        sin, cos = sin.astype(x.dtype), cos.astype(x.dtype)
+        filled: dict[str, Any] | None = None if cache is None else {}
+        for number, layer in enumerate(self.layers):  # type: ignore[attr-defined]
+            name = f"layer_{number}"
+            found, x = layer(x, None if cache is None else cache[name], attention_mask, sin, cos)
+            if filled is not None:
+                filled[name] = found
+        return x, filled
+
+
 PORTS = {
-    "qwen2.5": Port(qwen2.Qwen2, qwen2_config, qwen2_safetensors, "tunix.models.qwen2.model"),
-    "qwen3": Port(qwen3.Qwen3, qwen3_config, qwen3_safetensors, "tunix.models.qwen3.model"),
+    "qwen2.5": Port(
+        selective(qwen2.Qwen2, SelectiveQwen2), qwen2_config, qwen2_safetensors, "tunix.models.qwen2.model"
+    ),
+    "qwen3": Port(selective(qwen3.Qwen3), qwen3_config, qwen3_safetensors, "tunix.models.qwen3.model"),
 }
