@@ -20,7 +20,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.base.humanize import duration
 from orchestrator.pipeline import loader
 from orchestrator.pipeline import model as pipelines
-from orchestrator.pipeline.examples import default_pipeline
+from orchestrator.pipeline.examples import default_pipeline, without_training
 from orchestrator.pipeline.own_data import sets_in_files
 from orchestrator.rehearsal import machine_speed
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
@@ -62,7 +62,7 @@ def rehearse(
     """
     for line in _differences(faults):
         click.echo(line, err=True)
-    path = chosen or default_pipeline()
+    path = chosen or _default()
     pipeline = _at_this_machines_speed(loader.load(path).alone, path)
     with prepare_rehearsal(pipeline, path, home, port, faults, hasty=short) as app:
         stop.tell(app.stop.set)
@@ -75,6 +75,20 @@ def rehearse(
     else:
         print_view(summary_view(document["runs"][0], home))
     return 0 if document["runs"][0]["state"] == "finished" else 1
+
+
+def _default() -> Path:
+    """Return the tiny Gemma's pipeline; without the packages for training the counting one, and say what is missing."""
+    path = default_pipeline()
+    if not packages.differing(packages.without_compilers(loader.load(path).alone.pins)):
+        return path
+    click.echo(
+        "this Python lacks the packages for training, so this rehearsal counts instead: the same sessions, checkpoints and "
+        "resumes, and nothing is learnt. pip install 'relay-kaggle[train]' adds JAX and Tunix, and with them "
+        "the training of a tiny Gemma.",
+        err=True,
+    )
+    return without_training()
 
 
 def _at_this_machines_speed(pipeline: pipelines.Pipeline, path: Path) -> pipelines.Pipeline:
@@ -216,7 +230,7 @@ def _require_packages(pins: tuple[str, ...], path: Path) -> None:
     if lacking := packages.differing(packages.without_compilers(pins)):
         raise BadInput(
             f"{path} needs {', '.join(lacking)} in this Python to be rehearsed: pip install 'relay-kaggle[train]' (from a "
-            "checkout: make rehearse), or rehearse examples/counting.yaml"
+            "checkout: make rehearse), or rehearse counting, which needs nothing"
         )
 
 

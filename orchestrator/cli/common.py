@@ -3,7 +3,7 @@
 import gc
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,10 +15,23 @@ if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic 
     from orchestrator.app.workspace import Workspace
     from orchestrator.base.clock import Stop
 
-PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path), shell_complete=completing.pipelines)
-PIPELINE_OR_NONE = click.argument(
-    "pipeline", required=False, type=click.Path(path_type=Path), shell_complete=completing.pipelines
-)
+
+class PipelineFile(click.Path):
+    """Path of a pipeline file, or the name of one of relay's examples, such as `counting`."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """Return the path; that of the example if the name means one and no such file exists."""
+        from orchestrator.pipeline.examples import bundled
+
+        found: Any = super().convert(value, parameter, context)
+        return bundled(found)
+
+
+PIPELINE = click.argument("pipeline", type=PipelineFile(), shell_complete=completing.pipelines)
+PIPELINE_OR_NONE = click.argument("pipeline", required=False, type=PipelineFile(), shell_complete=completing.pipelines)
 RUN = click.argument("run", shell_complete=completing.runs)
 RUN_OR_NONE = click.argument("run", required=False, shell_complete=completing.runs)
 ABANDON_SESSION = click.option(

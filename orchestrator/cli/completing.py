@@ -64,6 +64,13 @@ def differences(_context: click.Context, _parameter: click.Parameter, begun: str
     ]
 
 
+def examples(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Complete names of relay's examples."""
+    from orchestrator.pipeline.examples import example_names
+
+    return [CompletionItem(name) for name in example_names() if name.startswith(begun)]
+
+
 def pipelines(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Complete YAML files, and folders that may contain some."""
     found = sorted(_files(begun))

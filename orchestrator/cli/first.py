@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from orchestrator.app.settings import Settings
+from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, PIPELINE
 
 
@@ -22,6 +23,13 @@ from orchestrator.cli.common import JSON, PIPELINE
 )
 @click.option("--accelerator", help="Accelerator to train on [default: TpuV5E8].")
 @click.option("--on-timeout", help="After a timeout: resume, or park the run [default: resume].")
+@click.option(
+    "--from",
+    "from_",
+    metavar="EXAMPLE",
+    help="Copy this example as it is, with the files that it needs, such as counting or gemma2_2b.",
+    shell_complete=completing.examples,
+)
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing: use defaults for values that no flag sets.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 def init(**flags: Any) -> None:

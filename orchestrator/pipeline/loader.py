@@ -10,6 +10,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
 from orchestrator.base.validation import Mistakes, unknown, validated
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
+from orchestrator.pipeline.examples import near_miss
 from orchestrator.pipeline.files_beside import NO_LOCK, KnownLock, with_files_beside
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from orchestrator.pipeline.model_folder import home_problem, similar_folder, source_problem, with_absolute_paths
@@ -66,7 +67,9 @@ def examine(path: Path, lock: KnownLock = NO_LOCK) -> tuple[Pipeline | None, tup
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return None, (f"{path} does not exist: name a pipeline file, or have relay init write one",)
+        near = near_miss(path)
+        example = f"; {near} is one of relay's examples" if near else ""
+        return None, (f"{path} does not exist: name a pipeline file, or have relay init write one{example}",)
     except (OSError, UnicodeDecodeError) as error:
         return None, (f"{path} cannot be read as text: {error}",)
     return _examined(text, str(path), path.parent, lock)

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from orchestrator.cli import main
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.environments import HARDWARE
-from orchestrator.pipeline.examples import example
+from orchestrator.pipeline.examples import bundled, example
 from orchestrator.pipeline.init.answers import MODELS, ON_TIMEOUT, RECIPES, ModelExample, WizardAnswers
 from orchestrator.pipeline.init.compose import base_of, composed
 from orchestrator.pipeline.init.yaml_edit import commented_text, read_commented
@@ -188,9 +188,46 @@ def test_a_file_that_is_there_is_never_written_over_unless_asked_to(folder: Path
     assert loader.load(folder / "mine.yaml").name == "mine"
 
 
+def test_an_example_is_copied_as_it_is_with_the_files_that_it_needs(folder: Path) -> None:
+    assert relay_init("--from", "own_stage").exit_code == 0
+    assert relay_init("my.yaml", "--from", "tiny", "--name", "my-tiny").exit_code == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "my.faults.yaml",
+        "my.yaml",
+        "own_stage.py",
+        "own_stage.yaml",
+    ]
+    assert (folder / "own_stage.yaml").read_text() == example("own_stage.yaml").read_text()
+    assert (folder / "my.yaml").read_text() == example("tiny.yaml").read_text().replace("name: tiny", "name: my-tiny")
+    assert loader.load(folder / "own_stage.yaml") == loader.load(example("own_stage.yaml"))
+    again = relay_init("--from", "own_stage")
+    assert again.exit_code == 2
+    assert "own_stage.yaml is there already" in again.output
+
+
+@pytest.mark.parametrize("given", ["counting", "examples/counting.yaml", Path("counting")])
+def test_an_examples_name_means_the_example_until_a_file_has_that_name(folder: Path, given: str | Path) -> None:
+    (folder / "counting").mkdir()
+    assert bundled(Path(given)) == example("counting.yaml")
+    (folder / "counting").rmdir()
+    (folder / "examples").mkdir()
+    for own in ("counting", "examples/counting.yaml"):
+        (folder / own).touch()
+    assert bundled(Path(given)) == Path(given)
+
+
+@pytest.mark.parametrize("given", ["mine", "counting.yaml", "elsewhere/counting.yaml", "/counting", "tiny.faults"])
+def test_every_other_name_is_a_path(folder: Path, given: str) -> None:
+    assert bundled(Path(given)) == Path(given)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--from", "coutning"], "'coutning' is none of relay's examples; did you mean counting?"),
+        (["--from", "nonsense"], "'nonsense' is none of relay's examples; they are counting, exact, "),
+        (["--from", "tiny", "--model", "gemma3-1b"], "leave out --model, or --from"),
+        (["--from", "tiny", "--name", "My Model"], "name 'My Model' becomes part of Kaggle's names"),
         (
             ["--model", "gemma4"],
             "'gemma4' is not a model of relay's examples: use one of gemma2-2b, gemma3-1b, gemma3-270m, ",

@@ -27,9 +27,14 @@ from orchestrator.pipeline.init.answers import (
     problems,
 )
 from orchestrator.pipeline.init.compose import commands, composed
+from orchestrator.pipeline.init.copying import copy_example
+from orchestrator.pipeline.init.free_path import require_free
 from orchestrator.pipeline.model import Pipeline
 
 T = TypeVar("T")
+
+CHOICES = ("model", "recipe", "data", "accelerator", "on_timeout")
+"""Flags that adapt an example, and do not apply if one is copied as it is."""
 
 NONE = "none"
 """Answer for a user without a data file."""
@@ -48,6 +53,8 @@ class Flags:
     on_timeout: str | None = None
     yes: bool = False
     force: bool = False
+    from_: str | None = None
+    """Example to copy as it is; the other choices do not apply then."""
 
 
 def init(flags: Flags) -> None:
@@ -55,12 +62,17 @@ def init(flags: Flags) -> None:
 
     Raises BadInput.
     """
+    if flags.from_ is not None:
+        if other := next((name for name in CHOICES if getattr(flags, name)), None):
+            raise BadInput(f"--from copies an example as it is: leave out --{other.replace('_', '-')}, or --from")
+        copy_example(flags.from_, flags.file, flags.name, force=flags.force)
+        return
     asks = not flags.yes and sys.stdin.isatty() and sys.stdout.isatty()
     if flags.file is not None:
-        _require_free(flags.file, flags.force)
+        require_free(flags.file, flags.force)
     answers = _answers(flags, asks)
     path = flags.file or Path(f"{answers.name}.yaml")
-    _require_free(path, flags.force)
+    require_free(path, flags.force)
     text = composed(answers, path)
     pipeline = loader.parse(text, str(path), path.parent)
     try:
@@ -122,7 +134,7 @@ def _name_check(flags: Flags) -> Callable[[str], str]:
     def checked(given: str) -> str:
         name = named(given)
         if flags.file is None:
-            _require_free(Path(f"{name}.yaml"), flags.force)
+            require_free(Path(f"{name}.yaml"), flags.force)
         return name
 
     return checked
@@ -138,15 +150,6 @@ def _of_example(model: str) -> tuple[str, int]:
     """Return the accelerator of a model's example, and the number of devices over which its model is split."""
     value = yaml.safe_load(example(MODELS[model].example).read_text(encoding="utf-8"))
     return value["accelerator"], value["model"].get("mesh_fsdp", 1) * value["model"].get("mesh_tp", 1)
-
-
-def _require_free(path: Path, force: bool) -> None:
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder: name a file in it, such as {path / 'gsm.yaml'}")
-    if path.exists() and not force:
-        raise BadInput(f"{path} is there already: name another file, or write over it with --force")
-    if not path.parent.is_dir():
-        raise BadInput(f"{path.parent} is not a folder: make it first, or name another place for {path.name}")
 
 
 def _print_result(path: Path, answers: WizardAnswers, pipeline: Pipeline) -> None:

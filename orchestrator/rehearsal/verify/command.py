@@ -93,5 +93,5 @@ def _require_installed(pins: Sequence[str], path: Path) -> None:
     if lacking := packages.differing(packages.without_compilers(pins)):
         raise BadInput(
             f"{path} needs {', '.join(lacking)} in this Python to be verified: pip install 'relay-kaggle[train]' (from a "
-            "checkout: make rehearse), or verify examples/counting.yaml"
+            "checkout: make rehearse), or verify counting, which needs nothing"
         )
