@@ -26,6 +26,7 @@ from orchestrator.cli import (
     requests,
     rescue,
     runs,
+    status,
     trials,
     writing,
 )
@@ -91,7 +92,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
         home.notify: "Show or test the daemon's notifications.",
     },
     "Look": {
-        runs.status: "Show every run's status, and what to do.",
+        status.status: "Show every run's status, and what to do.",
         runs.logs: "Show a session's log; -f follows it.",
         pages.report: "Write one HTML file with all about a run.",
         comparing.compare: "Compare runs: pipelines, accuracy, hours, curves.",

@@ -10,7 +10,7 @@ import click
 
 from orchestrator.base.errors import BadInput
 from orchestrator.cli.common import PIPELINE, app_of, stop_on_signals
-from orchestrator.cli.runs import show_status
+from orchestrator.cli.status import ListOptions, show_status
 
 if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic or rich
     from orchestrator.app.app import App
@@ -89,7 +89,7 @@ def up(context: click.Context, /, pipeline: Path, **how: Any) -> None:
         stop_on_signals(app.stop)
         app.work(journal, lambda: app.is_settled(run.id))
     if how["log_format"] == "text":
-        show_status(app, run.id, as_json=False)
+        show_status(app, run.id, as_json=False, shown=ListOptions())
     context.exit(0 if app.store.load(run.id).run.status.value == "finished" else 1)
 
 

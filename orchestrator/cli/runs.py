@@ -10,10 +10,9 @@ import click
 
 from orchestrator.base.errors import BadInput
 from orchestrator.cli import completing
-from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, stop_on_signals, workspace_of
+from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, workspace_of
 
 if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic or rich
-    from orchestrator.app.workspace import Workspace
     from orchestrator.views.logs import Piece
 
 
@@ -50,61 +49,6 @@ def start(
         json_output.print_json(json_output.started_document(run))
     else:
         click.echo(f"{run.id} is ready; relay daemon executes it")
-
-
-@click.command()
-@RUN_OR_NONE
-@click.option("--watch", "-w", is_flag=True, help="Keep it up to date, until Ctrl-C or until RUN is over or parked.")
-@JSON
-@click.pass_context
-def status(context: click.Context, run: str | None, watch: bool, as_json: bool) -> None:
-    """Show the status of all runs, or of RUN. Needs no credentials.
-
-    With --watch and a RUN, the exit status is 1 if the run was parked or cancelled. With --watch and --json, each
-    change is one line.
-
-    Example: relay status --watch
-    """
-    app = workspace_of(context)
-    named = app.run(run).run.id if run else None
-    if watch:
-        context.exit(watch_status(app, named, as_json))
-    show_status(app, named, as_json)
-
-
-def show_status(app: "Workspace", run: str | None, as_json: bool) -> None:
-    """Print the status of one run or of all runs."""
-    from orchestrator.views.document import curves_of, status_document
-
-    store, now = app.reader if app.has_store else None, app.clock.now()
-    if as_json:
-        from orchestrator.views.json_output import print_json
-
-        print_json(status_document(store, app.home.path, now, run, app.warnings()))
-        return
-    from orchestrator.views.overview import RUNS_SHOWN, status_view
-    from orchestrator.views.printing import print_view
-
-    document = status_document(store, app.home.path, now, run, app.warnings(), most=RUNS_SHOWN)
-
-    print_view(status_view(document, curves_of(store, document)))
-
-
-def watch_status(app: "Workspace", run: str | None, as_json: bool) -> int:
-    """Show the status as it changes. Return the exit status."""
-    from orchestrator.views.document import status_document
-    from orchestrator.views.overview import RUNS_SHOWN
-    from orchestrator.views.printing import can_redraw, console
-    from orchestrator.views.watch import Watcher, watch
-
-    stop_on_signals(app.stop)
-    on = console()
-    most = None if as_json or not can_redraw(on) else RUNS_SHOWN  # programs and logs get every run
-    watcher = Watcher(
-        lambda: app.reader if app.has_store else None,
-        lambda store: status_document(store, app.home.path, app.clock.now(), run, app.warnings(), most=most),
-    )
-    return watch(watcher, run, on, app.clock, app.stop, as_json=as_json)
 
 
 @click.command()

@@ -21,6 +21,7 @@ from orchestrator.views.numerics import numerics_document
 from orchestrator.views.open_run_forecast import open_run_forecast
 from orchestrator.views.origin_text import origin_document
 from orchestrator.views.pipeline_changes import pipeline_changes
+from orchestrator.views.run_choice import EVERY_RUN, RunChoice, most_urgent
 from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts.base import Fact
 from state.facts.checkpoint import DamageFound, ModelPublished
@@ -47,13 +48,13 @@ def status_document(
     run: str | None = None,
     warnings: Sequence[str] = (),
     alive: Callable[[str], bool | None] = process_id.is_alive,
-    most: int | None = None,
+    choice: RunChoice = EVERY_RUN,
 ) -> dict[str, Any]:
     """Describe every run (or one) of a home folder, and the quota as last read. Only the database, evidence and
     `memory-plans` are read.
 
-    `most` limits the number of runs to those that need attention and the newest, so that the time does not grow with
-    the number of runs. Finished runs are then described from their rows alone, without metrics and damage. A damaged
+    `choice` selects runs; with `most` the time does not grow with the number of runs. In a list (`brief` or `most`) runs
+    that are over are described from their rows alone, without metrics and damage, unless there is only one. A damaged
     run is listed apart from the others; if it is the requested one, RunDamaged is raised. `alive` returns whether the
     daemon's process runs, None if unknown.
     """
@@ -63,10 +64,8 @@ def status_document(
     quotas: list[QuotaRow] = []
     if store is not None:
         daemon = daemon_document(store.lease(), now, alive)
-        names = [run] if run is not None else [found for found, _ in store.run_names()] if most is None else []
-        if run is None and most is not None:
-            names, others = store.by_priority(most)
-        tell = _run if most is None or len(names) == 1 else _in_brief
+        names, others = ([run], 0) if run is not None else _chosen(store, choice)
+        tell = _in_brief if (choice.brief or choice.most is not None) and len(names) != 1 else _run
         for name in names:
             try:
                 runs.append(tell(store, name, now, daemon, home))
@@ -87,6 +86,17 @@ def status_document(
         "others": others,
         "quota": [_quota(q) for q in quotas],
     }
+
+
+def _chosen(store: Reader, choice: RunChoice) -> tuple[list[str], int]:
+    """Return the ids of the chosen runs, oldest first, and the number of others that only `most` leaves out."""
+    if choice.filters:
+        taken = [run for run in store.runs() if choice.takes(run)]
+        names = most_urgent(taken, choice.most)
+        return names, len(taken) - len(names)
+    if choice.most is not None:
+        return store.by_priority(choice.most)
+    return [name for name, _ in store.run_names()], 0
 
 
 def curves_of(store: Reader | None, document: dict[str, Any]) -> dict[str, Curves]:

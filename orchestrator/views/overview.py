@@ -1,27 +1,40 @@
-"""The status as text: one run in detail, or several runs in a few lines each, those that need attention first."""
+"""The status as text: one run in detail, or a table of several runs and what has to be done about them."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from orchestrator.base.humanize import local_time
-from orchestrator.views.curves import Curves, bar
-from orchestrator.views.format import STYLES
-from orchestrator.views.layout import WideOrNarrow, labelled, sentence
+from orchestrator.base.humanize import duration, local_time, machine_time
+from orchestrator.views.curves import Curves
+from orchestrator.views.format import STYLES, elapsed_text
+from orchestrator.views.layout import WideOrNarrow, labelled, plain_table, sentence
+from orchestrator.views.run_choice import RUNS_LISTED, hours_used_s, in_order
 from orchestrator.views.tables import current_stage
 from orchestrator.views.text import OVER, quota_text, run_view
 
-RUNS_SHOWN = 8
 SESSIONS_SHOWN = 5
-NAME_COLUMNS = 28
+NAMES_SHOWN = 3
+"""Maximum number of runs that are named with what has to be done about all of them."""
+WIDE_COLUMNS, MIDDLE_COLUMNS = 100, 64
+"""Widths of a terminal from which the table has all its columns, or all but four."""
 
 
-def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = None) -> RenderableType:
-    """Show the runs of a status document; a single run is shown in detail, with `curves` by run."""
+def status_view(
+    document: dict[str, Any],
+    curves: Mapping[str, Curves] | None = None,
+    sort: str = "attention",
+    most: int | None = RUNS_LISTED,
+    *,
+    filtered: bool = False,
+) -> RenderableType:
+    """Show the runs of a status document; a single run is shown in detail, with `curves` by run.
+
+    Several runs are a table of at most `most` rows (None: all) in the order `sort`, one of `run_choice.SORTS`.
+    `filtered` tells that some runs may have been left out.
+    """
     now = datetime.fromisoformat(document["at"])
     parts: list[RenderableType] = [Text(sentence, style="yellow") for sentence in document.get("warnings", ())]
     parts += _damaged_and_lost(document)
@@ -29,17 +42,15 @@ def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = 
     if not runs and (document["damaged"] or document["lost"]):
         return Group(*parts)
     if not runs:
-        return Group(*parts, Text(f"No runs in {document['home']}. Start one with: relay start PIPELINE"))
+        said = f"No runs in {document['home']}. Start one with: relay start PIPELINE"
+        return Group(*parts, Text("no run matches; relay status lists all runs" if filtered else said))
     if len(runs) == 1 and not document["damaged"]:
         known = (curves or {}).get(runs[0]["id"])
         return Group(*parts, run_view(runs[0], now, document["quota"], known, SESSIONS_SHOWN))
-    ordered = sorted(runs, key=_newest, reverse=True)
-    ordered.sort(key=_attention_rank)
-    columns = min(NAME_COLUMNS, max(len(run["id"]) for run in runs))
-    parts += [_in_brief(run, now, columns) for run in ordered[:RUNS_SHOWN]]
-    rest = len(ordered[RUNS_SHOWN:]) + document["others"]
-    if rest:
-        parts.append(Text(f"{rest:,} more: relay status --json names them all", style="dim"))
+    shown = in_order(runs, sort)[:most]
+    parts += [_list_table(shown, now), *_things_to_do(shown)]
+    if rest := len(runs) - len(shown) + document["others"]:
+        parts.append(Text(f"{rest:,} more: relay status --all shows them too", style="dim"))
     quotas = [(f"{q['accelerator']} quota of {q['owner']}", Text(quota_text(q, now))) for q in document["quota"]]
     parts += [labelled(quotas)] if quotas else []
     return Group(*parts, Text("one in detail: relay status RUN", style="dim"))
@@ -54,39 +65,67 @@ def _damaged_and_lost(document: dict[str, Any]) -> Iterator[RenderableType]:
         yield sentence(run["message"], "yellow")
 
 
-def _attention_rank(run: dict[str, Any]) -> int:
-    """Return the sort rank: 0 if the run needs a person, then open runs, then finished ones."""
-    if run["to_do"]["command"]:
-        return 0 if run["state"] == "parked" else 1
-    return 3 if run["state"] in OVER else 2
+def _list_table(runs: list[dict[str, Any]], now: datetime) -> RenderableType:
+    """Show one row per run; in a narrow terminal without the columns that matter less."""
+    tables = {columns: plain_table(*_headings(columns)) for columns in (WIDE_COLUMNS, MIDDLE_COLUMNS, 0)}
+    for run in runs:
+        for columns, table in tables.items():
+            table.add_row(*_cells(run, now, columns))
+    middle_or_narrow = WideOrNarrow(tables[MIDDLE_COLUMNS], tables[0], MIDDLE_COLUMNS)
+    return WideOrNarrow(tables[WIDE_COLUMNS], middle_or_narrow, WIDE_COLUMNS)
 
 
-def _newest(run: dict[str, Any]) -> str:
-    return str(run["created_at"])
+def _headings(columns: int) -> list[str]:
+    if columns == WIDE_COLUMNS:
+        return ["run", "state", "progress", "session", "on", "age", "used", "done"]
+    return ["run", "state", "progress", "done"] if columns else ["run", "state", "progress"]
 
 
-def _in_brief(run: dict[str, Any], now: datetime, columns: int) -> RenderableType:
-    """Show a run in two lines: its progress, and what to do unless it is over."""
-    share = run["steps_done"] / run["steps_total"]
+def _cells(run: dict[str, Any], now: datetime, columns: int) -> list[RenderableType]:
+    """Return the cells of a run's row, in the order of `_headings`."""
     stage = current_stage(run)
-    at = f"{stage['name']} {stage['seen']}/{stage['target']}"
-    name, state = (run["id"], "bold"), (run["state"], STYLES[run["state"]])
-    percent = f"{100 * share:3.0f} %"
+    percent = f"{100 * run['steps_done'] / run['steps_total']:3.0f} %"
+    name = Text(run["id"], style="bold", overflow="fold")
+    state = Text(run["state"], style=STYLES[run["state"]], no_wrap=True)
+    if not columns:
+        return [name, state, Text(percent)]
+    progress = Text(f"{percent}  {stage['name']} {stage['seen']}/{stage['target']}")
+    done = Text(_end(run, now), no_wrap=True)
+    if columns == MIDDLE_COLUMNS:
+        return [name, state, progress, done]
+    age = duration((now - datetime.fromisoformat(run["created_at"])).total_seconds())
+    used_s = hours_used_s(run)
+    used = machine_time(used_s) if used_s else ""
+    return [name, state, progress, Text(_session_cell(run)), Text(run["accelerator"]), Text(age), Text(used), done]
+
+
+def _end(run: dict[str, Any], now: datetime) -> str:
+    """Return when the run ended, or will end if it goes on; empty if that is unknown."""
+    if run["state"] == "finished":
+        return local_time(datetime.fromisoformat(run["updated_at"]), now)
     goes_on = run["state"] in ("active", "waiting") and run.get("forecast")
-    end = f", done {local_time(datetime.fromisoformat(run['forecast']['finish_at']), now)}" if goes_on else ""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(width=columns, overflow="fold")
-    grid.add_column(width=9)
-    grid.add_column()
-    grid.add_row(Text.assemble(name), Text.assemble(state), f"{bar(share, 1, 10)} {percent}  {at}{end}")
-    narrow = Text.assemble(name, "  ", state, f" {percent}\n  {at}{end}")
-    lines: list[RenderableType] = [WideOrNarrow(grid, narrow, 72)]
-    if run["state"] not in OVER:
-        lines.append(_advice(run["to_do"]))
-    return Group(*lines)
+    return f"about {local_time(datetime.fromisoformat(run['forecast']['finish_at']), now)}" if goes_on else ""
 
 
-def _advice(to_do: dict[str, Any]) -> Text:
-    if to_do["command"] is None:
-        return Text(f"  {to_do['message']}", style="dim")
-    return Text.assemble("  ", (to_do["message"], "yellow"), "; type: ", (to_do["command"], "bold"))
+def _session_cell(run: dict[str, Any]) -> str:
+    """Return the number of the newest session, and its clock or phase while it is live."""
+    if not run["sessions"]:
+        return ""
+    session = run["sessions"][-1]
+    if session["outcome"] is not None or run["state"] in OVER:
+        return str(session["number"])
+    if session["phase"] != "running" or session["seconds"] is None:
+        return f"{session['number']} {session['phase']}"
+    return f"{session['number']} {elapsed_text(session['seconds'], session['limit_s'])}"
+
+
+def _things_to_do(runs: list[dict[str, Any]]) -> Iterator[RenderableType]:
+    """Show what the user has to do, each thing once with the runs that it is about."""
+    about: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        if run["state"] not in OVER and run["to_do"]["command"]:
+            about.setdefault((run["to_do"]["message"], run["to_do"]["command"]), []).append(run["id"])
+    for (message, command), names in about.items():
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        said = Text.assemble((", ".join(names[:NAMES_SHOWN]) + more, "bold"), ": ", (message, "yellow"))
+        yield Text.assemble(said, "; type: ", (command, "bold"))

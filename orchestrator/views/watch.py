@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -72,13 +72,26 @@ def _stages(document: dict[str, Any]) -> list[Any]:
     return [(run["id"], run["stages"]) for run in document["runs"]]
 
 
-def watch(watcher: Watcher, run: str | None, on: Console, clock: Clock, stop: Stop, *, as_json: bool = False) -> int:
+View = Callable[[dict[str, Any], Mapping[str, Curves]], RenderableType]
+"""Function from a status document and curves by run to what the screen shows."""
+
+
+def watch(
+    watcher: Watcher,
+    run: str | None,
+    on: Console,
+    clock: Clock,
+    stop: Stop,
+    *,
+    as_json: bool = False,
+    view: View = status_view,
+) -> int:
     """Show every poll until `stop` is set, or until the named run is over or parked.
 
     Return the exit status: 1 if the named run ended up parked or cancelled, else 0. Without a name, polling continues
     until `stop` is set.
     """
-    teller = _json_lines(on) if as_json else screen(on) if can_redraw(on) else _lines(on, clock)
+    teller = _json_lines(on) if as_json else screen(on, view) if can_redraw(on) else _lines(on, clock)
     with teller as tell:
         while True:
             seen = watcher.poll(run)
@@ -93,19 +106,19 @@ Tell = Callable[[StatusReading], None]
 
 
 @contextlib.contextmanager
-def screen(on: Console) -> Iterator[Tell]:
+def screen(on: Console, view: View = status_view) -> Iterator[Tell]:
     """Use the whole terminal; the last view stays visible at the end."""
     last: list[RenderableType] = []
 
     with Live(console=on, screen=True, auto_refresh=False) as live:
 
         def tell(seen: StatusReading) -> None:
-            last[:] = [status_view(seen.document, seen.curves)]
-            live.update(FullScreen(seen), refresh=True)
+            last[:] = [view(seen.document, seen.curves)]
+            live.update(FullScreen(seen, last[0]), refresh=True)
 
         yield tell
-    for view in last:
-        on.print(view)
+    for shown in last:
+        on.print(shown)
 
 
 @dataclass(frozen=True)
@@ -113,12 +126,14 @@ class FullScreen:
     """The status, and below it as many of the newest events as fit."""
 
     seen: StatusReading
+    view: RenderableType
+    """The status, as shown."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         seen = self.seen
         now = datetime.fromisoformat(seen.document["at"])
         trouble = [Text(seen.trouble, style="bold red")] if seen.trouble else []
-        above = Group(*trouble, status_view(seen.document, seen.curves))
+        above = Group(*trouble, self.view)
         rows = console.render_lines(above, options.update(height=None), pad=False)
         yield above
         room = (options.height or console.size.height) - len(rows) - 1

@@ -16,6 +16,7 @@ from orchestrator.views.curves import bar, curve
 from orchestrator.views.document import curves_of, status_document
 from orchestrator.views.overview import status_view
 from orchestrator.views.printing import console, plain_locale
+from orchestrator.views.run_choice import RunChoice
 from stages.contract import Cursor
 from state.facts.base import Fact
 from state.facts.run import RunCancelled, RunParked, RunStarted, RunWaiting
@@ -96,19 +97,19 @@ def test_the_screen_of_many_runs_is_made_of_the_neediest_alone_and_says_the_same
         later = [RunParked(reason="it broke", remedy="relay retry")] if number in (1, 4) else []
         place.begin(f"r-{number:04d}", *later, at=AT + timedelta(seconds=number))
     place.begin("r-9999", RunCancelled(), at=AT + timedelta(minutes=1))
-    few = status_document(place.store, place.home, NOW, alive=lambda _holder: True, most=8)
+    few = status_document(place.store, place.home, NOW, alive=lambda _holder: True, choice=RunChoice(most=8))
     assert [run["id"] for run in few["runs"]] == [f"r-{n:04d}" for n in (1, 4, 6, 7, 8, 9, 10, 11)]
     assert few["others"] == 5
     every = status_document(place.store, place.home, NOW, alive=lambda _holder: True)
     assert (len(every["runs"]), every["others"]) == (13, 0)
-    assert shown(status_view(few)) == shown(status_view(every))
+    assert shown(status_view(few, most=8)) == shown(status_view(every, most=8))
 
 
 def test_a_run_that_is_over_reads_the_same_from_its_rows_alone(place: Place) -> None:
     finished_run(place.store, "old-0001", 2, AT - timedelta(days=9))
     place.begin("r-0001", *path_to(Phase.RUNNING), RunCancelled())
     place.begin("r-0002")
-    few = status_document(place.store, place.home, NOW, alive=lambda _holder: True, most=8)
+    few = status_document(place.store, place.home, NOW, alive=lambda _holder: True, choice=RunChoice(most=8))
     every = status_document(place.store, place.home, NOW, alive=lambda _holder: True)
     assert shown(status_view(few)) == shown(status_view(every))
     left_out = {"forecast", "forecast_problem", "stages", "damage"}
@@ -286,7 +287,7 @@ def test_of_several_runs_the_neediest_comes_first_and_what_is_over_last(watched:
         watched.begin(f"more-{number:04d}")
     text = watched.text()
     assert len(text.splitlines()) <= 24
-    assert "15 more" in text
+    assert "3 more: relay status --all" in text
     assert text.index("stuck-0003") < text.index("more-")
 
 
