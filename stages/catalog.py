@@ -1,6 +1,6 @@
 """Maps each stage kind to its training function and its options dataclass."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,10 @@ class StageKind:
         """Return the options in the form that the stage reads; raises ValueError with one sentence
         naming `where` and the key."""
         return dict(values) if self.options is None else options.fit(self.options, values, where)
+
+    def mistakes(self, values: Mapping[str, Any], where: str) -> Iterator[str]:
+        """Yield one sentence for each mistake in the options; `fit` raises the first."""
+        yield from () if self.options is None else options.mistakes(self.options, values, where)
 
 
 KINDS: dict[str, StageKind] = {

@@ -33,6 +33,10 @@ class Transient(RelayError):
     """A temporary failure: try again later."""
 
 
+class Unreachable(Transient):
+    """Kaggle could not be reached: nothing was sent to it."""
+
+
 class RateLimited(Transient):
     """Kaggle limits the request rate; `retry_after_s` is None if it gave no delay."""
 

@@ -11,12 +11,18 @@ import pydantic
 T = TypeVar("T")
 
 
+Place = tuple[int | str, ...]
+"""Keys and indices that lead to a part of a value."""
+
+
 class Mistakes(ValueError):
     """Mistakes found in a value: `sentences` has one sentence for each mistake, the most helpful one first."""
 
-    def __init__(self, sentences: tuple[str, ...]) -> None:
+    def __init__(self, sentences: tuple[str, ...], places: tuple[Place, ...]) -> None:
         super().__init__(sentences[0])
         self.sentences = sentences
+        self.places = places
+        """Place of each mistake, in the same order."""
 
 
 def validated(kind: type[T], value: Any) -> T:
@@ -27,7 +33,9 @@ def validated(kind: type[T], value: Any) -> T:
     try:
         return pydantic.TypeAdapter(kind).validate_json(json.dumps(value, default=dict))
     except pydantic.ValidationError as error:
-        raise Mistakes(_sentences(error, kind)) from error
+        mistakes = _mistakes(error)
+        sentences = tuple(_sentence(mistake, kind) for mistake in mistakes)
+        raise Mistakes(sentences, tuple(_place(mistake) for mistake in mistakes)) from error
 
 
 def unknown(key: str, found: str, known: Sequence[str], what: str = "value") -> str:
@@ -54,14 +62,18 @@ def _is_alternative(part: int | str) -> bool:
     return isinstance(part, str) and part.startswith("(")
 
 
-def _sentences(error: pydantic.ValidationError, kind: Any) -> tuple[str, ...]:
-    """Describe each mistake; a misspelt key comes before the key that is missing because of it."""
+def _place(mistake: Any) -> Place:
+    return tuple(part for part in mistake["loc"] if not _is_alternative(part))
+
+
+def _mistakes(error: pydantic.ValidationError) -> list[Any]:
+    """Return pydantic's mistakes; a misspelt key comes before the key that is missing because of it."""
     found = error.errors(include_url=False)
     places = [mistake["loc"] for mistake in found]
     # For a list with a mistake in it, pydantic also reports that it is too short: skip that.
     mistakes = [m for m in found if not any(len(p) > len(m["loc"]) and p[: len(m["loc"])] == m["loc"] for p in places)]
     mistakes.sort(key=lambda mistake: mistake["type"] not in MISSPELT)
-    return tuple(_sentence(mistake, kind) for mistake in mistakes)
+    return mistakes
 
 
 MISSPELT = ("extra_forbidden", "unexpected_keyword_argument")
@@ -73,7 +85,7 @@ PLAIN_WORDS = (("a valid array", "a list"), ("an object", "a mapping"), ("a vali
 
 
 def _sentence(mistake: Any, kind: Any) -> str:
-    location = [part for part in mistake["loc"] if not _is_alternative(part)]
+    location = _place(mistake)
     key = _dotted(location)
     if mistake["type"] in MISSPELT:
         return unknown(key, str(location[-1]), _keys_at(kind, location[:-1]), what="key")

@@ -23,8 +23,9 @@ import requests
 import urllib3
 
 from orchestrator.base.clock import monotonic_s
-from orchestrator.base.errors import Ambiguous, BadInput, RateLimited, Refused, RelayError, Transient
+from orchestrator.base.errors import Ambiguous, BadInput, RateLimited, Refused, RelayError, Transient, Unreachable
 from orchestrator.base.humanize import duration
+from orchestrator.kaggle.network_reasons import network_reason
 from stages.safe_text import OddJson, read_json, whole_text
 
 Redact = Callable[[str], str]
@@ -115,6 +116,8 @@ def as_read(error: CallFailed, what: str) -> RelayError:
             return NotFound(f"{what}: {error}", error.status)
         case HttpStatus(status=status) if 400 <= status < 500 and status != 408:
             return Refused(f"{what}: {error}")
+        case NotSent():
+            return Unreachable(f"{what}: {error}")
         case _:
             return Transient(f"{what}: {error}")
 
@@ -123,7 +126,7 @@ def as_change(error: CallFailed, what: str) -> RelayError:
     """Map a failure of a call that may have taken effect, although no good answer came, to a RelayError."""
     match error:
         case NotSent():
-            return Transient(f"{what}: {error}")
+            return Unreachable(f"{what}: {error}")
         case HttpStatus(status=status) if 400 <= status < 500 and status != 408:
             return as_read(error, what)
         case _:
@@ -221,7 +224,7 @@ def transport_errors(redact: Redact) -> Iterator[None]:
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
         kind = NotSent if _never_sent(error) else ConnectionLost
         # Not `from error`: its text and its causes hold full URLs, and a signed URL gives access to its file.
-        raise kind(redact(_short(error))) from None
+        raise kind(redact(network_reason(error, REASON_CHARACTERS_MAX))) from None
 
 
 def _never_sent(error: Exception) -> bool:
@@ -230,10 +233,6 @@ def _never_sent(error: Exception) -> bool:
     reason = getattr(error.args[0], "reason", None) if error.args else None
     early = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
     return isinstance(reason, early)
-
-
-def _short(error: Exception) -> str:
-    return re.sub(r"\?[^\s'\")]+", "?…", whole_text(f"{type(error).__name__}: {error}"))[:REASON_CHARACTERS_MAX]
 
 
 def check_status(response: requests.Response, body: bytes, redact: Redact) -> None:

@@ -1,8 +1,7 @@
 """Loads the pipeline file: checks all of it before anything is created; reports each mistake in one sentence."""
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from orchestrator.base.validation import Mistakes, unknown, validated
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
 from orchestrator.pipeline.examples import near_miss
 from orchestrator.pipeline.files_beside import NO_LOCK, KnownLock, with_files_beside
+from orchestrator.pipeline.mended import without_mistakes
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from orchestrator.pipeline.model_folder import home_problem, similar_folder, source_problem, with_absolute_paths
 from orchestrator.pipeline.pins import canonical_pin, pin_problems
@@ -27,6 +27,9 @@ MODEL_STAGES = tuple(
     kind for kind, known in KINDS.items() if known.needs_jax and known.loads_model and kind != "export"
 )
 """Kinds of stages whose checkpoints hold a model."""
+
+NOTEBOOK = {"cells", "nbformat"}
+"""Keys of every Jupyter notebook, which is JSON and so YAML too."""
 
 
 def load(path: Path, lock: KnownLock = NO_LOCK) -> Pipeline:
@@ -95,12 +98,16 @@ def _checked(value: Any, where: str, folder: Path, lock: KnownLock) -> tuple[Pip
         check_values(value)  # the value may come from a program instead of YAML
     except OddYaml as error:
         return None, (f"{where}: {error}",)
+    if isinstance(value, Mapping) and value.keys() >= NOTEBOOK:
+        return None, (f"{where}: this is a Jupyter notebook: name the pipeline that relay notebook made it from",)
     if not isinstance(value, Mapping):
         return None, (f"{where}: a pipeline is a list of keys such as name and stages; see examples/tiny.yaml",)
     try:
         pipeline = validated(Pipeline, value)
     except Mistakes as error:
-        return None, tuple(f"{where}: {sentence}" for sentence in error.sentences)
+        found = [f"{where}: {sentence}" for sentence in error.sentences]
+        rest = without_mistakes(value, error)
+        return None, (*found, *(_mistakes(rest, where, folder) if rest is not None else ()))
     pipeline = pipeline.model_copy(update={"model": with_absolute_paths(pipeline.model, folder)})
     if mistakes := tuple(_mistakes(pipeline, where, folder)):
         return None, mistakes
@@ -209,7 +216,7 @@ def _mistakes_of_stages(pipeline: Pipeline, where: str) -> Iterator[str]:
         except BadInput as error:
             yield str(error)
         else:
-            yield from _option_mistakes(kind.fit, stage.options, where, f"{key}.options")
+            yield from (f"{where}: {mistake}" for mistake in kind.mistakes(stage.options, f"{key}.options"))
     yield from _mistakes_of_exports(pipeline, where)
     known = list(dict.fromkeys([*seen, *(stage.kind for stage in pipeline.stages)]))
     for name in pipeline.expect.step_s:
@@ -225,7 +232,7 @@ def _mistakes_of_model(pipeline: Pipeline, where: str, folder: Path) -> Iterator
     if isinstance(kind := given.get("kind"), str) and kind not in FAMILY_KINDS:
         yield _unknown(where, "model.kind", kind, list(FAMILY_KINDS))
         return
-    mistakes = list(_option_mistakes(partial(options.fit, options.Model), given, where, "model"))
+    mistakes = [f"{where}: {mistake}" for mistake in options.mistakes(options.Model, given, "model")]
     source = given.get("source", options.Model.source)
     if isinstance(source, str) and (problem := source_problem(source)):
         mistakes = [f"{where}: model.source: {problem}", *(each for each in mistakes if "model.source" not in each)]
@@ -265,16 +272,6 @@ def _kind(name: str, where: str, key: str) -> StageKind:
         raise BadInput(
             f"{where}: {key}: {error}" if ":" in name else _unknown(where, key, name, list(KINDS))
         ) from error
-
-
-def _option_mistakes(
-    fit: Callable[[Mapping[str, Any], str], Any], given: Mapping[str, Any], where: str, key: str
-) -> Iterator[str]:
-    """Yield the reason why options do not fit the dataclass that the session parses them with."""
-    try:
-        fit(given, key)
-    except ValueError as error:
-        yield f"{where}: {error}"
 
 
 def _unknown(where: str, key: str, found: str, known: list[str], what: str = "value") -> str:

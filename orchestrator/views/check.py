@@ -1,5 +1,6 @@
 """Findings of `relay check` and `relay doctor` as text: a mark and a sentence for each, with its remedy below."""
 
+import shlex
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -48,12 +49,15 @@ def _sentence(finding: dict[str, Any], style: str) -> Text:
 def _summary(document: dict[str, Any]) -> str:
     path, problems, warnings = document["path"], document["problems"], document["warnings"]
     beside = f", and {_count(warnings, 'warning')}" if warnings else ""
+    start = f"relay start {shlex.quote(path)}"
     if document["pipeline"] is None:
         return f"{_count(problems, 'mistake')} in {path}: nothing else was checked"
     if problems:
         return f"{_count(problems, 'thing')} in the way of {document['pipeline']}{beside}"
     unseen = "; what is on Kaggle was not checked (--offline)" if document["offline"] else ""
-    return f"nothing stands in the way of {document['pipeline']}{beside}{unseen}: relay start {path}"
+    if warnings:
+        return f"no problem was found with {document['pipeline']}, and {_count(warnings, 'warning')} to read first{unseen}: {start}"
+    return f"nothing stands in the way of {document['pipeline']}{unseen}: {start}"
 
 
 def _count(number: int, what: str) -> str:

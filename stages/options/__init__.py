@@ -2,7 +2,7 @@
 
 from stages.options.model import Model
 from stages.options.probing import Measure, Probe
-from stages.options.reading import Options, fit
+from stages.options.reading import Options, fit, mistakes
 from stages.options.training import (
     Answer,
     Asking,
@@ -36,4 +36,5 @@ __all__ = [
     "Sft",
     "TrainingOptions",
     "fit",
+    "mistakes",
 ]

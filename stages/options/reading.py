@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -13,17 +13,43 @@ Options = TypeVar("Options")
 
 def fit(kind: type[Options], values: Mapping[str, Any], where: str) -> Options:
     """Return the dataclass with these values. Raises ValueError with one sentence: `where`, the key and the remedy."""
-    known: dict[str, Any] = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
-    unknown = [key for key in values if key not in known]
-    if unknown:
-        close = difflib.get_close_matches(unknown[0], known, n=1)
-        remedy = f": did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
-        raise ValueError(f"{where}.{unknown[0]} is not an option{remedy}")
-    given = {key: _read(known[key], value, f"{where}.{key}") for key, value in values.items()}
-    try:
-        return kind(**given)
-    except ValueError as error:
-        raise ValueError(f"{where}.{error}") from error
+    if (mistake := next(mistakes(kind, values, where), None)) is not None:
+        raise ValueError(mistake)
+    known = _types(kind)
+    return kind(**{key: _read(known[key], value, f"{where}.{key}") for key, value in values.items()})
+
+
+def mistakes(kind: type[Any], values: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Yield one sentence for each mistake: unknown options first, then each value, then values that do not go together."""
+    known, given, found = _types(kind), dict[str, Any](), False
+    for key in values:
+        if key not in known:
+            found = True
+            close = difflib.get_close_matches(key, known, n=1)
+            remedy = f": did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
+            yield f"{where}.{key} is not an option{remedy}"
+    for key in [key for key in values if key in known]:
+        try:
+            given[key] = _read(known[key], values[key], f"{where}.{key}")
+            _check_rules(known[key], given[key], key, where)
+        except ValueError as error:
+            found = True
+            yield str(error)
+    if not found:
+        try:
+            kind(**given)
+        except ValueError as error:
+            yield f"{where}.{error}"
+
+
+def _types(kind: type[Any]) -> dict[str, Any]:
+    return {field.name: field.type for field in fields(kind)}
+
+
+def _check_rules(wanted: Any, value: Any, key: str, where: str) -> None:
+    for rule in getattr(wanted, "__metadata__", ()):
+        if not rule.fits(value):
+            raise ValueError(f"{where}.{key} should be {rule.remedy}")
 
 
 def _read(wanted: Any, value: Any, where: str) -> Any:

@@ -255,12 +255,14 @@ def test_a_quota_that_kaggle_does_not_tell_is_a_note(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_is_not_there_is_told_for_each_question(place: Place) -> None:
+def test_a_server_that_is_not_there_is_told_once(place: Place) -> None:
     place.environ = {**place.environ, "RELAY_KAGGLE_URL": "http://127.0.0.1:9"}
     found = place.check()
     assert exit_status(found) == 0
-    assert of(found, "account", "warning")
-    assert of(found, "mesh", "ok")
+    (said,) = of(found, "kaggle", "warning")
+    assert "127.0.0.1 cannot be reached: connection refused" in said["sentence"]
+    assert found["warnings"] == 1
+    assert not of(found, "quota", "warning")
 
 
 # --- as a command -----------------------------------------------------------------

@@ -7,10 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.base.errors import BadInput, RelayError
+from orchestrator.base.errors import BadInput, RelayError, Unreachable
 from orchestrator.kaggle.endpoint import limits_for, server_url
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import loader
+from orchestrator.pipeline.key_lines import line_of, lines_of
 from orchestrator.preflight.check import account, evidence, files, inputs, limits, packages, runs
 from orchestrator.preflight.check.findings import (
     Check,
@@ -76,7 +77,8 @@ def check(
     """Check a pipeline and return all findings, as the document that docs/check.md describes."""
     pipeline, mistakes = loader.examine(path)
     if pipeline is None:
-        found = [_mistake(sentence, str(path)) for sentence in mistakes]
+        lines = lines_of(path)
+        found = [_mistake(sentence, str(path), lines) for sentence in mistakes]
         return document(path, None, found, offline=offline)
     subject = CheckSubject(path, pipeline, home, user_home, environ, now)
     here = [finding for each in HERE for finding in each(subject)]
@@ -91,9 +93,11 @@ def exit_status(found: Mapping[str, Any]) -> int:
     return 1 if found["problems"] else 0
 
 
-def _mistake(sentence: str, path: str) -> Finding:
-    """Turn a mistake in the file, whose sentence includes the remedy, into a finding; removes the repeated path."""
-    return problem("file", sentence.removeprefix(f"{path}: "), "")
+def _mistake(sentence: str, path: str, lines: Mapping[str, int]) -> Finding:
+    """Turn a mistake in the file, whose sentence includes the remedy, into a finding with the line instead of the path."""
+    text = sentence.removeprefix(f"{path}: ")
+    line = line_of(text, lines)
+    return problem("file", f"line {line}: {text}" if line else text, "")
 
 
 def _on_kaggle(subject: CheckSubject, here: list[Finding]) -> list[Finding]:
@@ -102,7 +106,10 @@ def _on_kaggle(subject: CheckSubject, here: list[Finding]) -> list[Finding]:
         return [note("kaggle", "what is on Kaggle was not checked: that needs credentials")]
     gateway = _gateway(subject)
     first, *others = THERE
-    found = list(_findings_of(first, subject, gateway))
+    try:
+        found = list(_findings_of(first, subject, gateway))
+    except Unreachable as error:
+        return [warning("kaggle", f"what is on Kaggle was not checked: {error}", "try again once it can be reached")]
     if any(finding.state is Severity.PROBLEM for finding in found):
         return [*found, note("kaggle", "the rest of what is on Kaggle was not checked: that needs an account")]
     with ThreadPoolExecutor(len(others)) as pool:
@@ -129,6 +136,8 @@ def _findings_of(each: KaggleCheck, subject: CheckSubject, gateway: Gateway) -> 
     try:
         yield from each(subject, gateway)
     except RelayError as error:
+        if isinstance(error, Unreachable) and each is THERE[0]:
+            raise  # the other checks would only wait for the same
         yield _unanswered(SUBJECTS[each], error)
 
 
