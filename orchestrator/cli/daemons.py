@@ -10,7 +10,7 @@ import click
 
 from orchestrator.base.errors import BadInput
 from orchestrator.cli.common import PIPELINE, app_of, stop_on_signals
-from orchestrator.cli.status import ListOptions, show_status
+from orchestrator.cli.status import ListOptions, show_status, watch_status
 
 if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic or rich
     from orchestrator.app.app import App
@@ -80,10 +80,15 @@ def daemon(context: click.Context, /, once: bool, launchd: bool, **how: Any) -> 
 def up(context: click.Context, /, pipeline: Path, **how: Any) -> None:
     """Start PIPELINE, or continue its open run, until it finishes or is parked.
 
+    If a daemon is running, it executes the run, and this command shows how it goes.
+
     Example: relay up examples/tiny.yaml
     """
     app = app_of(context)
     run = app.start_or_continue(pipeline)
+    if daemon := app.working_daemon():
+        click.echo(f"{run.id} is executed by the daemon that is running ({daemon}); Ctrl-C leaves it to that", err=True)
+        context.exit(watch_status(app, run.id, how["log_format"] == "json", ListOptions()))
     with open_daemon_log(app, **how) as journal:
         journal.begin(run.id, run.status.value)
         stop_on_signals(app.stop)

@@ -32,6 +32,19 @@ def test_a_daemon_tells_programs_an_object_a_line_and_writes_the_same_into_its_l
 
 
 @pytest.mark.slow
+def test_up_beside_a_daemon_leaves_the_run_to_it_and_follows(tmp_path: Path) -> None:
+    with laptop(tmp_path) as (mine, kaggle):
+        daemon = mine.daemon()
+        mine.until(lambda: (mine.home / "relay.db").exists() and mine.ask("SELECT 1 FROM lease"), daemon)
+        done = mine.relay("up", str(mine.pipeline))
+        assert done.returncode == 0, done.stderr
+        assert f"is executed by the daemon that is running (process {daemon.pid} on " in done.stderr
+        assert "finished" in done.stdout.splitlines()[-1]
+        mine.assert_finished(kaggle)
+        assert daemon.poll() is None, "the daemon goes on"
+
+
+@pytest.mark.slow
 def test_a_daemon_that_cannot_begin_says_why_in_its_log_too(tmp_path: Path) -> None:
     with laptop(tmp_path) as (mine, kaggle):
         mine.environ = {**mine.environ, "KAGGLE_KEY": "", "KAGGLE_API_TOKEN": "", "KAGGLE_USERNAME": ""}
