@@ -42,8 +42,13 @@ def elapsed_text(seconds: float, limit_s: float) -> str:
 def metrics_text(metrics: Mapping[str, float], between: str = "  ") -> str:
     """Format the most telling metrics with four digits; the others are in the JSON document."""
     telling = [name for name in MAIN_METRICS if name in metrics]
-    others = sorted(name for name in metrics if name not in MAIN_METRICS and name not in SHOWN_ELSEWHERE)
+    others = sorted(name for name in metrics if name not in MAIN_METRICS and not _is_shown_elsewhere(name))
     return between.join(f"{name} {metrics[name]:.4g}" for name in [*telling, *others][:METRICS_SHOWN])
+
+
+def _is_shown_elsewhere(name: str) -> bool:
+    """Return whether a metric has a line of its own, or is an end of the interval of another."""
+    return name in SHOWN_ELSEWHERE or name.endswith(("_low", "_high"))
 
 
 def speed_text(metrics: Mapping[str, float]) -> str:

@@ -125,7 +125,9 @@ def _twins(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType
 def _clocks(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
     """Show the forecast, the live session's time, and its speed."""
     lines: list[tuple[str, RenderableType]] = []
-    if forecast := run.get("forecast"):
+    if run["state"] == "parked":
+        lines.append(("done", Text("not before you have done that", style="dim")))
+    elif forecast := run.get("forecast"):
         lines.append(("done", Text(_done(forecast, now))))
     elif run.get("forecast_problem"):
         lines.append(("done", Text(f"not known: {run['forecast_problem']}", style="dim")))

@@ -14,6 +14,7 @@ from orchestrator.base.humanize import local_time, relative, when
 from orchestrator.pipeline.loader import parse
 from orchestrator.views.curves import bar, curve
 from orchestrator.views.document import curves_of, status_document
+from orchestrator.views.format import metrics_text
 from orchestrator.views.overview import status_view
 from orchestrator.views.printing import console, plain_locale
 from orchestrator.views.run_choice import RunChoice
@@ -372,3 +373,15 @@ def test_what_waits_is_told_apart_from_what_fails(tmp_path: Path, failures: int,
         "gsm-0001", [], NOW, watch=PollState(failures=failures, failure=why, not_before=NOW + timedelta(minutes=5))
     )
     assert re.search(rf"^ *{label} +{why}; tried again at", place.text("gsm-0001"), re.MULTILINE)
+
+
+def test_a_parked_run_has_no_time_at_which_it_will_be_done(watched: Place) -> None:
+    watched.begin("r-0001", *path_to(Phase.RUNNING), RunParked(reason="it broke", remedy="relay retry r-0001"))
+    text = watched.text()
+    assert "about" not in text
+    assert "not before you have done that" in text
+
+
+def test_the_ends_of_an_interval_are_no_last_values() -> None:
+    shown_values = metrics_text({"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "asked": 64.0})
+    assert shown_values == "accuracy 0.5  asked 64"
