@@ -6,6 +6,8 @@ nothing is reported, guarded, traced or saved; metrics go to Tunix's own logger 
 """
 
 import functools
+import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -35,6 +37,23 @@ class Alone(Uncut):
     def doing(self, what: TimeClass) -> AbstractContextManager[None]:
         """Return a no-op context: time is not accounted here."""
         return nullcontext()
+
+
+def with_tunix_signature(model: Any) -> Any:
+    """Give a model loaded by relay the signature of Tunix's class, and return it.
+
+    Tunix's GRPO passes `segment_ids` to any model whose `__call__` takes further keywords, as that of relay's subclass
+    does, and Tunix's own Gemma does not.
+    """
+    own = type(model)
+    theirs = next(each for each in own.__mro__ if getattr(sys.modules[each.__module__], each.__name__, None) is each)
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return own.__call__(self, *args, **kwargs)
+
+    call.__signature__ = inspect.signature(theirs.__call__)  # type: ignore[attr-defined]
+    object.__setattr__(model, "__class__", type(own.__name__, (own,), {"__call__": call}))
+    return model
 
 
 Passed = Callable[[int], None]
@@ -96,8 +115,8 @@ def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
         rollout_config=rollout,
     )
     cluster = RLCluster(
-        actor=standing.model,
-        reference=standing.frozen if options.beta > 0 else None,
+        actor=with_tunix_signature(standing.model),
+        reference=with_tunix_signature(standing.frozen) if options.beta > 0 else None,
         tokenizer=standing.foundation.tokenizer,
         cluster_config=config,
     )

@@ -18,7 +18,7 @@ from tunix.rl.rollout.base_rollout import RolloutConfig, RolloutOutput
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig, TrainingInput
 from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
-from benchmarks.bare import Alone
+from benchmarks.bare import Alone, with_tunix_signature
 from stages.data import Example, derive_seed, each_once_at, examples_at
 from stages.options import Evaluate, Grpo, Sft, fit
 from stages.rewards import correctness_reward, structure_reward
@@ -159,8 +159,8 @@ class BareGrpo:
             rollout_config=self._rollout,
         )
         self.cluster = GivenRollouts(
-            actor=self.standing.model,
-            reference=self.standing.frozen if options.beta > 0 else None,
+            actor=with_tunix_signature(self.standing.model),
+            reference=with_tunix_signature(self.standing.frozen) if options.beta > 0 else None,
             tokenizer=foundation.tokenizer,
             cluster_config=config,
         )

@@ -17,8 +17,36 @@ from pathlib import Path
 
 from stages.data.adapters import taught
 
-NAMES = ("Ann", "Ben", "Carla", "David", "Emma", "Frank", "Grace", "Henry", "Iris", "Jack", "Kate", "Leo", "Maria", "Noah")
-THINGS = ("apples", "books", "buttons", "cards", "coins", "eggs", "marbles", "nuts", "pencils", "shells", "stamps", "stickers")
+NAMES = (
+    "Ann",
+    "Ben",
+    "Carla",
+    "David",
+    "Emma",
+    "Frank",
+    "Grace",
+    "Henry",
+    "Iris",
+    "Jack",
+    "Kate",
+    "Leo",
+    "Maria",
+    "Noah",
+)
+THINGS = (
+    "apples",
+    "books",
+    "buttons",
+    "cards",
+    "coins",
+    "eggs",
+    "marbles",
+    "nuts",
+    "pencils",
+    "shells",
+    "stamps",
+    "stickers",
+)
 LABELS = {1: "easy", 2: "medium", 3: "hard"}
 """Difficulty by number of steps, in the words that `curate` orders."""
 START, CHANGE, TIMES, FRIENDS = (5, 60), (2, 40), (2, 4), (2, 9)
