@@ -46,7 +46,8 @@ def with_tunix_signature(model: Any) -> Any:
     does, and Tunix's own Gemma does not.
     """
     own = type(model)
-    theirs = next(each for each in own.__mro__ if getattr(sys.modules[each.__module__], each.__name__, None) is each)
+    tunix = [each for each in own.__mro__ if each.__module__.startswith("tunix.")]
+    theirs = next(each for each in tunix if getattr(sys.modules[each.__module__], each.__name__) is each)
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return own.__call__(self, *args, **kwargs)
