@@ -6,6 +6,8 @@ nothing is reported, guarded, traced or saved; metrics go to Tunix's own logger 
 """
 
 import functools
+import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
 from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
+from tunix.rl.rollout.base_rollout import RolloutConfig
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from benchmarks.learning import Uncut
@@ -25,7 +28,6 @@ from stages.training import checkpoints
 from stages.training.initial_state import prepare, state_of
 from stages.training.losses import TaughtBatch, taught_input, taught_loss
 from stages.training.optimizers import optimizer
-from stages.training.rollouts import rollout_config
 from stages.training.stage_data import judged_problems, prompt, worked_examples
 
 
@@ -35,6 +37,24 @@ class Alone(Uncut):
     def doing(self, what: TimeClass) -> AbstractContextManager[None]:
         """Return a no-op context: time is not accounted here."""
         return nullcontext()
+
+
+def with_tunix_signature(model: Any) -> Any:
+    """Give a model loaded by relay the signature of Tunix's class, and return it.
+
+    Tunix's GRPO passes `segment_ids` to any model whose `__call__` takes further keywords, as that of relay's subclass
+    does, and Tunix's own Gemma does not.
+    """
+    own = type(model)
+    tunix = [each for each in own.__mro__ if each.__module__.startswith("tunix.")]
+    theirs = next(each for each in tunix if getattr(sys.modules[each.__module__], each.__name__) is each)
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return own.__call__(self, *args, **kwargs)
+
+    call.__signature__ = inspect.signature(theirs.__call__)  # type: ignore[attr-defined]
+    object.__setattr__(model, "__class__", type(own.__name__, (own,), {"__call__": call}))
+    return model
 
 
 Passed = Callable[[int], None]
@@ -68,7 +88,15 @@ def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
     standing = prepare(context, options, needs_origin=options.beta > 0)
     problems = judged_problems(context, standing.foundation, options.data, options).train
     seed = derive_seed(context.seed, context.spec.name, "data")
-    rollout = rollout_config(options, options.temperature, options.top_k, standing.foundation.stops)
+    rollout = RolloutConfig(
+        max_tokens_to_generate=options.max_completion_length,
+        max_prompt_length=options.max_prompt_length,
+        kv_cache_size=options.max_prompt_length + options.max_completion_length,
+        temperature=options.temperature,
+        top_p=1.0,
+        top_k=options.top_k or None,
+        eos_tokens=list(standing.foundation.stops),
+    )
 
     def batches() -> Iterator[dict[str, Any]]:
         for number in range(1, context.spec.steps + 1):
@@ -96,8 +124,8 @@ def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
         rollout_config=rollout,
     )
     cluster = RLCluster(
-        actor=standing.model,
-        reference=standing.frozen if options.beta > 0 else None,
+        actor=with_tunix_signature(standing.model),
+        reference=with_tunix_signature(standing.frozen) if options.beta > 0 else None,
         tokenizer=standing.foundation.tokenizer,
         cluster_config=config,
     )

@@ -149,7 +149,7 @@ def written(rows: Sequence[Row], metrics: Mapping[str, float]) -> str:
 
 def verdicts(rows: Sequence[Row]) -> str:
     """Format the verdict on each answer, in the order of asking."""
-    return "".join(json.dumps({name: row[name] for name in ("key", "set", "right")}) + "\n" for row in rows)
+    return "".join(json.dumps({name: row[name] for name in ("key", "set", "format", "right")}) + "\n" for row in rows)
 
 
 def read(artifact: str) -> list[Row]:

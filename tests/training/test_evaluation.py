@@ -86,7 +86,7 @@ def test_an_evaluation_passes_the_model_on_as_it_came_and_leaves_its_transcripts
     assert len(read(artifact)) == 5
     verdicts = [json.loads(line) for line in state.artifacts["verdicts-ask.jsonl"].splitlines()]
     assert len({verdict["key"] for verdict in verdicts}) == 12, "one for each problem, though five transcripts are kept"
-    assert all(verdict.keys() == {"key", "set", "right"} for verdict in verdicts)
+    assert all(verdict.keys() == {"key", "set", "format", "right"} for verdict in verdicts)
     by_key = {verdict["key"]: verdict["right"] for verdict in verdicts}
     assert all(by_key[row["key"]] == row["right"] for row in read(artifact))
     assert sum(by_key.values()) == round(12 * json.loads(artifact.splitlines()[0])["accuracy"])
