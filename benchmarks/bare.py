@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
 from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
+from tunix.rl.rollout.base_rollout import RolloutConfig
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from benchmarks.learning import Uncut
@@ -25,7 +26,6 @@ from stages.training import checkpoints
 from stages.training.initial_state import prepare, state_of
 from stages.training.losses import TaughtBatch, taught_input, taught_loss
 from stages.training.optimizers import optimizer
-from stages.training.rollouts import rollout_config
 from stages.training.stage_data import judged_problems, prompt, worked_examples
 
 
@@ -68,7 +68,15 @@ def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
     standing = prepare(context, options, needs_origin=options.beta > 0)
     problems = judged_problems(context, standing.foundation, options.data, options).train
     seed = derive_seed(context.seed, context.spec.name, "data")
-    rollout = rollout_config(options, options.temperature, options.top_k, standing.foundation.stops)
+    rollout = RolloutConfig(
+        max_tokens_to_generate=options.max_completion_length,
+        max_prompt_length=options.max_prompt_length,
+        kv_cache_size=options.max_prompt_length + options.max_completion_length,
+        temperature=options.temperature,
+        top_p=1.0,
+        top_k=options.top_k or None,
+        eos_tokens=list(standing.foundation.stops),
+    )
 
     def batches() -> Iterator[dict[str, Any]]:
         for number in range(1, context.spec.steps + 1):

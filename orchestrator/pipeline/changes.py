@@ -95,7 +95,7 @@ OPTIONS: dict[str, ChangeRule] = {
     **dict.fromkeys(("beta", "epsilon", "epsilon_high", "num_iterations", "loss_type", "scale_rewards"), UPDATE),
     **dict.fromkeys(("mask_truncated_completions", "overlong_buffer", "overlong_penalty"), UPDATE),
     **dict.fromkeys(("max_completion_length", "temperature", "top_k", "top_p", "num_generations"), SAMPLES),
-    **dict.fromkeys(("dynamic_sampling", "rewards"), SAMPLES),
+    **dict.fromkeys(("dynamic_sampling", "rewards", "slots", "sampling_dtype"), SAMPLES),
     **dict.fromkeys(("part", "internet", "models", "trial", "plan", "seconds", "platform"), RESULT),
     **dict.fromkeys(("solved_max", "hard_min", "transcripts", "format", "dtype", "payload_bytes"), RESULT),
 }

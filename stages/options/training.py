@@ -149,6 +149,13 @@ class Asking(ValidatedOptions):
     """Maximum prompt length in tokens; problems with longer prompts are left out and counted."""
     max_completion_length: Annotated[int, POSITIVE] = 768
     """Maximum completion length in tokens; longer completions are truncated."""
+    slots: Annotated[int, not_negative("generates up to 128 completions at a time")] = 0
+    """Number of completions generated at a time; a step's others wait until one has ended. The key-value cache has so many
+    rows. 0: all of a step, at most 128."""
+    sampling_dtype: Annotated[str, one_of("same", "bfloat16")] = "same"
+    """Type of weights and key-value cache while completions are generated: `same` as `model.dtype`, or `bfloat16`, which
+    reads half as much memory per token as float32. A copy of the weights is rounded for it; what is trained stays as it
+    is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from tunix.models.gemma3 import params_safetensors as gemma3_safetensors
 from stages.options import Model
 from stages.options.families import Sizes
 from stages.training import compat
+from stages.training.attention import AttentionForm, attend, has_places
 from stages.training.model_sizes import flax_leaves, flax_tree
 from stages.training.port import Port
 from stages.training.selective import selective
@@ -111,15 +112,69 @@ def _dotted(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
+class RowwiseGemma2(gemma2.Attention):  # type: ignore[misc]
+    """Gemma 2's attention for rows of different age: sliding layers, and logits that are capped."""
+
+    def block(self: Any, x: Any, segment_pos: Any, cache: Any, attn_mask: Any) -> Any:
+        """Return (new cache, output) as Tunix's own; also with a cache of rows of different age."""
+        if not has_places(cache):
+            return super().block(x, segment_pos, cache, attn_mask)
+        query, key, value = (gemma2.shard(each, self.shd_config.act_btnh) for each in _projections(self, x))
+        query, key = (gemma2.apply_rope(each, segment_pos, head_dim=self.head_dim) for each in (query, key))
+        slides = self.attn_type == gemma2.AttentionType.LOCAL_SLIDING
+        form = AttentionForm(softcap=self.attn_logits_soft_cap, window=self.sliding_window_size if slides else None)
+        new, output = attend(query * self.head_dim**-0.5, key, value, cache, attn_mask, form)
+        return new, gemma2.shard(self.attn_vec_einsum(output), self.shd_config.act_btd)
+
+
+class RowwiseGemma3(gemma3.Attention):  # type: ignore[misc]
+    """Gemma 3's attention for rows of different age: sliding layers, normed queries and keys, frequencies by layer."""
+
+    def block(self: Any, x: Any, segment_pos: Any, cache: Any, attn_mask: Any) -> Any:
+        """Return (new cache, output) as Tunix's own; also with a cache of rows of different age."""
+        if not has_places(cache):
+            return super().block(x, segment_pos, cache, attn_mask)
+        shard = gemma3.sharding_utils.shard
+        query, key, value = (shard(each, self.shd_config.act_btnh) for each in _projections(self, x))
+        query, key = (
+            gemma3.apply_rope(
+                each,
+                segment_pos,
+                head_dim=self.head_dim,
+                base_frequency=self.rope_base_frequency,
+                scale_factor=self.rope_scale_factor,
+            )
+            for each in (self._query_norm(query), self._key_norm(key))
+        )
+        slides = self.attn_type == gemma3.AttentionType.LOCAL_SLIDING
+        form = AttentionForm(window=self.sliding_window_size if slides else None)
+        new, output = attend(query * self.query_pre_attn_scalar, key, value, cache, attn_mask, form)
+        return new, shard(self.attn_vec_einsum(output), self.shd_config.act_btd)
+
+
+def _projections(attention: Any, x: Any) -> tuple[Any, Any, Any]:
+    """Return queries, keys and values (rows × tokens × heads × head width)."""
+    if attention.use_qkv_einsum:
+        query, key, value = attention.qkv_einsum(x)
+    else:
+        query = attention.q_einsum(x)
+        key, value = attention.kv_einsum(x)
+    return query, key, value
+
+
 PORTS = {
     "gemma2": Port(
-        selective(compat.gemma2_class()),
+        selective(compat.gemma2_class(), attention_class=RowwiseGemma2),
         gemma2_config,
         gemma2_safetensors,
         "tunix.models.gemma.model",
         flax=gemma2_arrays,
     ),
     "gemma3": Port(
-        selective(gemma3.Gemma3), gemma3_config, gemma3_safetensors, "tunix.utils.sharding_utils", flax=gemma3_arrays
+        selective(gemma3.Gemma3, attention_class=RowwiseGemma3),
+        gemma3_config,
+        gemma3_safetensors,
+        "tunix.utils.sharding_utils",
+        flax=gemma3_arrays,
     ),
 }

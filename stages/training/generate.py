@@ -1,17 +1,19 @@
-"""Generates completions for problems, greedily or by sampling, with Tunix's sampler."""
+"""Generates completions for problems, greedily or by sampling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from flax import nnx
-from tunix.generate.sampler import CacheConfig, Sampler
 
 from stages.data import Example
 from stages.options import Answer, Asking, Sampling
-from stages.training.families import without_remat
 from stages.training.model import Foundation
+from stages.training.policy import DrawnAnswer
+from stages.training.sampler import ContinuousSampler, Draw, DrawnTokens, SamplerLimits
+from stages.training.slots import SLOTS_MAX
 from stages.training.stage_data import prompt
+from stages.training.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -33,64 +35,62 @@ class Completions:
 
 
 class Generator:
-    """Generates with `model` (by default the foundation's own), using the weights that it had
-    when the Generator was created."""
+    """Generates with `model` (by default the foundation's own)."""
 
     def __init__(self, foundation: Foundation, options: Asking, model: nnx.Module | None = None) -> None:
-        self._foundation = foundation
-        self._options = options
-        model = foundation.model if model is None else model
-        config = model.config
-        with without_remat(model):
-            self._sampler = Sampler(
-                model,
-                foundation.tokenizer,
-                CacheConfig(
-                    cache_size=options.max_prompt_length + options.max_completion_length,
-                    num_layers=config.num_layers,
-                    num_kv_heads=config.num_kv_heads,
-                    head_dim=config.head_dim,
-                ),
-            )
+        self._foundation, self._options = foundation, options
+        self._model = foundation.model if model is None else model
+        self._samplers: dict[int, ContinuousSampler] = {}
 
     def greedy(self, examples: Sequence[Example], batch: int) -> Completions:
-        """Generate the most likely completion of each problem. Pads the batch to `batch` rows, so
-        that nothing is recompiled."""
-        return self._generate(examples, batch, temperature=0.0, top_p=None, top_k=None, seed=0)
+        """Generate the most likely completion of each problem; `batch` is the number of problems of a full batch, from
+        which the shapes of a smaller one follow too, so that little is recompiled."""
+        return self._generate(examples, batch, Draw())
 
     def sample(self, examples: Sequence[Example], batch: int, options: Sampling | Answer, seed: int) -> Completions:
         """Sample a completion of each problem; the same seed gives the same completions."""
         top_p = options.top_p if isinstance(options, Answer) else 1.0  # training needs the probabilities of all tokens
-        return self._generate(
-            examples, batch, temperature=options.temperature, top_p=top_p, top_k=options.top_k or None, seed=seed
-        )
+        return self._generate(examples, batch, Draw(options.temperature, options.top_k, top_p, seed))
 
-    def _generate(
-        self,
-        examples: Sequence[Example],
-        batch: int,
-        *,
-        temperature: float,
-        top_p: float | None,
-        top_k: int | None,
-        seed: int,
-    ) -> Completions:
+    def _generate(self, examples: Sequence[Example], batch: int, draw: Draw) -> Completions:
         if not examples:
             return Completions([], [], [], 0)
-        prompts = [prompt(example, self._foundation) for example in examples]
-        with self._foundation.mesh:
-            out = self._sampler(
-                input_strings=[*prompts, *prompts[:1] * (batch - len(prompts))],
-                max_generation_steps=self._options.max_completion_length,
-                max_prompt_length=self._options.max_prompt_length,
-                temperature=temperature,
-                top_p=top_p,
-                top_k=top_k,
-                seed=seed,
-                eos_tokens=list(self._foundation.stops),
-            )
-        count = len(prompts)
-        cut = [len(tokens) >= self._options.max_completion_length for tokens in out.tokens[:count]]
-        lengths = [len(tokens) + (not ended) for tokens, ended in zip(out.tokens[:count], cut, strict=True)]
-        asked = np.count_nonzero(np.asarray(out.padded_prompt_tokens)[:count] != self._foundation.tokenizer.pad_id())
-        return Completions(list(out.text[:count]), cut, lengths, int(asked) + sum(lengths))
+        pieces = self._foundation.tokenizer
+        prompts = [prompt_tokens(prompt(example, self._foundation), pieces) for example in examples]
+        sampler = self._samplers.get(batch)
+        if sampler is None:
+            sampler = self._samplers[batch] = sampler_of(self._foundation, self._options, batch, self._model)
+        drawn = sampler.draw(prompts, draw)
+        answers = [answer_of_tokens(each, self._foundation.stops, pieces) for each in drawn]
+        lengths = [len(answer.tokens) for answer in answers]
+        total = sum(len(each) for each in prompts) + sum(lengths)
+        return Completions(
+            [answer.text for answer in answers], [answer.truncated for answer in answers], lengths, total
+        )
+
+
+def prompt_tokens(text: str, pieces: Tokenizer) -> list[int]:
+    """Return the tokens of a prompt, with the one that begins a text."""
+    return [*pieces.begin, *pieces.encode(text)]
+
+
+def answer_of_tokens(drawn: DrawnTokens, stops: Sequence[int], pieces: Tokenizer) -> DrawnAnswer:
+    """Return the answer of generated tokens; its text is without the stop token."""
+    ended = drawn.tokens[-1] in stops
+    text = pieces.decode(drawn.tokens[:-1] if ended else drawn.tokens)
+    tokens, logprobs = np.array(drawn.tokens, np.int32), np.array(drawn.logprobs, np.float32)
+    return DrawnAnswer(text, tokens, truncated=not ended, logprobs=logprobs)
+
+
+def sampler_of(
+    foundation: Foundation, options: Asking, rows: int, model: nnx.Module, *, base_frozen: bool = True
+) -> ContinuousSampler:
+    """Create the sampler of a stage that generates at most `rows` completions at a time."""
+    limits = SamplerLimits(
+        options.max_prompt_length,
+        options.max_completion_length,
+        min(rows, options.slots or SLOTS_MAX),
+        foundation.stops,
+    )
+    narrow = options.sampling_dtype == "bfloat16" and foundation.options.dtype != "bfloat16"
+    return ContinuousSampler(model, foundation.mesh, limits, narrow=narrow, base_frozen=base_frozen)

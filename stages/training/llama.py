@@ -14,6 +14,7 @@ from tunix.models.llama3 import params as llama3_safetensors
 
 from stages.options import Model
 from stages.options.families import FAMILIES, LLAMA_ROPE, Sizes
+from stages.training.attention import AttentionForm, attend, has_places
 from stages.training.port import Port
 from stages.training.selective import selective
 
@@ -65,4 +66,24 @@ def rotated(inputs: jax.Array, positions: jax.Array, head_dim: int, rope_theta: 
 
 llama3.apply_rope = rotated
 
-PORT = Port(selective(llama3.Llama3), llama_config, llama3_safetensors, "tunix.models.llama3.model")
+
+class RowwiseLlama3(llama3.Attention):  # type: ignore[misc]
+    """Llama 3.2's attention for rows of different age."""
+
+    def block(self: Any, x: Any, segment_pos: Any, cache: Any, attn_mask: Any) -> Any:
+        """Return (new cache, output) as Tunix's own; also with a cache of rows of different age."""
+        if not has_places(cache):
+            return super().block(x, segment_pos, cache, attn_mask)
+        projected = (self.q_proj(x), self.k_proj(x), self.v_proj(x))
+        query, key, value = (llama3.shard(each, self.shd_config.act_btnh) for each in projected)
+        query, key = (rotated(each, segment_pos, self.head_dim) for each in (query, key))
+        new, output = attend(query, key, value, cache, attn_mask, AttentionForm(self.scale, softmax_dtype=jnp.float32))
+        return new, llama3.shard(self.o_proj(output), self.shd_config.act_btd)
+
+
+PORT = Port(
+    selective(llama3.Llama3, attention_class=RowwiseLlama3),
+    llama_config,
+    llama3_safetensors,
+    "tunix.models.llama3.model",
+)

@@ -24,12 +24,14 @@ class DrawnAnswer:
     """A generated answer.
 
     `tokens` ends with the stop token, unless the answer reached the length limit (`truncated`). `text` is the input of
-    the rewards: the tokens without the stop token.
+    the rewards: the tokens without the stop token. `logprobs` (one for each token, float32) are the sampler's natural
+    logarithms of the tokens' probabilities among all tokens at the sampling temperature.
     """
 
     text: str
     tokens: np.ndarray[Any, np.dtype[np.int32]]
     truncated: bool
+    logprobs: np.ndarray[Any, np.dtype[np.float32]] | None = None
 
 
 def weighted_sum(values: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:

@@ -10,6 +10,7 @@ from tunix.models.qwen3 import params as qwen3_safetensors
 
 from stages.options import Model
 from stages.options.families import FAMILIES, Sizes
+from stages.training.attention import AttentionForm, attend, has_places
 from stages.training.port import Port
 from stages.training.selective import Selective, selective
 
@@ -63,9 +64,53 @@ class SelectiveQwen2(Selective):
         return x, filled
 
 
+class RowwiseQwen2(qwen2.Attention):  # type: ignore[misc]
+    """Qwen 2.5's attention for rows of different age: biases, and the sines and cosines of positions as arguments."""
+
+    def block(self: Any, x: Any, cache: Any, attn_mask: Any, sin: Any, cos: Any, segment_ids: Any = None) -> Any:
+        """Return (new cache, output) as Tunix's own; also with a cache of rows of different age."""
+        if not has_places(cache):
+            return super().block(x, cache, attn_mask, sin, cos, segment_ids)
+        projections = ((self.q_proj, self.q_bias), (self.k_proj, self.k_bias), (self.v_proj, self.v_bias))
+        query, key, value = (
+            qwen2.shard(_biased(project(x), bias.astype(self.config.dtype)), self.shd_config.act_btnh)
+            for project, bias in projections
+        )
+        query, key = (qwen2.apply_rotary_embedding(each, sin, cos) for each in (query, key))
+        new, output = attend(query, key, value, cache, attn_mask, AttentionForm(self.scale, softmax_dtype=jnp.float32))
+        return new, qwen2.shard(self.o_proj(output), self.shd_config.act_btd)
+
+
+def _biased(projected: Any, bias: Any) -> Any:
+    rows, tokens, heads, width = projected.shape
+    return (projected.reshape(rows, tokens, heads * width) + bias).reshape(rows, tokens, heads, width)
+
+
+class RowwiseQwen3(qwen3.Attention):  # type: ignore[misc]
+    """Qwen 3's attention for rows of different age: normed queries and keys."""
+
+    def block(self: Any, x: Any, segment_pos: Any, cache: Any, attn_mask: Any, segment_ids: Any = None) -> Any:
+        """Return (new cache, output) as Tunix's own; also with a cache of rows of different age."""
+        if not has_places(cache):
+            return super().block(x, segment_pos, cache, attn_mask, segment_ids)
+        projected = (self.q_norm(self.q_proj(x)), self.k_norm(self.k_proj(x)), self.v_proj(x))
+        query, key, value = (qwen3.shard(each, self.shd_config.act_btnh) for each in projected)
+        query, key = (qwen3.apply_rope(each, segment_pos, head_dim=self.head_dim) for each in (query, key))
+        new, output = attend(query, key, value, cache, attn_mask, AttentionForm(self.scale, softmax_dtype=jnp.float32))
+        return new, qwen3.shard(self.o_proj(output), self.shd_config.act_btd)
+
+
 PORTS = {
     "qwen2.5": Port(
-        selective(qwen2.Qwen2, SelectiveQwen2), qwen2_config, qwen2_safetensors, "tunix.models.qwen2.model"
+        selective(qwen2.Qwen2, SelectiveQwen2, RowwiseQwen2),
+        qwen2_config,
+        qwen2_safetensors,
+        "tunix.models.qwen2.model",
     ),
-    "qwen3": Port(selective(qwen3.Qwen3), qwen3_config, qwen3_safetensors, "tunix.models.qwen3.model"),
+    "qwen3": Port(
+        selective(qwen3.Qwen3, attention_class=RowwiseQwen3),
+        qwen3_config,
+        qwen3_safetensors,
+        "tunix.models.qwen3.model",
+    ),
 }

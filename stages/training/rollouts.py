@@ -1,107 +1,84 @@
-"""Generates answers with Tunix's RL cluster, including the stop token that ended each answer."""
+"""The policy's rollouts and its trainer, on one mesh.
 
-from collections.abc import Callable, Sequence
+Tunix's `RLCluster` would put the two together; its sampler is not used (see `stages.training.sampler`), and it would copy
+all weights to the host. Of Tunix remains the trainer, with the settings that the cluster would give it.
+"""
+
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import optax
-from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
-from tunix.rl.rollout.base_rollout import RolloutConfig
+from tunix.rl.rl_cluster import RLTrainingConfig
+from tunix.rl.trainer import Trainer
 
-from stages.options import Asking, Grpo
+from stages.options import Grpo
 from stages.session.time_accounting import TimeClass
-from stages.training.families import without_remat
+from stages.training.generate import answer_of_tokens, prompt_tokens, sampler_of
 from stages.training.initial_state import StageState, equip
 from stages.training.policy import DrawnAnswer
+from stages.training.sampler import Draw
 
 
-class DrawnBuffer:
-    """Keeps the tokens that Tunix's sampler generated: the sampler's result lacks the stop token
-    and does not say which it was."""
-
-    def __init__(self, sampler: Any) -> None:
-        self._decode = sampler._compiled_decode_fn
-        self._tokens: Any = None
-        sampler._compiled_decode_fn = self
-
-    def __call__(self, parameters: Any, state: Any) -> Any:
-        """Call the sampler's decode function, which this object replaces, and keep its tokens."""
-        state = self._decode(parameters, state)
-        self._tokens = state.token_buffer
-        return state
-
-    def answers(self, texts: Sequence[str], prompt_width: int, stops: Sequence[int]) -> list[DrawnAnswer]:
-        """Return the answers of the last call, in order; `texts` are the texts that the sampler decoded."""
-        drawn = np.asarray(self._tokens)[:, prompt_width:]
-        return [drawn_answer(text, row, stops) for text, row in zip(texts, drawn, strict=True)]
-
-
-def drawn_answer(text: str, row: np.ndarray[Any, Any], stops: Sequence[int]) -> DrawnAnswer:
-    """Build an answer from its row of tokens, up to and including the first stop token;
-    without one it was truncated."""
-    ends = np.flatnonzero(np.isin(row, stops))
-    length = int(ends[0]) + 1 if len(ends) else len(row)
-    return DrawnAnswer(text, row[:length].astype(np.int32), truncated=not len(ends))
-
-
-class Cluster(RLCluster):  # type: ignore[misc]
-    """Tunix's cluster of policy, sampler and trainer, on one mesh."""
+class Cluster:
+    """Generates with the policy and trains it."""
 
     doing: Callable[[TimeClass], AbstractContextManager[None]]
     """The context's `doing` method."""
-    buffer: DrawnBuffer
+
+    def __init__(self, standing: StageState, options: Grpo, trainer: Any) -> None:
+        self._foundation, self._options = standing.foundation, options
+        self.actor_trainer = trainer
+        self._sampler = sampler_of(
+            standing.foundation,
+            options,
+            options.batch * options.num_generations,
+            standing.model,
+            base_frozen=options.mode == "lora",
+        )
 
     def draw(self, prompts: list[str], seed: int) -> tuple[np.ndarray[Any, Any], list[DrawnAnswer]]:
-        """Generate an answer to each prompt; deterministic for a seed. Also returns the prompt tokens (rows ×
-        `max_prompt_length`, padded on the left)."""
-        config = self.cluster_config.rollout_config
-        config.seed = seed  # Tunix uses the same random numbers at every step by default
+        """Generate an answer to each prompt with the policy's current weights; deterministic for a seed.
+
+        Also returns the prompt tokens (rows × `max_prompt_length`, int32, padded on the left).
+        """
+        pieces, options = self._foundation.tokenizer, self._options
+        tokens = [prompt_tokens(each, pieces) for each in prompts]
         with self.doing(TimeClass.ROLLOUT):
-            output = self.generate(
-                prompts, micro_batch_size=len(prompts)
-            )  # micro-batches would all use the same random numbers
-            answers = self.buffer.answers(output.text, config.max_prompt_length, config.eos_tokens)
-        return np.asarray(output.left_padded_prompt_tokens, np.int32), answers
+            drawn = self._sampler.draw(tokens, Draw(options.temperature, options.top_k, seed=seed))
+        padded = np.full((len(tokens), options.max_prompt_length), pieces.pad_id(), np.int32)
+        for row, each in enumerate(tokens):
+            padded[row, options.max_prompt_length - len(each) :] = each
+        return padded, [answer_of_tokens(each, self._foundation.stops, pieces) for each in drawn]
 
-
-def rollout_config(options: Asking, temperature: float, top_k: int, stops: Sequence[int]) -> RolloutConfig:
-    """Create Tunix's configuration for generation; `Cluster.draw` sets `seed`."""
-    return RolloutConfig(
-        max_tokens_to_generate=options.max_completion_length,
-        max_prompt_length=options.max_prompt_length,
-        kv_cache_size=options.max_prompt_length + options.max_completion_length,
-        temperature=temperature,
-        top_p=1.0,
-        top_k=top_k or None,
-        eos_tokens=list(stops),
-    )
+    def update_actor(self, parts: Iterable[Any], evaluation: Any) -> None:
+        """Train the policy on the parts of a batch, as Tunix's cluster does."""
+        with self._foundation.mesh:
+            self.actor_trainer.train(parts, evaluation)
 
 
 def cluster_of(standing: StageState, options: Grpo, steps: int, metrics: Any) -> Cluster:
     """Create the stage's cluster, with the optimizer restored if the stage is resumed. Its trainer has no loss yet."""
-    mesh = standing.foundation.mesh
     micro = {
         "mini_batch_size": options.batch,
         "train_micro_batch_size": options.batch // options.gradient_accumulation_steps,
     }
     parts = micro if options.gradient_accumulation_steps > 1 else {}  # accumulation takes memory
-    config = ClusterConfig(
-        role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
-        training_config=RLTrainingConfig(
-            actor_optimizer=optax.identity(),  # see `equip`
-            eval_every_n_steps=steps * options.num_iterations + 1,  # never: evaluation is a stage of its own
-            **parts,
-        ),
-        rollout_config=rollout_config(options, options.temperature, options.top_k, standing.foundation.stops),
+    config = RLTrainingConfig(
+        actor_optimizer=optax.identity(),  # see `equip`
+        eval_every_n_steps=steps * options.num_iterations + 1,  # never: evaluation is a stage of its own
+        metrics_prefix="actor",
+        **parts,
     )
-    with without_remat(standing.model):  # affects the cluster's sampler only, not training
-        cluster = Cluster(actor=standing.model, tokenizer=standing.foundation.tokenizer, cluster_config=config)
-    cluster.buffer = DrawnBuffer(cluster.rollout._sampler)
-    cluster._anchor_policy_state = None  # frees a copy of all weights on the host, which only other trainers use
-    trainer = cluster.actor_trainer
-    assert trainer.model is standing.model, "Tunix copies only what lies on another mesh"
-    trainer.metrics_logger = metrics
+    with standing.foundation.mesh:
+        trainer = Trainer(
+            model=standing.model,
+            optimizer=config.actor_optimizer,
+            training_config=config,
+            custom_checkpoint_metadata_fn=dict,  # Tunix saves no checkpoint here
+            metrics_logger=metrics,
+        )
     trainer.is_managed_externally = True  # otherwise the trainer skips data that it believes it has seen
     equip(trainer, standing, options, steps)
-    return cluster
+    return Cluster(standing, options, trainer)

@@ -26,6 +26,15 @@ Head = Callable[[jax.Array], jax.Array]
 class Selective:
     """Mixin for Tunix's models: `at` selects positions. The layers and the head may differ by family."""
 
+    attention_class: Any = None
+    """Class of the layers' attention, instead of Tunix's own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.attention_class is not None:
+            for layer in self.layers:  # type: ignore[attr-defined]
+                object.__setattr__(layer.attn, "__class__", self.attention_class)  # Flax forbids plain assignment
+
     def __call__(self, *args: Any, at: jax.Array | slice | None = None, **kwargs: Any) -> Any:
         """Return (logits, cache) as Tunix's model does; with `at`, (hidden states of those positions, cache).
 
@@ -59,9 +68,11 @@ class Selective:
 
 
 @functools.cache
-def selective(module_class: Any, mixin: Any = Selective) -> Any:
-    """Return a subclass of one of Tunix's model classes whose `__call__` takes `at`."""
-    return type(module_class.__name__, (mixin, module_class), {"__module__": module_class.__module__})
+def selective(module_class: Any, mixin: Any = Selective, attention_class: Any = None) -> Any:
+    """Return a subclass of one of Tunix's model classes whose `__call__` takes `at`, with its layers' attention of
+    another class (see `stages.training.attention`)."""
+    contents = {"__module__": module_class.__module__, "attention_class": attention_class}
+    return type(module_class.__name__, (mixin, module_class), contents)
 
 
 def token_logprobs(

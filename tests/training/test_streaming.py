@@ -11,12 +11,11 @@ from sentencepiece import sentencepiece_model_pb2
 from orchestrator.app.answering.streaming import StreamingSampler, TextSoFar
 from orchestrator.core.asking import Drawing
 from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import write_tokenizer
-from stages.data import Example, prompt_of
-from stages.options import Asking, Sampling
-from stages.training.generate import Generator
+from stages.data import prompt_of
+from stages.training.generate import prompt_tokens
 from stages.training.initial_state import with_weights
 from stages.training.model import Foundation
-from stages.training.rollouts import DrawnBuffer
+from stages.training.sampler import ContinuousSampler, Draw, SamplerLimits
 from stages.training.tokenizer import Tokenizer
 from tests.training.exports import trained
 from tests.training.models import loaded
@@ -33,17 +32,12 @@ def streamed(foundation: Foundation, question: str, drawing: Drawing, stops: tup
 
 
 def generated(foundation: Foundation, questions: tuple[str, ...], drawing: Drawing) -> list[list[int]]:
-    """What Tunix's sampler draws in one go, up to and including the stop token."""
-    generator = Generator(foundation, Asking(**LIMITS))
-    buffer = DrawnBuffer(generator._sampler)
-    examples = [Example("test", question) for question in questions]
-    if drawing.temperature:
-        options = Sampling(**LIMITS, temperature=drawing.temperature, top_k=drawing.top_k)
-        done = generator.sample(examples, len(examples), options, drawing.seed)
-    else:
-        done = generator.greedy(examples, len(examples))
-    answers = buffer.answers(done.texts, LIMITS["max_prompt_length"], foundation.stops)
-    return [answer.tokens.tolist() for answer in answers]
+    """What a stage's sampler draws for all questions together, up to and including the stop token."""
+    limits = SamplerLimits(*LIMITS.values(), len(questions), foundation.stops)
+    prompts = [prompt_tokens(prompt_of(each, foundation.options.system), foundation.tokenizer) for each in questions]
+    sampler = ContinuousSampler(foundation.model, foundation.mesh, limits)
+    draw = Draw(drawing.temperature, drawing.top_k, drawing.top_p, drawing.seed)
+    return [answer.tokens for answer in sampler.draw(prompts, draw)]
 
 
 def model(root: Path, kind: str, layout: str, dtype: str) -> Foundation:
