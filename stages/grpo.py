@@ -4,13 +4,15 @@ group's mean become more likely.
 Tunix's RL cluster generates the completions and runs the training steps. Advantages (`stages.training.policy`)
 and the loss (`stages.training.losses`) are relay's own, so that gradient accumulation, stop tokens and the
 GRPO variants follow their papers.
+
+Rows are padded to one of a few shapes per stage (`stages.training.widths.row_shapes`). The device computes the
+reference's log-probabilities while rewards are judged: see `stages.training.weighing.score`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from stages.data import Example, derive_seed, examples_at
@@ -18,15 +20,16 @@ from stages.options import Grpo
 from stages.rewards import checked_rewards
 from stages.session.time_accounting import TimeClass
 from stages.stage import Context, StageFailed
+from stages.training.compiled_shapes import CompiledShapes
 from stages.training.guards import TrainingGuard
 from stages.training.initial_state import FrozenWeightsCheck, StageState, prepare, state_of
-from stages.training.losses import PolicyBatch, PolicyLoss, frozen_logprobs, parts
+from stages.training.losses import PolicyLoss
 from stages.training.optimizers import measurements
 from stages.training.policy import (
     Bools,
     DrawnAnswer,
     Floats,
-    arrays_for,
+    Sampled,
     informative,
     length_metrics,
     overlong_penalty,
@@ -35,8 +38,10 @@ from stages.training.policy import (
 from stages.training.probe_eval import check
 from stages.training.rollout_metrics import shown, worth
 from stages.training.rollouts import Cluster, cluster_of
-from stages.training.stage_data import judged_problems, prompt
+from stages.training.stage_data import judged_problems, prompt, prompt_length
 from stages.training.steps import LatestMetrics, checked, do_steps, quiet_libraries
+from stages.training.weighing import WeighedPart, score, weigh
+from stages.training.widths import RowShape, row_shapes
 
 Choose = Callable[[int, int], Sequence[Example]]
 """Function from (step, seed) to that step's problems."""
@@ -65,6 +70,8 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     with context.doing(TimeClass.MODEL):
         stage_state = prepare(context, options, needs_origin=keeps_origin)
     problems = _problems(context, stage_state, options)
+    shapes = _shapes(context, stage_state, options, problems)
+    compiled = CompiledShapes(context, shapes)
     with context.doing(TimeClass.MODEL):
         probe = check(context, options, stage_state)
         updater = PolicyUpdater(context, stage_state, options)
@@ -75,12 +82,16 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     def step(number: int) -> dict[str, float]:
         """Draw and judge completions, choose those to learn from, weigh their tokens, update the policy, and check."""
         rounds: list[Sampled] = []
+        scored = None
         while needs_round(rounds, options):
             drawn = source.draw(number, len(rounds))
+            if not options.dynamic_sampling:  # otherwise the rewards decide which rows are computed at all
+                scored = score(drawn.tokens, drawn.answers, stage_state, options, shapes)
             rounds.append(judge.judge(number, drawn))
         chosen = chosen_groups(rounds, options)
-        batch = weigh(chosen, stage_state, options)
+        batch = weigh(chosen, stage_state, options, shapes, scored)
         updated = updater.update(batch)
+        compiled.used(part.shape for part in batch)
         metrics = {**updated, **chosen.metrics}
         guard.watch(number, metrics)
         frozen.look(metrics)
@@ -103,6 +114,18 @@ def _problems(context: Context, stage_state: StageState, options: Grpo) -> Seque
             "or raise max_prompt_length",
         )
     return problems
+
+
+def _shapes(
+    context: Context, stage_state: StageState, options: Grpo, problems: Sequence[Example]
+) -> tuple[RowShape, ...]:
+    """Return the shapes that the stage's steps are padded to: a function of its problems and options."""
+    with context.doing(TimeClass.DATA):
+        lengths = [prompt_length(example, stage_state.foundation) for example in problems]
+    shapes = row_shapes(lengths, options.max_prompt_length, options.max_completion_length)
+    widths = ", ".join(f"{shape.tokens} ({shape.answers})" for shape in shapes)
+    context.say(f"rows are padded to {widths} tokens (of them completion)")
+    return shapes
 
 
 # --- draw ---------------------------------------------------------------------
@@ -144,18 +167,6 @@ class RolloutSource:
 
 
 # --- judge --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """Completions that a step learns from, grouped by problem, with their rewards."""
-
-    prompts: np.ndarray[Any, Any]
-    """Prompt tokens, rows × positions, padded on the left."""
-    answers: list[DrawnAnswer]
-    rewards: Floats
-    metrics: dict[str, float]
-    """Metrics over all completions that were generated, including those not learnt from."""
 
 
 class RewardJudge:
@@ -229,27 +240,6 @@ def chosen_groups(rounds: Sequence[Sampled], options: Grpo) -> Sampled:
     return Sampled(prompts[rows], [answers[row] for row in rows], rewards[rows], metrics)
 
 
-# --- weigh --------------------------------------------------------------------
-
-
-def weigh(sampled: Sampled, stage_state: StageState, options: Grpo) -> PolicyBatch:
-    """Build the step's arrays, with log-probabilities under the reference and under the policy
-    that generated the completions."""
-    padding = stage_state.foundation.tokenizer.pad_id()
-    batch = PolicyBatch(prompts=sampled.prompts, **arrays_for(sampled.answers, sampled.rewards, options, padding))
-
-    mesh = stage_state.foundation.mesh
-
-    def logprobs(model: Any) -> Any:
-        pieces = parts(batch, options.gradient_accumulation_steps)
-        return jnp.concatenate([frozen_logprobs(model, piece, options.temperature, mesh, padding) for piece in pieces])
-
-    with mesh:
-        reference = logprobs(stage_state.frozen) if options.beta > 0 else None
-        old = logprobs(stage_state.model) if options.num_iterations > 1 else None
-    return replace(batch, reference=reference, old=old)
-
-
 # --- update -------------------------------------------------------------------
 
 
@@ -258,17 +248,19 @@ class PolicyUpdater:
 
     def __init__(self, context: Context, stage_state: StageState, options: Grpo) -> None:
         self._options, self._metrics = options, LatestMetrics()
-        self._names = ("kl", "clipped_share", "logprob") if options.beta > 0 else ("clipped_share", "logprob")
         self.cluster = cluster_of(stage_state, options, context.spec.steps, self._metrics)
         self.cluster.doing = context.doing
         self.trainer = self.cluster.actor_trainer
         self.trainer.with_loss_fn(PolicyLoss.of(options, stage_state.foundation.tokenizer.pad_id()), has_aux=True)
         self.trainer.with_gen_model_input_fn(lambda batch: {"batch": batch})
-        self.trainer.with_rl_metrics_to_log(dict.fromkeys(self._names, np.mean))
 
-    def update(self, batch: PolicyBatch) -> dict[str, float]:
+    def update(self, parts: Sequence[WeighedPart]) -> dict[str, float]:
         """Do the batch's updates, as many as the options say, and return the metrics of the last one."""
+        batches = [part.batch for part in parts]
+        optional = {"kl": batches[0].reference, "sampler_kl": batches[0].sampler}
+        names = ["clipped_share", "logprob", *(name for name, array in optional.items() if array is not None)]
+        self.trainer.with_rl_metrics_to_log(dict.fromkeys(names, np.mean))
         for _ in range(self._options.num_iterations):
-            self.cluster.update_actor(parts(batch, self._options.gradient_accumulation_steps), None)
+            self.cluster.update_actor(iter(batches), None)
         self.trainer.close()  # flushes this step's metrics, which the trainer would buffer until the next one
-        return {**self._metrics.take("loss", *self._names), **measurements(self.trainer.optimizer.opt_state)}
+        return {**self._metrics.take("loss", *names), **measurements(self.trainer.optimizer.opt_state)}

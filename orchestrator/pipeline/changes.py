@@ -93,7 +93,7 @@ OPTIONS: dict[str, ChangeRule] = {
     **dict.fromkeys(("gradient_accumulation_steps", "schedule", "warmup_steps", "min_lr_ratio"), UPDATE),
     **dict.fromkeys(("b1", "b2", "weight_decay", "clip_norm"), UPDATE),
     **dict.fromkeys(("beta", "epsilon", "epsilon_high", "num_iterations", "loss_type", "scale_rewards"), UPDATE),
-    **dict.fromkeys(("mask_truncated_completions", "overlong_buffer", "overlong_penalty"), UPDATE),
+    **dict.fromkeys(("mask_truncated_completions", "overlong_buffer", "overlong_penalty", "importance_cap"), UPDATE),
     **dict.fromkeys(("max_completion_length", "temperature", "top_k", "top_p", "num_generations"), SAMPLES),
     **dict.fromkeys(("dynamic_sampling", "rewards", "slots", "sampling_dtype"), SAMPLES),
     **dict.fromkeys(("part", "internet", "models", "trial", "plan", "seconds", "platform"), RESULT),

@@ -16,7 +16,7 @@ FREE_OPTIONS = (
     "probe_problems", "guard_steps", "guard_spike", "guard_collapse", "guard_idle", "guard_vanish",
     "temperature", "top_k", "num_generations", "max_completion_length", "epsilon", "epsilon_high", "loss_type",
     "scale_rewards", "mask_truncated_completions", "overlong_buffer", "overlong_penalty", "dynamic_sampling",
-    "rewards", "show_every", "replay", "beta",
+    "importance_cap", "rewards", "show_every", "replay", "beta",
 )  # fmt: skip
 """Options of a training stage that may change in its middle: they change neither the order of its data nor the layout
 of its state."""

@@ -189,6 +189,10 @@ class Grpo(TrainingOptions, Sampling):
     num_iterations: Annotated[int, POSITIVE] = 1
     """Updates per batch of rollouts. From the second on, the rollouts are from an older policy and ratios are clipped.
     The logged metrics of a step (`loss`, `kl`, `grad_norm`) are those of its last update."""
+    importance_cap: Annotated[float, not_negative("weighs no token")] = 0.0
+    """Bound on importance weights (Yao et al. 2025; TRL's `vllm_importance_sampling_cap`, there 2): each token's loss is
+    multiplied by its probability as the trainer computes it, divided by that of the sampler, at most this. 0: off, since
+    both compute with the same weights in the same type; the metric `sampler_kl` measures how far they differ."""
     loss_type: Annotated[str, one_of("grpo", "dapo", "dr_grpo")] = "dapo"
     """Weighting of tokens in the loss. `grpo` averages each completion over its tokens, then over completions
     (arXiv:2402.03300): tokens of long completions count less, which favours short correct and long wrong ones. `dapo`

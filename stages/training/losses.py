@@ -17,6 +17,7 @@ from flax import nnx
 from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
 from stages.options import Grpo
+from stages.training.selective import token_logprobs
 
 LOG_RATIO_MAX = 20.0
 """Bound on the logarithm of the policy's ratio, which keeps its exponential finite; Tunix uses the same."""
@@ -77,27 +78,40 @@ def taught_loss(
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class PolicyBatch:
-    """Generated and judged answers, one per row; every array has one entry per row, so that a
-    batch can be split into parts.
+class AnswerRows:
+    """Prompts, each directly followed by its answer, one per row; every array has one entry per row.
 
-    `prompts` (rows × prompt positions, padded on the left) and `answers` (rows × answer positions, padded on the right;
-    the stop token is the last one of an answer), int32; `lengths`: tokens of each answer; `learnt` (rows × answer
-    positions, bool); `advantages`; `row_weight`: weight of each learnt token of a row; `token_weight`: the same for
-    means over all tokens. `reference` and `old` (rows × answer positions): log-probabilities under the reference model
-    and under the policy that generated the answers. `reference` is None without a reference; `old` is None if the batch
-    is used for one update only, where the old policy is the current one.
+    `tokens` (rows × positions, int32, padded on the right): prompt and answer, the stop token last. `starts`: tokens of
+    each prompt, none of which is padding. `answers` (rows × answer positions, padded on the right, int32): the answer
+    alone. `lengths`: tokens of each answer.
     """
 
-    prompts: Any
+    tokens: Any
+    starts: Any
     answers: Any
     lengths: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PolicyBatch:
+    """Generated and judged answers; every array has one entry per row, so that a batch can be split into parts.
+
+    `learnt` (rows × answer positions, bool); `advantages`; `row_weight`: weight of each learnt token of a row;
+    `token_weight`: the same for means over all tokens. `reference`, `old` and `sampler` (rows × answer positions):
+    log-probabilities under the reference model, under the policy that generated the answers, and of the same policy as
+    the sampler computed them. `reference` is None without a reference; `old` is None if the batch is used for one update
+    only, where the old policy is the current one; `sampler` is None if the sampler does not return them.
+    """
+
+    rows: AnswerRows
     learnt: Any
     advantages: Any
     row_weight: Any
     token_weight: Any
     reference: Any = None
     old: Any = None
+    sampler: Any = None
 
 
 @dataclass(frozen=True)
@@ -107,8 +121,9 @@ class PolicyLoss:
 
     Tunix's trainer calls it with the model and a `PolicyBatch`. It returns the loss and metrics: `kl` (only with a
     reference), the mean divergence from the reference in nats per token by the estimator of equation 4 (never
-    negative); `clipped_share`, the share of learnt tokens whose ratio was clipped; `logprob`, the mean log-probability
-    of the learnt tokens at the sampling temperature.
+    negative); `sampler_kl` (only with the sampler's log-probabilities), the mean divergence of the old policy from what
+    the sampler drew from, by the same estimator; `clipped_share`, the share of learnt tokens whose ratio was clipped;
+    `logprob`, the mean log-probability of the learnt tokens at the sampling temperature.
     """
 
     epsilon_low: float
@@ -117,46 +132,70 @@ class PolicyLoss:
     temperature: float
     padding: int = 0
     """Id of the token for padding."""
+    importance_cap: float = 0.0
+    """Bound on the weight of a token, its probability under the old policy by that under the sampler; 0: no weights.
+    Needs `PolicyBatch.sampler`."""
+    head_trains: bool = True
+    """Whether the embedding or output weights are trained. If not, False computes their products once instead of twice."""
 
     @classmethod
     def of(cls, options: Grpo, padding: int = 0) -> "PolicyLoss":
         """Create the loss that the stage's options describe."""
         high = options.epsilon_high or options.epsilon
-        return cls(options.epsilon, high, options.beta, options.temperature, padding)
+        return cls(
+            epsilon_low=options.epsilon,
+            epsilon_high=high,
+            beta=options.beta,
+            temperature=options.temperature,
+            padding=padding,
+            importance_cap=options.importance_cap,
+            head_trains=options.mode == "full",
+        )
 
     def __call__(self, model: nnx.Module, batch: PolicyBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return (loss, metrics), each a weighted sum over the rows."""
-        logprobs = answer_logprobs(model, batch.prompts, batch.answers, batch.lengths, self.temperature, self.padding)
+        logprobs = answer_logprobs(model, batch.rows, self.temperature, self.padding, head_trains=self.head_trains)
         old = jax.lax.stop_gradient(logprobs) if batch.old is None else batch.old
         ratio = jnp.exp(jnp.clip(logprobs - old, -LOG_RATIO_MAX, LOG_RATIO_MAX))
         advantages = batch.advantages[:, None]
         unclipped = ratio * advantages
         clipped = jnp.clip(ratio, 1 - self.epsilon_low, 1 + self.epsilon_high) * advantages
         token_loss = -jnp.minimum(unclipped, clipped)
-        kl = jnp.zeros_like(logprobs)
+        if self.importance_cap:
+            token_loss *= importance_weights(old, batch.sampler, self.importance_cap)
+        token_metrics = {"clipped_share": (clipped < unclipped).astype(jnp.float32), "logprob": logprobs}
         if batch.reference is not None:
-            log_ratio = jnp.clip(batch.reference - logprobs, max=LOG_RATIO_MAX)
-            kl = jnp.exp(log_ratio) - log_ratio - 1
-            token_loss += self.beta * kl
+            token_metrics["kl"] = divergence(logprobs, batch.reference)
+            token_loss += self.beta * token_metrics["kl"]
+        if batch.sampler is not None:
+            token_metrics["sampler_kl"] = divergence(batch.sampler, old)
 
         def summed(values: jax.Array, row_weight: jax.Array) -> jax.Array:
             return jnp.sum(jnp.where(batch.learnt, values, 0.0) * row_weight[:, None])
 
-        metrics = {
-            **({} if batch.reference is None else {"kl": summed(kl, batch.token_weight)}),
-            "clipped_share": summed((clipped < unclipped).astype(jnp.float32), batch.token_weight),
-            "logprob": summed(logprobs, batch.token_weight),
-        }
+        metrics = {name: summed(values, batch.token_weight) for name, values in token_metrics.items()}
         return summed(token_loss, batch.row_weight), jax.lax.stop_gradient(metrics)
 
 
+def divergence(drawn_from: jax.Array, other: jax.Array) -> jax.Array:
+    """Return an estimate of the divergence KL(drawn_from ‖ other) at each token (nats, never negative), from the
+    log-probabilities of tokens that were drawn from the first (arXiv:2402.03300, equation 4)."""
+    log_ratio = jnp.clip(other - drawn_from, max=LOG_RATIO_MAX)
+    return jnp.expm1(log_ratio) - log_ratio
+
+
+def importance_weights(old: jax.Array, sampler: jax.Array, cap: float) -> jax.Array:
+    """Return the truncated importance weight of each token, min(π_old / π_sampler, cap), given log-probabilities.
+
+    It corrects for a sampler that computes other probabilities than the trainer (Yao et al. 2025, "Your Efficient RL
+    Framework Secretly Brings You Off-Policy RL Training"). As in TRL (`vllm_importance_sampling_cap`) it multiplies the
+    clipped objective, not the divergence from the reference.
+    """
+    return jnp.minimum(jnp.exp(jnp.clip(old - sampler, max=LOG_RATIO_MAX)), cap)
+
+
 def answer_logprobs(
-    model: nnx.Module,
-    prompts: jax.Array,
-    answers: jax.Array,
-    lengths: jax.Array,
-    temperature: float | jax.Array,
-    padding: int = 0,
+    model: Any, rows: AnswerRows, temperature: float | jax.Array, padding: int = 0, *, head_trains: bool = False
 ) -> jax.Array:
     """Return the log-probability of each token of the answers (rows × answer positions,
     float32) at the sampling temperature.
@@ -164,27 +203,21 @@ def answer_logprobs(
     The distribution is the softmax of all logits divided by the temperature. With `top_k`, answers are sampled from a
     truncated and renormalised distribution, which is not corrected for; TRL and Tunix do the same. Values after an
     answer's end are meaningless. A padding token that was generated within an answer counts for the positions, but is
-    not attended to, as in Tunix's sampler.
+    not attended to, as in Tunix's sampler. Logits are computed only where they predict an answer's token, and in chunks:
+    see `stages.training.selective.token_logprobs`, also for `head_trains`.
     """
-    tokens = jnp.concatenate([prompts, answers], axis=1)
-    generated = jnp.arange(answers.shape[1]) < lengths[:, None]
-    positions = build_positions_from_mask(jnp.concatenate([prompts != padding, generated], axis=1))
-    attended = make_causal_attn_mask(jnp.concatenate([prompts != padding, generated & (answers != padding)], axis=1))
-    logits, _ = model(tokens, positions=positions, cache=None, attention_mask=attended)
-    return logprobs_of(logits[:, -answers.shape[1] - 1 : -1].astype(jnp.float32) / temperature, answers)
+    count, width = rows.tokens.shape
+    places = jnp.arange(width)
+    generated_or_asked = places < (rows.starts + rows.lengths)[:, None]
+    attended = make_causal_attn_mask(generated_or_asked & (rows.tokens != padding))
+    predicting = jnp.minimum(rows.starts[:, None] - 1 + jnp.arange(rows.answers.shape[1]), width - 1)
+    positions = jnp.broadcast_to(places, (count, width))
+    hidden, _ = model(rows.tokens, positions, None, attended, at=predicting)
+    return token_logprobs(model.head, hidden, rows.answers, temperature, head_trains=head_trains)
 
 
-def _logprobs_of_state(
-    graph: Any,
-    state: Any,
-    prompts: jax.Array,
-    answers: jax.Array,
-    lengths: jax.Array,
-    temperature: jax.Array,
-    *,
-    padding: int,
-) -> jax.Array:
-    return answer_logprobs(nnx.merge(graph, state), prompts, answers, lengths, temperature, padding)
+def _logprobs_of_state(graph: Any, state: Any, rows: AnswerRows, temperature: jax.Array, *, padding: int) -> jax.Array:
+    return answer_logprobs(nnx.merge(graph, state), rows, temperature, padding)
 
 
 # Jitted once at module level, so that each shape is compiled once.
@@ -193,22 +226,23 @@ _jitted_logprobs = jax.jit(_logprobs_of_state, static_argnames=("padding",))
 
 def frozen_logprobs(
     model: nnx.Module,
-    batch: PolicyBatch,
+    rows: AnswerRows,
     temperature: float,
     mesh: jax.sharding.Mesh | None = None,
     padding: int = 0,
 ) -> jax.Array:
     """Compute `answer_logprobs` of a model that is not being trained: the reference, or the policy before its update.
 
-    Rows are sharded along the mesh's `fsdp` axis if their number is divisible by it, as Tunix's trainer does.
+    Returns before the device has computed them. Rows are sharded along the mesh's `fsdp` axis if their number is
+    divisible by it, as Tunix's trainer does.
     """
     graph, state = nnx.split(model)
-    prompts, answers, lengths = (jnp.asarray(array) for array in (batch.prompts, batch.answers, batch.lengths))
+    rows = jax.tree.map(jnp.asarray, rows)
     if mesh is not None:
-        spread = len(lengths) % mesh.shape["fsdp"] == 0
+        spread = len(rows.lengths) % mesh.shape["fsdp"] == 0
         layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*["fsdp"] * spread))
-        prompts, answers, lengths = (jax.device_put(array, layout) for array in (prompts, answers, lengths))
-    return _jitted_logprobs(graph, state, prompts, answers, lengths, jnp.float32(temperature), padding=padding)
+        rows = jax.device_put(rows, layout)
+    return _jitted_logprobs(graph, state, rows, jnp.float32(temperature), padding=padding)
 
 
 def logprobs_of(logits: jax.Array, tokens: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from stages.options import Grpo
+from stages.training.widths import RowShape, smallest
 
 SPREAD_MIN = 1e-6
 """Constant added to a group's standard deviation to avoid division by zero, as in TRL and Tunix."""
@@ -24,14 +25,27 @@ class DrawnAnswer:
     """A generated answer.
 
     `tokens` ends with the stop token, unless the answer reached the length limit (`truncated`). `text` is the input of
-    the rewards: the tokens without the stop token. `logprobs` (one for each token, float32) are the sampler's natural
-    logarithms of the tokens' probabilities among all tokens at the sampling temperature.
+    the rewards: the tokens without the stop token. `logprobs` (float32, one per token) are the natural logarithms of the
+    tokens' probabilities as the sampler computed them, under the softmax over all tokens at the sampling temperature;
+    None if the sampler does not return them.
     """
 
     text: str
     tokens: np.ndarray[Any, np.dtype[np.int32]]
     truncated: bool
     logprobs: np.ndarray[Any, np.dtype[np.float32]] | None = None
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Completions that a step learns from, grouped by problem, with their rewards."""
+
+    prompts: np.ndarray[Any, Any]
+    """Prompt tokens, rows × positions, padded on the left."""
+    answers: list[DrawnAnswer]
+    rewards: Floats
+    metrics: dict[str, float]
+    """Metrics over all completions that were generated, including those not learnt from."""
 
 
 def weighted_sum(values: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:
@@ -78,7 +92,7 @@ def overlong_penalty(lengths: np.ndarray[Any, Any], longest: int, buffer: int) -
     return np.clip((longest - buffer - lengths) / buffer, -1.0, 0.0)
 
 
-def learnt_tokens(answers: list[DrawnAnswer], width: int, *, mask_truncated: bool) -> Bools:
+def learnt_tokens(answers: Sequence[DrawnAnswer], width: int, *, mask_truncated: bool) -> Bools:
     """Return the learnt positions of the answers (rows × width, bool): all generated tokens, including the stop token.
 
     `mask_truncated` excludes answers that were truncated at the limit (overlong filtering,
@@ -119,20 +133,76 @@ def length_metrics(lengths: Sequence[int], truncated: Sequence[bool]) -> dict[st
     }
 
 
-def arrays_for(answers: list[DrawnAnswer], rewards: Floats, options: Grpo, padding: int) -> dict[str, Any]:
-    """Return the arrays of a `stages.training.losses.PolicyBatch` by name, except the
-    prompts and the log-probabilities.
+@dataclass(frozen=True)
+class PartRows:
+    """Rows of a batch that are computed together, and the shape that they are padded to."""
+
+    rows: np.ndarray[Any, np.dtype[np.int64]]
+    """Numbers of the rows within the batch."""
+    shape: RowShape
+
+
+def prompts_without_padding(prompts: np.ndarray[Any, Any], padding: int) -> list[np.ndarray[Any, Any]]:
+    """Return the tokens of each prompt (rows × positions, padded on the left) that are not padding."""
+    return [row[row != padding] for row in prompts]
+
+
+def parts_by_length(
+    prompts: Sequence[int], answers: Sequence[int], count: int, shapes: Sequence[RowShape]
+) -> list[PartRows]:
+    """Cut a batch into `count` parts with equal numbers of rows, each with the smallest of the `shapes` that holds it.
+
+    `prompts` and `answers` are the rows' lengths in tokens. Several parts are cut from the rows in ascending order of
+    their total length, so that short rows share a part; a single part keeps the order.
+    """
+    tokens, answer_tokens = np.add(prompts, answers), np.asarray(answers)
+    order = np.argsort(tokens, kind="stable") if count > 1 else np.arange(len(tokens))
+    return [
+        PartRows(rows, smallest(shapes, int(tokens[rows].max()), int(answer_tokens[rows].max())))
+        for rows in np.split(order, count)
+    ]
+
+
+def token_arrays(
+    prompts: Sequence[np.ndarray[Any, Any]], answers: Sequence[DrawnAnswer], shape: RowShape, padding: int
+) -> dict[str, Any]:
+    """Return the arrays of a `stages.training.losses.AnswerRows` by name: each prompt directly followed by its answer."""
+    tokens = np.full((len(answers), shape.tokens), padding, np.int32)
+    starts = np.array([len(prompt) for prompt in prompts], np.int32)
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        tokens[row, : len(prompt)] = prompt
+        tokens[row, len(prompt) : len(prompt) + len(answer.tokens)] = answer.tokens
+    return {
+        "tokens": tokens,
+        "starts": starts,
+        "answers": _padded([answer.tokens for answer in answers], shape.answers, padding, np.int32),
+        "lengths": np.array([len(answer.tokens) for answer in answers], np.int32),
+    }
+
+
+def sampler_logprobs(answers: Sequence[DrawnAnswer], width: int) -> np.ndarray[Any, Any] | None:
+    """Return the sampler's log-probabilities (rows × width, float32, zeros after an answer's end); None unless all
+    answers have them."""
+    found = [answer.logprobs for answer in answers if answer.logprobs is not None]
+    return _padded(found, width, 0, np.float32) if len(found) == len(answers) else None
+
+
+def _padded(rows: Sequence[np.ndarray[Any, Any]], width: int, padding: int, dtype: Any) -> np.ndarray[Any, Any]:
+    array = np.full((len(rows), width), padding, dtype)
+    for number, row in enumerate(rows):
+        array[number, : len(row)] = row
+    return array
+
+
+def weight_arrays(answers: Sequence[DrawnAnswer], rewards: Floats, options: Grpo) -> dict[str, Any]:
+    """Return what the whole batch decides of a `stages.training.losses.PolicyBatch`, by name, for all rows: the learnt
+    tokens (rows × `max_completion_length`), the advantages and the weights.
 
     Weights are multiplied by the number of parts, since the trainer averages the parts' gradients.
     """
     width, parts = options.max_completion_length, options.gradient_accumulation_steps
-    tokens = np.full((len(answers), width), padding, np.int32)
-    for row, answer in enumerate(answers):
-        tokens[row, : len(answer.tokens)] = answer.tokens
     learnt = learnt_tokens(answers, width, mask_truncated=options.mask_truncated_completions)
     return {
-        "answers": tokens,
-        "lengths": np.array([len(answer.tokens) for answer in answers], np.int32),
         "learnt": learnt,
         "advantages": advantages(rewards, options.num_generations, options.scale_rewards).astype(np.float32),
         "row_weight": (parts * row_weights(learnt, options.loss_type, width)).astype(np.float32),

@@ -40,8 +40,7 @@ def judged_problems(context: Context, foundation: Foundation, data: Sequence[str
         if not example.quality.english:
             return "not in English"
         # Tunix would silently raise the limit for a longer prompt.
-        count = len(foundation.tokenizer.begin) + len(foundation.tokenizer.encode(prompt(example, foundation)))
-        return "prompt too long" if count > options.max_prompt_length else ""
+        return "prompt too long" if prompt_length(example, foundation) > options.max_prompt_length else ""
 
     return _open(context, data, wants, "judged")
 
@@ -49,6 +48,11 @@ def judged_problems(context: Context, foundation: Foundation, data: Sequence[str
 def prompt(example: Example, foundation: Foundation) -> str:
     """Format the prompt: the chat template with the system prompt and the question."""
     return prompt_of(example.question, foundation.options.system, foundation.options.kind)
+
+
+def prompt_length(example: Example, foundation: Foundation) -> int:
+    """Return the number of tokens of the prompt, with the token that begins a text."""
+    return len(foundation.tokenizer.begin) + len(foundation.tokenizer.encode(prompt(example, foundation)))
 
 
 def tokens_of(example: Example, foundation: Foundation) -> tuple[list[int], int]:

@@ -5,6 +5,7 @@ Every function is pure, so that a resumed session pads a batch exactly as the fi
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 WIDTHS_MAX = 5
 """Most widths of a stage: each is compiled once in every program that sees it, which takes minutes on a TPU."""
@@ -62,3 +63,45 @@ def best_widths(lengths: Iterable[int], longest: int, count: int = WIDTHS_MAX) -
             for last, place in enumerate(places)
         ]
     return best[-1][1]
+
+
+ANSWER_FACTOR = 1.4
+"""Ratio of neighbouring answer widths of `row_shapes`. Lengths of answers differ more than those of worked examples, so
+that five widths have to reach further down: `max_completion_length` is often several times the usual length."""
+
+
+class RowShape(NamedTuple):
+    """Widths of the arrays of prompts with their answers."""
+
+    tokens: int
+    """Width of prompt and answer together."""
+    answers: int
+    """Width of the answers alone."""
+
+
+def row_shapes(
+    prompts: Iterable[int], longest_prompt: int, longest_answer: int, count: int = WIDTHS_MAX
+) -> tuple[RowShape, ...]:
+    """Return at most `count` shapes, ascending in both widths, for answers whose lengths are not known beforehand.
+
+    `prompts` are the lengths of the prompts that may occur, in tokens, none above `longest_prompt`. Any of them fits into
+    the largest shape with an answer of `longest_answer` tokens. The smaller shapes hold a prompt of mean length with the
+    longest answer of that shape, since in most batches the longest answer does not follow the longest prompt.
+    """
+    lengths = list(prompts) or [longest_prompt]
+    widest = rounded_up(max(lengths), longest_prompt) + longest_answer
+    usual = sum(lengths) // len(lengths)
+    smaller = ladder(longest_answer, count, ANSWER_FACTOR)[:-1]
+    return (
+        *(RowShape(rounded_up(usual + answers, widest), answers) for answers in smaller),
+        RowShape(widest, longest_answer),
+    )
+
+
+def smallest(shapes: Sequence[RowShape], tokens: int, answers: int) -> RowShape:
+    """Return the first of the ascending shapes that holds rows of `tokens` tokens, of which at most `answers` are the
+    answer's. Raises ValueError if none does."""
+    found = next((shape for shape in shapes if shape.tokens >= tokens and shape.answers >= answers), None)
+    if found is None:
+        raise ValueError(f"rows of {tokens} tokens with answers of {answers} do not fit into {shapes[-1]}")
+    return found

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.training.widths import best_widths, ladder, narrowest, rounded_up
+from stages.training.widths import RowShape, best_widths, ladder, narrowest, rounded_up, row_shapes, smallest
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,34 @@ def test_no_other_widths_pad_less(lengths: list[int], count: int) -> None:
         if widths[-1] == places[-1]
     ]
     assert padded(lengths, found) == min(padded(lengths, widths) for widths in others)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "expected"),
+    [
+        ([100, 100, 100, 196], [(352, 224), (416, 288), (544, 416), (704, 576), (992, 768)]),  # usually 124
+        ([], [(608, 224), (672, 288), (800, 416), (960, 576), (1152, 768)]),  # nothing is known
+    ],
+)
+def test_shapes_for_answers_hold_usual_prompts_and_at_last_every_one(
+    prompts: list[int], expected: list[tuple[int, int]]
+) -> None:
+    assert row_shapes(prompts, 384, 768) == tuple(RowShape(*shape) for shape in expected)
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=9), st.integers(1, 400), st.data())
+def test_whatever_may_be_drawn_fits_into_few_shapes(prompts: list[int], longest: int, data: st.DataObject) -> None:
+    shapes = row_shapes(prompts, 300, longest)
+    assert len(shapes) <= 5
+    assert list(shapes) == sorted(shapes)
+    assert shapes[-1].tokens <= 300 + longest
+    prompt, answer = data.draw(st.sampled_from(prompts)), data.draw(st.integers(1, longest))
+    found = smallest(shapes, prompt + answer, answer)
+    assert found.tokens >= prompt + answer
+    assert found.answers >= answer
+    assert all(before.tokens < prompt + answer or before.answers < answer for before in shapes[: shapes.index(found)])
+
+
+def test_a_row_that_no_shape_holds_is_refused() -> None:
+    with pytest.raises(ValueError, match="rows of 9 tokens with answers of 5 do not fit"):
+        smallest((RowShape(8, 4),), 9, 5)

@@ -1,5 +1,7 @@
 """What an answer is worth beside its group, and what each of its tokens counts: tables by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,14 +9,19 @@ from stages.options import Grpo
 from stages.training.policy import (
     DrawnAnswer,
     advantages,
-    arrays_for,
     informative,
     learnt_tokens,
     length_metrics,
     overlong_penalty,
+    parts_by_length,
+    prompts_without_padding,
     row_weights,
+    sampler_logprobs,
+    token_arrays,
+    weight_arrays,
     weighted_sum,
 )
+from stages.training.widths import RowShape
 
 STOPPED = DrawnAnswer("ab", np.array([7, 8, 1], np.int32), truncated=False)
 EMPTY = DrawnAnswer("", np.array([1], np.int32), truncated=False)
@@ -97,20 +104,52 @@ def test_a_token_counts_what_the_loss_type_says(loss_type: str, lengths: list[in
     np.testing.assert_allclose(row_weights(learnt, loss_type, 8), weights)
 
 
-def test_arrays_of_a_batch_have_the_stop_token_and_weights_for_as_many_parts() -> None:
+def test_weights_of_a_batch_are_for_as_many_parts() -> None:
     options = Grpo(num_generations=2, batch=2, gradient_accumulation_steps=2, max_completion_length=5)
-    arrays = arrays_for([STOPPED, EMPTY, CUT, STOPPED], np.array([1.0, 0.0, 0.0, 0.0]), options, 0)
-    assert arrays["answers"].tolist() == [[7, 8, 1, 0, 0], [1, 0, 0, 0, 0], [7, 8, 9, 7, 0], [7, 8, 1, 0, 0]]
-    assert arrays["lengths"].tolist() == [3, 1, 4, 3]
+    arrays = weight_arrays([STOPPED, EMPTY, CUT, STOPPED], np.array([1.0, 0.0, 0.0, 0.0]), options)
+    assert arrays["learnt"].sum(axis=1).tolist() == [3, 1, 4, 3]
     np.testing.assert_allclose(arrays["row_weight"], [2 / 11] * 4, rtol=1e-6)
-    assert {name: array.dtype.name for name, array in arrays.items()} == {
-        "answers": "int32",
-        "lengths": "int32",
-        "learnt": "bool",
-        "advantages": "float32",
-        "row_weight": "float32",
-        "token_weight": "float32",
-    }
+    types = {name: array.dtype.name for name, array in arrays.items()}
+    assert types == {"learnt": "bool", "advantages": "float32", "row_weight": "float32", "token_weight": "float32"}
+
+
+def test_a_row_is_its_prompt_without_padding_followed_by_its_answer_with_the_stop() -> None:
+    prompts = prompts_without_padding(np.array([[0, 2, 4], [2, 5, 6], [0, 0, 2]]), 0)
+    arrays = token_arrays(prompts, [STOPPED, EMPTY, CUT], RowShape(7, 5), 0)
+    assert arrays["tokens"].tolist() == [[2, 4, 7, 8, 1, 0, 0], [2, 5, 6, 1, 0, 0, 0], [2, 7, 8, 9, 7, 0, 0]]
+    assert arrays["answers"].tolist() == [[7, 8, 1, 0, 0], [1, 0, 0, 0, 0], [7, 8, 9, 7, 0]]
+    assert (arrays["starts"].tolist(), arrays["lengths"].tolist()) == ([2, 3, 1], [3, 1, 4])
+    assert {array.dtype.name for array in arrays.values()} == {"int32"}
+
+
+SHAPES = (RowShape(8, 4), RowShape(12, 8), RowShape(20, 12))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "answers", "count", "rows", "shapes"),
+    [
+        ([4, 4], [4, 1], 1, [[0, 1]], [0]),
+        ([4, 4], [4, 5], 1, [[0, 1]], [1]),  # the answer is too wide for the first shape
+        ([6, 4], [4, 1], 1, [[0, 1]], [1]),  # prompt and answer are, together
+        ([8, 1], [12, 1], 1, [[0, 1]], [2]),
+        ([8, 1], [12, 1], 2, [[1], [0]], [0, 2]),  # the short row no longer pays for the long one
+        ([4, 4, 4, 4], [1, 9, 1, 2], 2, [[0, 2], [3, 1]], [0, 2]),  # rows of equal length keep their order
+    ],
+)
+def test_each_part_has_rows_of_like_length_and_the_smallest_shape_that_holds_them(
+    prompts: list[int], answers: list[int], count: int, rows: list[list[int]], shapes: list[int]
+) -> None:
+    found = parts_by_length(prompts, answers, count, SHAPES)
+    assert [part.rows.tolist() for part in found] == rows
+    assert [SHAPES.index(part.shape) for part in found] == shapes
+
+
+def test_the_samplers_logprobs_are_there_if_all_answers_have_them() -> None:
+    told = [dataclasses.replace(each, logprobs=-np.ones(len(each.tokens), np.float32)) for each in (EMPTY, STOPPED)]
+    found = sampler_logprobs(told, 4)
+    assert found is not None
+    assert found.tolist() == [[-1, 0, 0, 0], [-1, -1, -1, 0]]
+    assert sampler_logprobs([*told, CUT], 4) is None
 
 
 def test_lengths_are_told_with_the_stop_token() -> None:

@@ -36,7 +36,7 @@ from orchestrator.preflight.memory.programs import Program
 from orchestrator.preflight.memory.xla_buffer_plan import plan_of
 from stages.options import Model, Sft
 from stages.training import families
-from stages.training.losses import PolicyBatch, PolicyLoss, TaughtBatch, taught_input, taught_loss
+from stages.training.losses import AnswerRows, PolicyBatch, PolicyLoss, TaughtBatch, taught_input, taught_loss
 from stages.training.master_weights import Master, optimizer_in_float32
 from stages.training.model import WEIGHTS, arrays_of
 from stages.training.optimizers import optimizer
@@ -143,7 +143,7 @@ def _step(program: Program) -> Any:
     taught = program.kind == "sft"
     trainer = SimpleNamespace(
         gen_model_input_fn=taught_input if taught else lambda batch: {"batch": batch},
-        loss_fn=taught_loss if taught else PolicyLoss(0.2, 0.2, 0.1, TEMPERATURE),
+        loss_fn=taught_loss if taught else PolicyLoss(0.2, 0.2, 0.1, TEMPERATURE, head_trains=not program.rank),
         _lora_enabled=program.rank > 0,
         _has_aux=not taught,
     )
@@ -167,9 +167,12 @@ def _batch(program: Program, rows: int, mesh: jax.sharding.Mesh) -> Any:
             tokens=array(jnp.int32, prompt), learnt=array(jnp.bool_, prompt), row_weight=array(jnp.float32)
         )
     return PolicyBatch(
-        prompts=array(jnp.int32, prompt),
-        answers=array(jnp.int32, answer),
-        lengths=array(jnp.int32),
+        rows=AnswerRows(
+            tokens=array(jnp.int32, prompt + answer),
+            starts=array(jnp.int32),
+            answers=array(jnp.int32, answer),
+            lengths=array(jnp.int32),
+        ),
         learnt=array(jnp.bool_, answer),
         advantages=array(jnp.float32),
         row_weight=array(jnp.float32),
