@@ -143,3 +143,18 @@ def shortened(config: Any, layers: int) -> Any:
     kinds = getattr(config, "attention_types", None)
     changes = {} if kinds is None else {"attention_types": kinds[:layers]}
     return dataclasses.replace(config, num_layers=min(layers, config.num_layers), **changes)
+
+
+def vocabulary_of(config: Any) -> int:
+    """Return the number of rows of the embedding."""
+    rows: int = getattr(config, _vocabulary_field(config))
+    return rows
+
+
+def with_vocabulary(config: Any, rows: int) -> Any:
+    """Return the configuration with another number of rows of the embedding."""
+    return dataclasses.replace(config, **{_vocabulary_field(config): rows})
+
+
+def _vocabulary_field(config: Any) -> str:
+    return "num_embed" if hasattr(config, "num_embed") else "vocab_size"  # Gemma's, all others'

@@ -1,19 +1,11 @@
-"""Lowers one program of the full-size model for a mesh of emulated devices and prints each device's memory needs.
+"""Lowers one program for a mesh of emulated devices, and tells each device's memory needs.
 
-Runs as a process of its own (`python -m orchestrator.preflight.memory.lowering`, JSON in and out), because JAX fixes
-the number of devices once; each number of rows and layers is lowered in a copy of it, because compilation leaks memory
-and is aborted once the memory is planned. Nothing is allocated: every array
-is a shape, a dtype and a sharding. The programs are the session's: the step of Tunix's trainer with the losses of
-`stages.training.losses`, and the sampler's two functions.
+Nothing is allocated: every array is a shape, a dtype and a sharding. The programs are the session's: the step of Tunix's
+trainer with the losses of `stages.training.losses`, and the sampler's two functions.
 """
 
 import dataclasses
-import json
-import os
-import sys
-import traceback
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,10 +19,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tunix.generate.sampler import CacheConfig, Sampler
 from tunix.sft.peft_trainer import PeftTrainer
 
-from orchestrator.base.clock import monotonic_s
 from orchestrator.preflight.memory import xla_buffer_plan
 from orchestrator.preflight.memory.abstract_model import (
-    CannotLower,
     abstract_model,
     activations_laid_out,
     largest,
@@ -39,11 +29,12 @@ from orchestrator.preflight.memory.abstract_model import (
     model_config,
     shortened,
     size,
+    with_vocabulary,
 )
-from orchestrator.preflight.memory.programs import FUNCTIONS, Program
+from orchestrator.preflight.memory.depths import Sample, narrow_vocabulary
+from orchestrator.preflight.memory.programs import Program
 from orchestrator.preflight.memory.xla_buffer_plan import plan_of
-from stages.options import Model, Sft, fit
-from stages.stage import StageFailed
+from stages.options import Model, Sft
 from stages.training import families
 from stages.training.losses import AnswerRows, PolicyBatch, PolicyLoss, TaughtBatch, taught_input, taught_loss
 from stages.training.master_weights import Master, optimizer_in_float32
@@ -57,61 +48,14 @@ STEPS = 1000
 """Number of steps of the stage; the schedule's state has the same size for any number."""
 
 
-def main() -> None:
-    """Read a request from standard input; write one line for each part of the program to standard output."""
-    request = json.load(sys.stdin)
-    program = Program(**request["program"])
-    for part in range(FUNCTIONS[program.kind]):
-        folder = Path(request["folder"]) / str(part)
-        folder.mkdir()
-        began_s = monotonic_s()
-        answer = forked(partial(answer_of, request["model"], program, request["rows"], part, folder))
-        sys.stdout.write(json.dumps({**json.loads(answer), "took_s": monotonic_s() - began_s}) + "\n")
-        sys.stdout.flush()
-
-
-def answer_of(model: Mapping[str, Any], program: Program, rows: int, part: int, folder: Path) -> dict[str, Any]:
-    """Return what `measured` returns, or an `error` for the user."""
-    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *xla_buffer_plan.flags(folder)])
-    try:
-        return measured(model, program, rows, part, folder)
-    except (CannotLower, StageFailed) as error:
-        return {"error": str(error)}
-
-
-def forked(compute: Callable[[], dict[str, Any]]) -> str:
-    """Return `compute`'s result as JSON, computed in a copy of this process, which ends as soon as it has the result.
-
-    XLA cannot be told to stop once it has planned the memory, and importing everything again takes seconds. Copying is
-    safe as long as JAX has no devices, for which it starts threads.
-    """
-    reads, writes = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            with os.fdopen(writes, "w", encoding="utf-8") as pipe:
-                pipe.write(json.dumps(compute()))
-            status = 0
-        except BaseException:  # noqa: BLE001 - the parent reports the last line of standard error
-            traceback.print_exc()
-            sys.stderr.flush()
-        finally:
-            os._exit(status)  # do not wait for XLA, which may still be compiling
-    os.close(writes)
-    with os.fdopen(reads, encoding="utf-8") as pipe:
-        said = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if status != 0:
-        raise SystemExit(1 if os.WIFEXITED(status) else f"Error: lowering was ended by signal {os.WTERMSIG(status)}")
-    return said
-
-
-def measured(model: Mapping[str, Any], program: Program, rows: int, part: int, folder: Path) -> dict[str, Any]:
+def measured(options: Model, sample: Sample, program: Program, rows: int, part: int, folder: Path) -> dict[str, Any]:
     """Return bytes: `sizes` of persistent state (on one chip, in total), `part` of the program's function of that
     number at these rows; and `layers`."""
-    options = fit(Model, model, "model")
     config = model_config(options)
+    if sample.layers:
+        config = shortened(config, sample.layers)
+    if sample.narrow:
+        config = with_vocabulary(config, narrow_vocabulary(options.mesh_fsdp * options.mesh_tp))
     sizes, (parts,) = compiled(program, [rows], config, options, mesh_of(options), folder, part)
     return {"sizes": sizes, "part": parts[0], "layers": config.num_layers}
 
@@ -332,6 +276,3 @@ def _sampler(program: Program, module: nnx.Module, rows: int) -> tuple[Sampler, 
     )
     return sampler, begun
 
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,12 @@
-"""Lowers every program of a pipeline, two at a time, each in a process of its own, or takes what was lowered before."""
+"""Lowers every program of a pipeline in a process with emulated devices, or takes what was lowered before."""
 
 import dataclasses
 import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,8 +27,6 @@ ALWAYS = (
     # The machine code is discarded: memory is planned before code generation.
     "--xla_backend_optimization_level=0",
 )
-AT_ONCE = 2
-"""Number of concurrent processes; each uses one core and about 1 GiB."""
 SLOWEST_FIRST = ("grpo", "answers", "sft")
 
 
@@ -77,9 +73,6 @@ class Lowering:
     """True if the session runs on a CPU: then its memory is planned by the compiler that plans it here."""
     say: Callable[[str], None]
     before: LoweredBefore
-    _done: int = 0
-    _all: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def measure(self, programs: Mapping[Program, int]) -> dict[Program, Needs]:
         """Lower each program at its number of rows.
@@ -90,18 +83,11 @@ class Lowering:
         known = {each: found for each, key in keys.items() if (found := self.before.get(key)) is not None}
         missing = [each for each in programs if each not in known]
         missing.sort(key=lambda each: SLOWEST_FIRST.index(each.kind))
-        self._all = sum(FUNCTIONS[each.kind] for each in missing)
         if known:
             self.say(f"{len(known)} of {len(programs)} programs were lowered before: {self.before.folder}")
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            waiting = {each: pool.submit(self._lowered, each, programs[each]) for each in missing}
-            try:
-                for each, future in waiting.items():
-                    known[each] = future.result()
-                    self.before.keep(keys[each], known[each])
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        for each, answers in self._lowered({each: programs[each] for each in missing}):
+            known[each] = answers
+            self.before.keep(keys[each], answers)
         return {each: _read(known[each], each, self.fsdp) for each in programs}
 
     def _key(self, program: Program, rows: int) -> dict[str, Any]:
@@ -117,21 +103,32 @@ class Lowering:
     def _flags(self) -> tuple[str, ...]:
         return ALWAYS if self.on_cpu else (*XLA_FLAGS, *ALWAYS)
 
-    def _lowered(self, program: Program, rows: int) -> list[dict[str, Any]]:
-        """Return the answer for each function of the program."""
-        title = f"{program.kind}, {rows} rows of {program.prompt_tokens + program.answer_tokens} tokens"
-        self.say(f"lowering {title} …")
+    def _lowered(self, programs: Mapping[Program, int]) -> Iterator[tuple[Program, list[dict[str, Any]]]]:
+        """Yield each program with the answers for its functions, as soon as all of them are known."""
+        functions = sum(FUNCTIONS[each.kind] for each in programs)
+        found: dict[Program, dict[int, dict[str, Any]]] = {each: {} for each in programs}
+        if programs:
+            self.say(f"lowering {functions} function{'s' * (functions > 1)} …")
+        for done, line in enumerate(self._answers(programs) if programs else (), 1):
+            program = list(programs)[line["program"]]
+            found[program][line["part"]] = line["answer"]
+            tokens = program.prompt_tokens + program.answer_tokens
+            self.say(
+                f"{done} of {functions} lowered: {program.kind}, {programs[program]} rows of {tokens} tokens "
+                f"({duration(line['took_s'])})"
+            )
+            if len(found[program]) == FUNCTIONS[program.kind]:
+                yield program, [answer for _, answer in sorted(found[program].items())]
+
+    def _answers(self, programs: Mapping[Program, int]) -> Iterator[dict[str, Any]]:
+        """Yield the lines of a process that lowers the programs."""
         with TemporaryDirectory() as folder:
-            request = {
-                "model": dict(self.model),
-                "program": dataclasses.asdict(program),
-                "rows": rows,
-                "folder": folder,
-            }
+            asked = [{"program": dataclasses.asdict(program), "rows": rows} for program, rows in programs.items()]
+            request = {"model": dict(self.model), "programs": asked, "folder": folder}
             with (
                 Path(folder, "errors").open("w+", encoding="utf-8") as errors,
                 subprocess.Popen(
-                    [sys.executable, "-W", "ignore", "-m", "orchestrator.preflight.memory.lowering"],
+                    [sys.executable, "-W", "ignore", "-m", "orchestrator.preflight.memory.lowering_process"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,
@@ -142,20 +139,14 @@ class Lowering:
                 assert process.stdin is not None and process.stdout is not None
                 process.stdin.write(json.dumps(request))
                 process.stdin.close()
-                answers = [self._answer(title, line) for line in process.stdout]
-                if process.wait() != 0 or len(answers) < FUNCTIONS[program.kind]:
+                for line in process.stdout:
+                    answer: dict[str, Any] = json.loads(line)
+                    if "error" in answer:
+                        raise BadInput(answer["error"])
+                    yield answer
+                if process.wait() != 0:
                     errors.seek(0)
-                    raise Permanent(f"lowering {title} failed: {_last_line(errors.read())}")
-        return answers
-
-    def _answer(self, title: str, line: str) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise BadInput(answer["error"])
-        with self._lock:
-            self._done += 1
-            self.say(f"{self._done} of {self._all} lowered: {title} ({duration(answer['took_s'])})")
-        return answer
+                    raise Permanent(f"lowering a program failed: {_last_line(errors.read())}")
 
 
 def environment(devices: int, *more_flags: str) -> dict[str, str]:
