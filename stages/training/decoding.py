@@ -122,14 +122,16 @@ def _admit(cache: Cache, new: Cache, slots: jax.Array) -> Cache:
     return found
 
 
-def _resize(layer: dict[str, jax.Array], kept: jax.Array, *, width: int, layout: NamedSharding) -> dict[str, jax.Array]:
-    """Return one layer's cache with these rows (int32) in this order and so many places.
+def _resize(
+    layer: dict[str, jax.Array], kept: jax.Array | None, *, width: int, layout: NamedSharding
+) -> dict[str, jax.Array]:
+    """Return one layer's cache with these rows (int32; None: all) in this order and so many places.
 
     Layer by layer, because the memory of a result of another shape cannot be that of the argument.
     """
 
     def resized(array: jax.Array) -> jax.Array:
-        array = array[kept, :width]
+        array = array[:, :width] if kept is None else array[kept, :width]
         more = width - array.shape[1]
         array = jnp.pad(array, ((0, 0), (0, more), (0, 0), (0, 0)))
         return jax.lax.with_sharding_constraint(array, layout)

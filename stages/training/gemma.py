@@ -134,7 +134,7 @@ class RowwiseGemma3(gemma3.Attention):  # type: ignore[misc]
         """Return (new cache, output) as Tunix's own; also with a cache of rows of different age."""
         if not has_places(cache):
             return super().block(x, segment_pos, cache, attn_mask)
-        shard = gemma3.sharding_utils.shard
+        shard = compat.gemma3_shard()
         query, key, value = (shard(each, self.shd_config.act_btnh) for each in _projections(self, x))
         query, key = (
             gemma3.apply_rope(

@@ -193,12 +193,12 @@ class _SamplerRun:
 
     def admit(self) -> None:
         """Give free slots to waiting prompts and generate the first token of their answers."""
-        free = deque(np.flatnonzero(self._slots.left == 0).tolist())
-        for rows, padded in self._plan.admissions(min(len(free), len(self.waiting))):
-            numbers = [self.waiting.popleft() for _ in range(rows)]
-            self._prefill(numbers, [free.popleft() for _ in range(rows)], padded)
+        free = np.flatnonzero(self._slots.left == 0).tolist()
+        if count := min(len(free), len(self.waiting)):
+            self._prefill([self.waiting.popleft() for _ in range(count)], free[:count])
 
-    def _prefill(self, numbers: list[int], slots: list[int], padded: int) -> None:
+    def _prefill(self, numbers: list[int], slots: list[int]) -> None:
+        padded = self._plan.size_for(len(numbers))
         lengths = np.ones(padded, np.int32)
         lengths[: len(numbers)] = [len(self._prompts[number]) for number in numbers]
         width = next(each for each in self._plan.prompt_widths if each >= lengths.max())
@@ -225,17 +225,16 @@ class _SamplerRun:
                 getattr(self._slots, name)[slot] = value
         places = [int(lengths.max()), *self._slots.place[self._slots.left > 0].tolist()]
         needed = self._plan.width_for(places, self._limits.segment)
-        self._fit(max(needed, self._width), np.arange(len(self._slots.left)))
+        self._fit(max(needed, self._width))
         rows[:] = len(self._slots.left)  # a row of padding goes to no slot
         rows[: len(slots)] = slots
         self._cache = decoding.admit(self._cache, new, rows)
 
     def advance(self, steps: int) -> None:
         """Continue the answers in slots for so many steps, in a cache that fits them."""
-        live = np.flatnonzero(self._slots.left > 0)
-        kept = np.arange(len(self._slots.left))
-        if not self.waiting and (size := self._plan.size_for(len(live))) < len(kept):
-            ended = np.setdiff1d(kept, live)
+        live, ended = np.flatnonzero(self._slots.left > 0), np.flatnonzero(self._slots.left == 0)
+        kept, size = None, self._plan.size_for(len(live))
+        if not self.waiting and size < len(self._slots.left):
             kept = np.sort(np.concatenate([live, ended[: size - len(live)]]))
         self._fit(self._plan.width_for(self._slots.place[live].tolist(), self._limits.segment), kept)
         before = self._slots.number[self._slots.left > 0], np.flatnonzero(self._slots.left > 0)
@@ -258,15 +257,17 @@ class _SamplerRun:
         self.answers[number].tokens.extend(tokens.tolist())
         self.answers[number].logprobs.extend(logprobs.tolist())
 
-    def _fit(self, width: int, kept: Any) -> None:
-        """Make the cache this wide, and keep these slots only."""
+    def _fit(self, width: int, kept: Any = None) -> None:
+        """Make the cache this wide, and keep these slots only; by default all of them."""
         if self._cache is None:
-            self._cache = decoding.fresh(self._graph, self._state, rows=len(kept), width=width, layout=self._layout)
-        elif (len(kept), width) != (len(self._slots.left), self._width):
+            rows = len(self._slots.left)
+            self._cache = decoding.fresh(self._graph, self._state, rows=rows, width=width, layout=self._layout)
+        elif kept is not None or width != self._width:
             for name in list(self._cache):
                 layer = self._cache.pop(name)
                 self._cache[name] = decoding.resize(layer, kept, width=width, layout=self._layout)
-        self._slots = jax.tree.map(lambda array: array[kept], self._slots)
+        if kept is not None:
+            self._slots = jax.tree.map(lambda array: array[kept], self._slots)
 
     @property
     def _width(self) -> int:

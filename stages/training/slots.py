@@ -4,19 +4,17 @@ A slot is a row of the decode loop; an answer has one from its admission until i
 a resumed session computes with the shapes of the first one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.training.widths import ladder, narrowest
 
 SLOTS_MAX = 128
-"""Slots at most, unless the options say otherwise."""
+"""Most slots, unless the options say otherwise."""
 SEGMENT = 32
 """Steps of the decode loop between two looks at the rows: an ended row idles for half of them on average."""
-SHRINK = 4
-"""Ratio of neighbouring numbers of rows."""
-SIZES_MAX = 3
-"""Most numbers of rows."""
+SIZES_MAX = 4
+"""Most numbers of rows; each is about half of the next."""
 CACHE_WIDTHS, CACHE_FACTOR = 5, 1.5
 PROMPT_WIDTHS, PROMPT_FACTOR = 3, 1.5
 """Most widths, and ratio of neighbouring ones, of the cache and of prompts in tokens."""
@@ -34,7 +32,7 @@ class SlotPlan:
     @classmethod
     def of(cls, slots: int, prompt_tokens: int, answer_tokens: int, fsdp: int = 1) -> "SlotPlan":
         """Return the plan for so many slots and these length limits; rows are divisible by the mesh's `fsdp` axis."""
-        sizes = {-(-max(1, slots // SHRINK**step) // fsdp) * fsdp for step in range(SIZES_MAX)}
+        sizes = {-(-max(1, slots // 2**step) // fsdp) * fsdp for step in range(SIZES_MAX)}
         return cls(
             tuple(sorted(sizes)),
             ladder(prompt_tokens, PROMPT_WIDTHS, PROMPT_FACTOR),
@@ -48,14 +46,3 @@ class SlotPlan:
     def width_for(self, places: Sequence[int], steps: int) -> int:
         """Return the cache's width in which rows at these places can go on for so many steps, or until their limit."""
         return narrowest(min(max(places) + steps, self.cache_widths[-1]), self.cache_widths)
-
-    def admissions(self, rows: int) -> Iterator[tuple[int, int]]:
-        """Yield (rows, padded to) of the prefills that admit so many prompts: none is more than half empty, unless it
-        has the smallest size."""
-        while rows:
-            above = self.size_for(rows)
-            fits = [size for size in self.sizes if size <= rows]
-            size = above if above <= 2 * rows or not fits else fits[-1]
-            taken = min(rows, size)
-            yield taken, size
-            rows -= taken

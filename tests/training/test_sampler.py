@@ -1,5 +1,10 @@
 """The sampler's greedy answers are those of Tunix's for every family, and an answer does not depend on its neighbours."""
 
+import json
+import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +15,11 @@ import pytest
 from flax import nnx
 from tunix.generate.sampler import CacheConfig, Sampler
 
-from stages.options import Sft
+from stages.options import Model, Sft
 from stages.options.families import FAMILIES
 from stages.training import decoding
-from stages.training.decoding import Noise, TokenChoice
-from stages.training.families import without_remat
+from stages.training.decoding import DecodeSettings, Noise, SlotState, TokenChoice
+from stages.training.families import full_size_config, model_class, without_remat
 from stages.training.lora import with_adapter
 from stages.training.model import WEIGHTS, Foundation, arrays_of, put_arrays
 from stages.training.sampler import ContinuousSampler, Draw, DrawnTokens, SamplerLimits
@@ -32,8 +37,8 @@ def prompts(foundation: Foundation) -> list[list[int]]:
     return [random.integers(10, foundation.tokenizer.size, length).tolist() for length in LENGTHS]
 
 
-def limits(foundation: Foundation, slots: int = 4, stops: tuple[int, ...] = (), segment: int = 6) -> SamplerLimits:
-    return SamplerLimits(PROMPT, ANSWER, slots, stops, segment)
+def limits(slots: int = 4, stops: tuple[int, ...] = (), segment: int = 6, answer: int = ANSWER) -> SamplerLimits:
+    return SamplerLimits(PROMPT, answer, slots, stops, segment)
 
 
 def tokens(found: list[DrawnTokens]) -> list[list[int]]:
@@ -71,17 +76,17 @@ def with_window(model: nnx.Module, window: int) -> None:
             layer.attn.sliding_window_size = window
 
 
-def of_tunix(foundation: Foundation, model: nnx.Module) -> list[list[int]]:
+def of_tunix(foundation: Foundation, model: nnx.Module, answer: int) -> list[list[int]]:
     """Tunix's greedy tokens of answers that end at the limit only."""
     config: Any = model.config
-    cache = CacheConfig(PROMPT + ANSWER, config.num_layers, config.num_kv_heads, config.head_dim)
+    cache = CacheConfig(PROMPT + answer, config.num_layers, config.num_kv_heads, config.head_dim)
     given = prompts(foundation)
     with without_remat(model):
         sampler = Sampler(model, foundation.tokenizer, cache)
     sampler.tokenize = lambda text: np.array(given[int(text)], np.int32)
     names, never = [str(number) for number in range(len(given))], foundation.tokenizer.size + 9
     with foundation.mesh:
-        return [np.asarray(row).tolist() for row in sampler(names, ANSWER, PROMPT, eos_tokens=[never]).tokens]
+        return [np.asarray(row).tolist() for row in sampler(names, answer, PROMPT, eos_tokens=[never]).tokens]
 
 
 def likeliest(model: nnx.Module, prompt: list[int], answer: list[int], width: int) -> tuple[list[int], list[float]]:
@@ -107,9 +112,11 @@ def test_greedy_tokens_of_a_model_with_an_adapter_are_those_of_tunix_for_every_f
     model = adapted(foundation)
     # Tunix's sampler pads on the left, and Gemma 2's sliding mask takes the padding for tokens: no window there.
     with_window(model, 8 if kind == "gemma3" else 4096)
-    found = tokens(ContinuousSampler(model, foundation.mesh, limits(foundation)).draw(prompts(foundation), Draw()))
-    assert found == of_tunix(foundation, model)
-    assert all(len(row) == ANSWER for row in found)
+    answer = 8  # in segments of 3: rows whose places differ are decoded together, in few shapes
+    sampler = ContinuousSampler(model, foundation.mesh, limits(segment=3, answer=answer))
+    found = tokens(sampler.draw(prompts(foundation), Draw()))
+    assert found == of_tunix(foundation, model, answer)
+    assert all(len(row) == answer for row in found)
     assert len({tuple(row) for row in found}) > 1
 
 
@@ -127,7 +134,7 @@ def drawn(
 ) -> list[DrawnTokens]:
     foundation, model = gemma2
     given = prompts(foundation)
-    sampler = ContinuousSampler(model, foundation.mesh, limits(foundation, **more))
+    sampler = ContinuousSampler(model, foundation.mesh, limits(**more))
     return sampler.draw([given[number] for number in order], draw)
 
 
@@ -187,3 +194,82 @@ def test_sampled_tokens_have_the_probabilities_of_their_logits(gemma2: tuple[Fou
         found = np.bincount(np.asarray(token), minlength=4) / count
         np.testing.assert_allclose(found, wanted, atol=4 * (0.25 / count) ** 0.5)
         np.testing.assert_allclose(logprob, logits[token], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "qwen2.5"])
+def test_sampling_in_bfloat16_rounds_copies_only_and_always_the_current_adapter(kind: str, tmp_path: Path) -> None:
+    foundation = made(tmp_path, kind)
+    model = adapted(foundation)
+    before = {name: np.asarray(value) for name, value in arrays_of(model, nnx.Param).items()}
+    sampler = ContinuousSampler(model, foundation.mesh, limits(), narrow=True)
+    given = prompts(foundation)[:2]
+    first = sampler.draw(given, Draw())
+    for name, value in arrays_of(model, nnx.Param).items():
+        assert value.dtype == jnp.float32
+        np.testing.assert_array_equal(value, before[name])
+    for prompt, answer in zip(given, first, strict=True):
+        _, exact = likeliest(model, prompt, answer.tokens, PROMPT + ANSWER)
+        off = np.abs(np.array(exact) - np.array(answer.logprobs))
+        assert off.max() > 1e-4, "the sampler's policy is another one"
+        assert np.median(off) < 0.2, "but not a very different one"
+    moved(model, nnx.LoRAParam, 1.0)
+    assert sampler.draw(given, Draw())[0].logprobs[0] != first[0].logprobs[0]
+    graph, weights = sampler._weights()
+    cache = jax.eval_shape(partial(decoding.fresh, rows=2, width=32, layout=sampler.layout), graph, weights)
+    assert {leaf.dtype for leaf in jax.tree.leaves(cache)} == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_the_programs_can_be_lowered_without_any_array() -> None:
+    options = Model(kind="gemma2-2b")
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("fsdp", "tp"))
+    model = nnx.eval_shape(lambda: model_class("gemma2-2b")(full_size_config("gemma2-2b", options), rngs=nnx.Rngs(0)))
+    with without_remat(model):
+        graph, weights = nnx.split(model)
+    layout = decoding.cache_layout(mesh, model.config.num_kv_heads)
+    settings = DecodeSettings(TokenChoice(False), layout, 32)
+    row, noise = jax.ShapeDtypeStruct((64,), jnp.int32), Draw(1.0).noise
+    with mesh:
+        read = decoding.prefill.lower(
+            graph, weights, jax.ShapeDtypeStruct((64, 256), jnp.int32), row, row, noise, settings
+        ).out_info
+        cache = jax.eval_shape(partial(decoding.fresh, rows=64, width=1024, layout=layout), graph, weights)
+        slots = SlotState(*[row] * 5)
+        made = decoding.segment.lower(
+            graph, weights, cache, slots, jax.ShapeDtypeStruct((2,), jnp.int32), noise, settings
+        )
+    assert read[2]["layer_0"]["k"].shape == (64, 256, 4, 256)
+    assert cache["layer_25"]["v"].shape == (64, 1024, 4, 256)
+    assert [leaf.shape for leaf in made.out_info[2:]] == [(64, 32), (64, 32)]
+
+
+ON_FOUR_DEVICES = """
+import json, sys
+import jax
+from stages.training import decoding
+from stages.training.sampler import ContinuousSampler, Draw, SamplerLimits
+from tests.training.models import loaded
+prompts = [[12, 30, 41], [9] * 8, [50, 60], [33]]
+for values, heads in json.loads(sys.argv[1]):
+    found = []
+    for fsdp, tp in ((1, 1), (2, 2)):
+        foundation = loaded(values, mesh_fsdp=fsdp, mesh_tp=tp)
+        sampler = ContinuousSampler(foundation.model, foundation.mesh, SamplerLimits(8, 8, 4, ()))
+        found.append([answer.tokens for answer in sampler.draw(prompts, Draw(1.0, seed=3))])
+        with foundation.mesh:
+            cache = decoding.fresh(*sampler._weights(), rows=4, width=16, layout=sampler.layout)
+            layer = decoding.resize(cache["layer_0"], None, width=32, layout=sampler.layout)
+        shards = {shard.data.shape[::2] for array in layer.values() for shard in array.addressable_shards}
+        assert shards == {(4 // fsdp, heads // (tp if heads > 1 else 1))}, shards
+    assert found[0] == found[1]
+print("same")
+"""
+
+
+def test_a_mesh_draws_the_same_tokens_from_a_cache_in_parts(tmp_path: Path) -> None:
+    models = [
+        (written(tmp_path / str(heads), "gemma3", "transformers", heads=4, kv_heads=heads), heads) for heads in (1, 2)
+    ]
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    command = [sys.executable, "-c", ON_FOUR_DEVICES, json.dumps(models)]
+    probe = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert probe.stdout == "same\n", probe.stderr
