@@ -158,25 +158,31 @@ def timed(side: Side, number: int) -> Taken:
     return Taken(time.perf_counter() - wall_s, time.process_time() - processor_s, sum(_compiling_s), metrics)
 
 
-def abreast(bare_side: Side, relay_side: Side, rounds: int, units: float, progress: Callable[[str], None]) -> Abreast:
-    """Do rounds until `rounds` of them compiled nothing, and return those.
+def abreast(
+    bare_side: Side, relay_sides: Mapping[str, Side], rounds: int, units: float, progress: Callable[[str], None]
+) -> dict[str, Abreast]:
+    """Do rounds until each of relay's sides has `rounds` that compiled nothing, and return those by its name.
 
     relay goes first: bare Tunix skips a step that relay had to compile for. Raises SystemExit if too many rounds compile.
     """
-    pairs: list[tuple[Taken, Taken]] = []
+    pairs: dict[str, list[tuple[Taken, Taken]]] = {name: [] for name in relay_sides}
     bare_is_warm = False
     for number in range(1, TRIES * (rounds + 1) + 1):
-        ours = timed(relay_side, number)
-        if ours.compiled and bare_is_warm:
-            progress(f"step {number}: relay {ours.wall_s:.2f} s, compiled")
-            continue
-        theirs = timed(bare_side, number)
-        bare_is_warm = not theirs.compiled
-        counts = not (ours.compiled or theirs.compiled)
-        progress(
-            f"step {number}: bare {theirs.wall_s:.2f} s, relay {ours.wall_s:.2f} s{'' if counts else ', compiled'}"
-        )
-        pairs += [(theirs, ours)] if counts else []
-        if len(pairs) == rounds:
-            return Abreast(tuple(t for t, _ in pairs), tuple(o for _, o in pairs), units, number)
-    raise SystemExit(f"only {len(pairs)} of {TRIES * (rounds + 1)} rounds compiled nothing: ask for fewer rounds")
+        ours = {name: timed(side, number) for name, side in relay_sides.items()}
+        said = [f"{name} {taken.wall_s:.2f} s{', compiled' * taken.compiled}" for name, taken in ours.items()]
+        if not bare_is_warm or not all(taken.compiled for taken in ours.values()):
+            theirs = timed(bare_side, number)
+            bare_is_warm = not theirs.compiled
+            said.append(f"bare {theirs.wall_s:.2f} s{', compiled' * theirs.compiled}")
+            for name, taken in ours.items():
+                if not (taken.compiled or theirs.compiled or len(pairs[name]) == rounds):
+                    pairs[name].append((theirs, taken))
+        progress(f"  step {number}: {'; '.join(said)}")
+        if all(len(found) == rounds for found in pairs.values()):
+            break
+    else:
+        raise SystemExit(f"of {number} rounds too few compiled nothing: ask for fewer rounds")
+    return {
+        name: Abreast(tuple(each for each, _ in found), tuple(each for _, each in found), units, number)
+        for name, found in pairs.items()
+    }

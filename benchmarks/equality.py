@@ -197,9 +197,11 @@ def _context_of(
         name=f"check-{stage['name']}",
         kind=stage["kind"],
         steps=steps,
-        options={**stage["options"], "probe_problems": 0, **options}
-        if stage["kind"] != "evaluate"
-        else {**stage["options"], **options},
+        options={
+            **stage["options"],
+            **options,
+            **({"probe_problems": 0} if "probe_problems" in stage["options"] else {}),
+        },
     )
     start: OpenedCheckpoint | None = made.checkpoint
     contexts = [HeldContext(spec, (spec,), made.model, 0, root, start, brought=brought(root)) for _ in range(2)]

@@ -24,7 +24,7 @@ from stages.training.model import load
 from stages.training.stage_data import tokens_of
 
 STEPS = 200
-LENGTHS = ("max_seq_length", "max_prompt_length", "max_completion_length")
+LENGTHS = ("max_seq_length", "max_prompt_length", "max_completion_length", "overlong_buffer")
 """Options that are lengths in tokens."""
 FILES = {
     "gsm8k_train.jsonl": "gsm8k/train.jsonl",

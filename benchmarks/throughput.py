@@ -27,6 +27,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,14 +66,23 @@ class Line:
     """Options of relay's stage alone."""
 
 
-LINES: Mapping[str, tuple[Line, ...]] = {
+LINES: Mapping[str, tuple[tuple[Line, ...], ...]] = {
     "sft": (
-        Line("sft", "sft", "examples", 2.0),
-        Line("sft, rows of equal length", "sft", "examples", 0.98, (taught_model.EQUAL_ROWS,)),
+        (
+            Line("sft", "sft", "examples", 2.0),
+            Line("sft, an example a row", "sft", "examples", options=(("packing", False),)),
+        ),
+        (Line("sft, rows of equal length", "sft", "examples", 0.98, (taught_model.EQUAL_ROWS,)),),
     ),
-    "grpo": (Line("grpo", "grpo", "steps", 2.0),),
-    "evaluate": (Line("evaluate", "after-sft", "problems", 3.0),),
+    "grpo": ((Line("grpo", "grpo", "steps", 2.0),),),
+    "evaluate": (
+        (
+            Line("evaluate", "after-sft", "problems", 3.0),
+            Line("evaluate, 16 slots", "after-sft", "problems", options=(("slots", 16),)),
+        ),
+    ),
 }
+"""Lines by stage; those of one group are measured beside the same bare steps."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,8 @@ class Bench:
     def context(self, line: Line, *, ours: bool) -> HeldContext:
         """Return a context for one side of a line: relay's (`ours`) or the bare one."""
         stage = self.recipe[line.stage]
-        options = {**stage["options"], "data": list(line.data), "probe_problems": 0}
+        options = {**stage["options"], "data": list(line.data)}
+        options |= {"probe_problems": 0} if "probe_problems" in options else {}
         options |= {"rewards": REWARD, "show_every": 0, "guard_idle": 0.0} if stage["kind"] == "grpo" else {}
         options |= {name: options[name] // self.shrink for name in taught_model.LENGTHS if name in options}
         options |= dict(line.options) if ours else {}
@@ -106,20 +117,21 @@ SIDES: Mapping[str, tuple[Any, Any]] = {
 }
 
 
-def measured(bench: Bench, line: Line, rounds: int) -> Abreast:
-    """Measure one line."""
-    kind = str(bench.recipe[line.stage]["kind"])
+def measured(bench: Bench, lines: Sequence[Line], rounds: int) -> dict[Line, Abreast]:
+    """Measure lines that differ in relay's options alone, all beside the same bare steps."""
+    kind = str(bench.recipe[lines[0].stage]["kind"])
     bare_kind, train = SIDES[kind]
-    ours = bench.context(line, ours=True)
-    units = 1 if kind == "grpo" else int(ours.spec.options["batch"])
-    sides: list[Side] = []
-    try:
-        sides.append(bare_kind(bench.context(line, ours=False)))
-        sides.append(RelaySide(train, ours))
-        return abreast(sides[0], sides[1], rounds, units, lambda text: print(f"  {line.name} {text}", flush=True))
-    finally:
-        for side in sides:
-            side.close()
+    context = bench.context(lines[0], ours=False)
+    units = 1 if kind == "grpo" else int(context.spec.options["batch"])
+    with ExitStack() as stack:
+        bare_side: Side = bare_kind(context)
+        stack.callback(bare_side.close)
+        sides: dict[str, Side] = {}
+        for line in lines:
+            sides[line.name] = side = RelaySide(train, bench.context(line, ours=True))
+            stack.callback(side.close)
+        found = abreast(bare_side, sides, rounds, units, lambda text: print(text, flush=True))
+    return {line: found[line.name] for line in lines}
 
 
 # --- output ------------------------------------------------------------------
@@ -180,7 +192,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with GSM8K and MBPP")
     parser.add_argument("--layers", type=int, help="cut the model to so many layers")
     parser.add_argument("--rows", type=int, help="cut the vocabulary to so many tokens")
-    parser.add_argument("--rounds", type=int, default=5, help="measured rounds of each line")
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds of each line; 0: only the checks")
     parser.add_argument("--only", choices=NAMES, nargs="+", default=list(NAMES))
     parser.add_argument("--no-checks", action="store_true", help="do not compare results")
     parser.add_argument("--taught-steps", type=int, default=taught_model.STEPS)
@@ -194,8 +206,8 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run the benchmark. Return exit status 1 if an expectation is missed."""
     asked = arguments()
-    if asked.rounds < 2:
-        raise SystemExit("--rounds: at least 2, for quartiles")
+    if asked.rounds < 0 or asked.rounds == 1:
+        raise SystemExit("--rounds: at least 2, for quartiles, or 0")
     recipe = {stage["name"]: stage for stage in yaml.safe_load(RECIPE.read_text(encoding="utf-8"))["stages"]}
     found: dict[Line, Abreast] = {}
     checks: list[equality.Check] = []
@@ -212,13 +224,14 @@ def main() -> int:
             length=length,
         )
         bench = Bench(made.model, root, recipe, made.checkpoint, asked.shrink)
-        for line in (line for name in asked.only for line in LINES[name]):
-            found[line] = measured(bench, line, asked.rounds)
-            print("\n".join(filter(None, (HEADER, row(line, found[line]), answers(found[line])))), flush=True)
+        for lines in (lines for name in asked.only for lines in LINES[name] if asked.rounds):
+            found |= measured(bench, lines, asked.rounds)
+            told = [text for line in lines for text in (row(line, found[line]), answers(found[line])) if text]
+            print("\n".join((HEADER, *told)), flush=True)
         if not asked.no_checks:
             checks = equality.all_checks(asked.folder, made, root, recipe, asked.only)
     print("\n".join((HEADER, *(row(*each) for each in found.items()), *(str(check) for check in checks))))
-    if asked.plot:
+    if asked.plot and found:
         plot(found, asked.plot)
     if asked.json:
         written(found, checks, asked.json)
