@@ -49,6 +49,7 @@ def _phases(stages: list[dict[str, Any]], one_memory: bool) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for stage in stages:
         limit = f"batch {stage['largest_batch']}" if stage["largest_batch"] else "none fits"
+        limit = "any batch" if stage["any_batch"] else limit
         table.add_row(
             Text(f"{', '.join(stage['names'])}: batch {stage['batch']}", style="bold"),
             *[""] * (6 + one_memory),

@@ -30,7 +30,7 @@ from orchestrator.preflight.memory.machine import Machine, machine_of
 from orchestrator.preflight.memory.measure import Lowering, Needs
 from orchestrator.preflight.memory.measured import MeasuredPeaks, measured_in, with_measured
 from orchestrator.preflight.memory.programs import Program, StageNeeds, needs_of, programs_of, rows_to_compile, share
-from orchestrator.views.memory_plan import memory_view
+from orchestrator.views.memory_plan import _phases, memory_view
 from orchestrator.views.plan import outline_view
 from stages.options import Model
 
@@ -65,15 +65,12 @@ def found_for(needs: tuple[StageNeeds, ...], per_row: int = GIB, cache_per_row: 
         moments = 3 if program.sums_gradients else 2
         optimizer = (0, 0) if program.kind == "answers" else (moments * trained[0], moments * trained[1])
         cache = cache_per_row if program.kind == "answers" else 0
-        part = {
-            "rows": 4,
-            "cache": cache * 4 // 8,
-            "cache_whole": cache * 4,
-            "inputs": 0,
-            "outputs": 0,
-            "temporaries": per_row * 4 // 2,
-        }
-        found[program] = Needs((GIB, 8 * GIB), adapter, optimizer, (part,), fsdp=2, largest=GIB, layers=26)
+        part = {"rows": 4, "cache": cache * 4 // 8, "inputs": 0, "outputs": 0, "temporaries": per_row * 4 // 2}
+        answers = program.kind == "answers"
+        parts = (part | {"temporaries": 0, "outputs": part["cache"] // 2}, part) if answers else (part,)
+        found[program] = Needs(
+            (GIB, 8 * GIB), adapter, optimizer, parts, fsdp=2, largest=GIB, layers=26, trains=not answers
+        )
     return found
 
 
@@ -174,11 +171,37 @@ def test_a_probe_that_does_not_fit_leaves_the_batch_as_it_is() -> None:
     assert verdict["advice"] == "probe_problems: 26 is the largest that fits"
 
 
-def test_the_cache_lies_on_the_first_chip_whole_before_it_is_spread() -> None:
+def test_prompts_are_read_beside_a_narrow_cache_unless_others_wait_for_a_slot() -> None:
     needs = needs_of(pipeline())
-    begun, answering = memory_of(needs[2], found_for(needs, per_row=0, cache_per_row=GIB), 8)
-    assert begun.phase == "answers: cache on chip 1"
-    assert (begun.cache, answering.cache) == (9 * GIB, GIB)
+    found = found_for(needs, per_row=0, cache_per_row=GIB)
+    begun, answering = memory_of(needs[2], found, 8)
+    assert (begun.phase, begun.rows, answering.phase) == ("answers: prompts", 8, "answers")
+    assert (begun.outputs, answering.cache) == (GIB // 2, GIB)
+    assert begun.cache == pytest.approx(GIB * 320 / 1024), "the first width that holds 256 + 32 tokens"
+    full, _ = memory_of(needs[2], found, 1000)
+    assert full.rows == 128 and full.cache == 16 * GIB
+
+
+def test_more_answers_than_slots_need_no_more_memory() -> None:
+    text = STAGES.replace("batch: 32", "batch: 32, slots: 9") % {"mode": "lora", "beta": 0.1}
+    slotted = loader.parse(f"name: fits\nmodel: {{kind: gemma2-2b, mesh_fsdp: 2}}\nstages:{text}", "fits.yaml")
+    ask = needs_of(slotted)[2]
+    assert [ask.phases[0].rows(batch) for batch in (1, 8, 9, 10, 500)] == [2, 8, 10, 10, 10]
+    verdict = verdict_of(ask, found_for(needs_of(slotted)), 16 * GIB, Model(mesh_fsdp=2))
+    assert verdict["any_batch"] and verdict["fits"]
+    lines = StringIO()
+    Console(file=lines, width=160).print(_phases([verdict], one_memory=False))
+    assert "any batch" in lines.getvalue()
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("lora", [1.5, 1.5, 1.5]), ("full", [1.5, 1.5, 1.0])])
+def test_a_copy_for_sampling_adds_half_of_the_weights_and_stays_where_they_are_frozen(
+    mode: str, kept: list[float]
+) -> None:
+    text = STAGES.replace("{batch: 4,", "{batch: 4, sampling_dtype: bfloat16,") % {"mode": mode, "beta": 0.1}
+    needs = needs_of(loader.parse(f"name: fits\nmodel: {{kind: gemma2-2b}}\nstages:{text}", "fits.yaml"))
+    grpo = memory_of(needs[1], found_for(needs), 4)
+    assert [phase.kept / GIB for phase in grpo] == pytest.approx(kept, abs=1e-6)
 
 
 def test_a_full_checkpoint_with_moments_is_too_large_and_an_adapter_is_not() -> None:

@@ -35,6 +35,7 @@ from stages.options import Model
 from stages.options.families import FULL_SIZE, family_name
 
 BATCH_MAX = 1 << 16
+"""Largest batch that is looked at: if it fits, any does, since the sampler has a limited number of slots."""
 ITEMSIZE = {"float32": 4, "bfloat16": 2}
 ACCURACY = {
     "cpu": "within 15 % of what SFT, GRPO and evaluate of Gemma 3 270M measured on a CPU",
@@ -220,6 +221,7 @@ def stage_verdict(
         "batch": needs.batch,
         "gradient_accumulation_steps": needs.gradient_accumulation_steps,
         "largest_batch": largest,
+        "any_batch": largest + needs.unit(model.mesh_fsdp) > BATCH_MAX,
         "fits": not too_large and all(each["fits"] for each in on_host),
         "phases": [{**asdict(phase), "peak": phase.peak, "fits": phase.peak <= memory_bytes} for phase in phases],
         "beside_the_arrays": working if machine.one_memory else {},
@@ -236,8 +238,8 @@ def _starting(moment: HostMoment) -> PhaseMemory:
 
 
 def at_start_of(phase: StageProgram) -> str:
-    """Return the name of the moment when the sampler has created its cache and not yet sharded it."""
-    return f"{phase.name}: cache on chip 1"
+    """Return the name of the moments when the sampler reads prompts."""
+    return f"{phase.name}: prompts"
 
 
 def memory_of(
@@ -252,10 +254,18 @@ def memory_of(
         "adapter": trained.adapter[0] if trained else 0,
         "optimizer": trained.optimizer[0] if trained else 0,
     }
+    # A copy for sampling, in bfloat16, has half the size of the weights and of the adapter.
+    copy, more = (weights + stays["adapter"]) // 2, weights // 2 if needs.keeps_narrow else 0
     return [
         held
         for phase in needs.phases
-        for held in _phase(phase, found[phase.program], batch, gradient_accumulation_steps, stays)
+        for held in _phase(
+            phase,
+            found[phase.program],
+            batch,
+            gradient_accumulation_steps,
+            stays | {"kept": stays["kept"] + (copy if phase.program.narrow else more)},
+        )
     ]
 
 
@@ -265,23 +275,25 @@ def _phase(
     rows = phase.rows(batch)
     if gradient_accumulation_steps is not None and phase.program.kind != "answers":
         rows = batch * phase.per_problem // gradient_accumulation_steps
-    parts = needs.at(rows)
-    most = max(parts, key=lambda part: part["temporaries"] + part["outputs"])
-    used = {name: most[name] for name in ("cache", "inputs", "temporaries", "outputs")}
-    held = [PhaseMemory(phase.name, rows, **stays, **used)]
-    if most["cache_whole"] > most["cache"]:
-        # Tunix's sampler creates the whole cache on the first chip; the first program that uses it shards it.
-        first = {"cache": most["cache_whole"] + most["cache"], "inputs": most["inputs"], "temporaries": 0, "outputs": 0}
-        held.insert(0, PhaseMemory(at_start_of(phase), rows, **stays, **first))
-    return held
+    used = [
+        {name: part[name] for name in ("cache", "inputs", "temporaries", "outputs")} for part in needs.at(rows)
+    ]
+    names = [phase.name]
+    if phase.slots:
+        # The cache grows layer by layer: two of one layer take less than the prompts' own cache, an output of reading.
+        used[0]["cache"] = round(used[0]["cache"] * phase.first_cache_share(batch))
+        names.insert(0, at_start_of(phase))
+    return [PhaseMemory(name, rows, **stays, **each) for name, each in zip(names, used, strict=True)]
 
 
 def _largest(fits: Callable[[int], bool], unit: int) -> int:
-    """Return the largest multiple of `unit` that fits; 0 if none does."""
+    """Return the largest multiple of `unit` that fits, at most `BATCH_MAX`; 0 if none does."""
     if not fits(unit):
         return 0
+    if fits(top := BATCH_MAX // unit * unit):
+        return top
     low, high = unit, 2 * unit
-    while high <= BATCH_MAX and fits(high):
+    while fits(high):
         low, high = high, 2 * high
     while high - low > unit:
         middle = (low + high) // 2 // unit * unit

@@ -1,7 +1,8 @@
 """Lowers one program for a mesh of emulated devices, and tells each device's memory needs.
 
 Nothing is allocated: every array is a shape, a dtype and a sharding. The programs are the session's: the step of Tunix's
-trainer with the losses of `stages.training.losses`, and the sampler's two functions.
+trainer with the losses of `stages.training.losses`, and the two functions of `stages.training.decoding` that compute
+most.
 """
 
 import dataclasses
@@ -12,11 +13,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
-from tunix.generate.sampler import CacheConfig, Sampler
 from tunix.sft.peft_trainer import PeftTrainer
 
 from orchestrator.preflight.memory import xla_buffer_plan
@@ -35,15 +34,20 @@ from orchestrator.preflight.memory.depths import Sample, narrow_vocabulary
 from orchestrator.preflight.memory.programs import Program
 from orchestrator.preflight.memory.xla_buffer_plan import plan_of
 from stages.options import Model, Sft
-from stages.training import families
+from stages.training import decoding, families
+from stages.training.decoding import Noise, SlotState, TokenChoice
 from stages.training.losses import AnswerRows, PolicyBatch, PolicyLoss, TaughtBatch, taught_input, taught_loss
 from stages.training.master_weights import Master, optimizer_in_float32
 from stages.training.model import WEIGHTS, arrays_of
 from stages.training.optimizers import optimizer
+from stages.training.slots import SEGMENT
 
-PAD, EOS = 0, 1
+STOPS = 2
+"""Number of tokens that end an answer."""
 TEMPERATURE = 0.9
 """Any temperature other than 1, since only 1 saves the division of the logits."""
+NARROW = "bfloat16"
+"""Type of the copy of the weights for sampling, with `sampling_dtype: bfloat16`."""
 STEPS = 1000
 """Number of steps of the stage; the schedule's state has the same size for any number."""
 
@@ -79,7 +83,7 @@ def compiled(
     (see `xla_buffer_plan`); it allows only one number of rows.
     """
     with mesh, activations_laid_out(mesh):
-        module = abstract_model(config, options, program, mesh)
+        module = abstract_model(config, _sampling(options, program), program, mesh)
         trainable = _optimizer(module, program, options) if program.kind in ("sft", "grpo") else None
         if trainable is not None:
             lay_out(trainable, mesh)
@@ -95,11 +99,15 @@ def compiled(
             if trainable is not None:
                 parts = [_step_part(program, module, trainable, mesh, count, folder)]
             else:
-                few = abstract_model(shortened(config, 1), options, program, mesh)
-                parts = [_sampler_part(program, module, few, count, folder, part)]
+                parts = [_sampler_part(program, module, mesh, count, folder, part)]
             found.append([{"rows": count, **each} for each in parts])
             jax.clear_caches()
     return sizes, found
+
+
+def _sampling(options: Model, program: Program) -> Model:
+    """Return the model's options with the type of its copy for sampling."""
+    return dataclasses.replace(options, dtype=NARROW) if program.narrow else options
 
 
 def _step_part(program: Program, module: nnx.Module, trainable: Any, mesh: Any, rows: int, folder: Path | None) -> Part:
@@ -110,10 +118,9 @@ def _step_part(program: Program, module: nnx.Module, trainable: Any, mesh: Any, 
     return _part(plan_of(lowered, folder), held)
 
 
-def _part(plan: Any, held_bytes: int, cache_bytes: int = 0, cache_whole_bytes: int = 0) -> Part:
+def _part(plan: Any, held_bytes: int, cache_bytes: int = 0) -> Part:
     return {
         "cache": cache_bytes,
-        "cache_whole": cache_whole_bytes,
         "inputs": max(0, plan.argument_size_in_bytes - held_bytes - cache_bytes),
         "outputs": max(0, plan.output_size_in_bytes - plan.alias_size_in_bytes),
         "temporaries": plan.temp_size_in_bytes,
@@ -184,95 +191,32 @@ def _batch(program: Program, rows: int, mesh: jax.sharding.Mesh) -> Any:
 # --- answers ------------------------------------------------------------------
 
 
-class _MinimalTokenizer:
-    """The part of a tokenizer that the sampler uses."""
-
-    def encode(self, text: str, **_: Any) -> list[int]:
-        return [EOS]
-
-    def decode(self, ids: list[int], **_: Any) -> str:
-        return ""
-
-    def pad_id(self) -> int:
-        return PAD
-
-    def eos_id(self) -> int:
-        return EOS
-
-    def bos_id(self) -> int:
-        return 2
-
-
 def _sampler_part(
-    program: Program, module: nnx.Module, few: nnx.Module, rows: int, folder: Path | None, part: int
+    program: Program, module: nnx.Module, mesh: jax.sharding.Mesh, rows: int, folder: Path | None, part: int
 ) -> Part:
-    """Measure prefill (0) or decode (1), with the cache's sharding taken from `few`, a model of one layer.
+    """Measure prefill (0) or a segment of the decode loop (1), each in its largest shape.
 
-    Only a compiled program tells the sharding that the compiler chose, and every layer's is the same.
+    The cache of all slots is an argument of the second one alone, but it exists while the first one runs, too.
     """
-    sampler, begun = _sampler(program, few, rows)
-    lowered = sampler._compiled_prefill_fn.lower(sampler._flattened_transformer_state, begun, None, echo=False)
-    after_few = _laid_out(lowered.out_info, lowered.compile().output_shardings)
-    (layer,) = after_few.cache.values()
-    if folder is not None:
-        xla_buffer_plan.forget(folder)
-    sampler, begun = _sampler(program, module, rows)
-    layout = {name: leaf.sharding for name, leaf in layer.items()}
-    cache = {
-        name: {key: _with_sharding(leaf, layout[key]) for key, leaf in leaves.items()}
-        for name, leaves in begun.cache.items()
-    }
-    if part == 0:
-        lowered = sampler._compiled_prefill_fn.lower(sampler._flattened_transformer_state, begun, None, echo=False)
-    else:
-        after = dataclasses.replace(after_few, cache=cache)
-        lowered = sampler._compiled_decode_fn.lower(sampler._flattened_transformer_state, after)
-    held, sizes = size(nnx.state(module))[0], (size(cache)[0], _whole(begun.cache))
-    return _part(plan_of(lowered, folder), held, *sizes)
-
-
-def _laid_out(shapes: Any, shardings: Any) -> Any:
-    return jax.tree.map(_with_sharding, shapes, shardings)
-
-
-def _with_sharding(leaf: Any, layout: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)
-
-
-def _whole(cache: Any) -> int:
-    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(cache))
-
-
-def _sampler(program: Program, module: nnx.Module, rows: int) -> tuple[Sampler, Any]:
-    """Return Tunix's sampler and its initial state without contents."""
     config: Any = module.config
-    small = CacheConfig(1, config.num_layers, config.num_kv_heads, config.head_dim)
     with families.without_remat(module):
-        sampler = Sampler(module, _MinimalTokenizer(), small)
-    sampler.eos_ids = jnp.array([EOS])
-    length = program.prompt_tokens + program.answer_tokens
-    one = sampler.init_sample_state(
-        jnp.ones((1, program.prompt_tokens), jnp.int32),
-        total_sampling_steps=length,
-        include_logits=False,
-        forbidden_token_ids=None,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=program.top_k or None,
-        seed=jax.random.PRNGKey(0),
-        beam_size=None,
-    )
-    sampler.cache_config = dataclasses.replace(small, cache_size=length)
+        graph, weights = nnx.split(module)
+    layout = decoding.cache_layout(mesh, config.num_kv_heads)
+    settings = decoding.DecodeSettings(TokenChoice(False, program.top_k), layout, SEGMENT)
+    width = program.prompt_tokens + program.answer_tokens
+    made = jax.eval_shape(lambda: decoding.fresh(graph, weights, rows=rows, width=width, layout=layout))
+    cache = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout), made)
 
-    def grown(leaf: Any, *more: int) -> Any:
-        return jax.ShapeDtypeStruct((rows, *more, *leaf.shape[1 + len(more) :]), leaf.dtype)
+    def integers(*shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, jnp.int32)
 
-    cache = {
-        layer: {name: grown(leaf, length) if leaf.ndim > 1 else grown(leaf) for name, leaf in leaves.items()}
-        for layer, leaves in one.cache.items()
-    }
-    begun = dataclasses.replace(
-        one, token_buffer=grown(one.token_buffer), positions=grown(one.positions), done=grown(one.done), cache=cache
-    )
-    return sampler, begun
-
+    noise = Noise(jax.ShapeDtypeStruct((), jnp.uint32), *[jax.ShapeDtypeStruct((), jnp.float32)] * 2)
+    if part == 0:
+        tokens = integers(rows, program.prompt_tokens)
+        lowered = decoding.prefill.lower(graph, weights, tokens, integers(rows), integers(rows), noise, settings)
+    else:
+        slots = SlotState(*[integers(rows)] * len(dataclasses.fields(SlotState)))
+        lowered = decoding.segment.lower(graph, weights, cache, slots, integers(STOPS), noise, settings)
+    taken = size(cache)[0]
+    found = _part(plan_of(lowered, folder), size(nnx.state(module))[0], taken if part else 0)
+    return found | {"cache": taken}

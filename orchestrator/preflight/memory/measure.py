@@ -49,16 +49,20 @@ class Needs:
     """Number of the model's layers."""
     gradients: int = 0
     """Bytes of the trained arrays' gradients: the part of the temporaries that does not grow with the rows."""
+    trains: bool = False
+    """True for a step, whose outputs are weights and moments, and do not grow with the rows either."""
 
     def at(self, rows: int) -> list[dict[str, int]]:
-        """Return bytes of `inputs`, `cache`, `cache_whole`, `outputs` and `temporaries` per function at these rows."""
+        """Return bytes of `inputs`, `cache`, `outputs` and `temporaries` per function at these rows."""
         return [{name: self._scaled(name, part, rows) for name in part} for part in self.parts]
 
     def _scaled(self, name: str, part: dict[str, int], rows: int) -> int:
         """Scale an amount with the rows of one chip, except for what does not depend on them."""
-        if name in ("rows", "cache_whole"):
-            return part[name] * rows // part["rows"]
-        fixed = {"temporaries": min(self.gradients, part[name]), "outputs": part[name]}.get(name, 0)
+        if name == "rows":
+            return rows
+        fixed = 0
+        if self.trains:
+            fixed = {"temporaries": min(self.gradients, part[name]), "outputs": part[name]}.get(name, 0)
         return fixed + round((part[name] - fixed) * share(rows, self.fsdp) / share(part["rows"], self.fsdp))
 
 
@@ -171,7 +175,9 @@ def _last_line(text: str) -> str:
 
 
 def _read(answers: Sequence[dict[str, Any]], program: Program, fsdp: int) -> Needs:
-    sizes = {name: (int(chip), int(whole)) for name, (chip, whole) in answers[0]["sizes"].items()}
+    # A copy for sampling is half as large as the weights that it was rounded from.
+    times = 2 if program.narrow else 1
+    sizes = {name: (times * int(chip), times * int(whole)) for name, (chip, whole) in answers[0]["sizes"].items()}
     trained = sizes["adapter"] if program.rank else sizes["weights"]
     return Needs(
         sizes["weights"],
@@ -183,4 +189,5 @@ def _read(answers: Sequence[dict[str, Any]], program: Program, fsdp: int) -> Nee
         sizes["largest"][1],
         answers[0]["layers"],
         0 if program.kind == "answers" else trained[0],
+        trains=program.kind != "answers",
     )

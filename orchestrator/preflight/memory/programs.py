@@ -1,8 +1,9 @@
 """Lists the programs that a pipeline runs on its accelerator, with their rows. Pure: nothing is compiled here.
 
 A stage has a few phases, one after the other. SFT has a step; GRPO has answers (prompt and completion, with a cache of
-keys and values) and a step; evaluate and curate have answers only. The reference's log-probabilities are the first
-half of a step, without gradients: they fit if the step fits.
+keys and values) and a step; evaluate and curate have answers only. Steps and answers are padded to one of a few shapes:
+it is the largest that counts. The reference's log-probabilities are the first half of a step, without gradients: they
+fit if the step fits.
 """
 
 from collections.abc import Iterable
@@ -12,12 +13,13 @@ from typing import Any
 
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
-from stages.options import Answer, Asking, Curate, Evaluate, Grpo, Sampling, Sft, TrainingOptions
+from stages.options import Answer, Asking, Curate, Evaluate, Grpo, Model, Sampling, Sft, TrainingOptions
+from stages.training.slots import SEGMENT, SLOTS_MAX, SlotPlan
 
 MODEL_OPTIONS = ("kind", "source", "dtype", "mesh_fsdp", "mesh_tp", "remat")
 """Options of the model on which its programs, and so their memory, depend."""
 FUNCTIONS = {"sft": 1, "grpo": 1, "answers": 2}
-"""Number of functions of each kind of program: the sampler has two, which run one after the other."""
+"""Number of functions of each kind of program: the sampler's read prompts and continue answers, in turns."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Program:
     """A program, apart from its number of rows. Stages with equal programs share one compilation."""
 
     kind: str
-    """`sft` and `grpo` are training steps, `answers` is Tunix's sampler."""
+    """`sft` and `grpo` are training steps, `answers` is the sampler."""
     prompt_tokens: int
     """Tokens of the prompt; for `sft`, of prompt and completion together."""
     answer_tokens: int = 0
@@ -38,6 +40,8 @@ class Program:
     held: int = 0
     """Sum of the ranks of earlier stages' adapters beside bfloat16 weights, into which `stages.training.lora` never
     merges them."""
+    narrow: bool = False
+    """True for answers with a copy of the weights in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,23 @@ class StageProgram:
     parts: int = 1
     fixed: int = 0
     """Number of rows if it does not depend on the batch; else 0."""
+    slots: int = 0
+    """Most answers that are generated at a time; 0 for a step."""
+    groups: int = 1
+    """Number that divides the slots: groups of chips among which rows are split."""
 
     def rows(self, batch: int) -> int:
         """Return the rows of all chips together."""
-        return self.fixed or batch * self.per_problem // self.parts
+        rows = self.fixed or batch * self.per_problem // self.parts
+        return -(-min(rows, self.slots) // self.groups) * self.groups if self.slots else rows
+
+    def first_cache_share(self, batch: int) -> float:
+        """Return the part of the full cache that exists while prompts are read: all of it if answers wait for a slot."""
+        tokens = self.program.prompt_tokens, self.program.answer_tokens
+        if (self.fixed or batch * self.per_problem) > self.slots:
+            return 1.0
+        width = SlotPlan.of(self.slots, *tokens, self.groups).width_for([self.program.prompt_tokens], SEGMENT)
+        return width / sum(tokens)
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,8 @@ class StageNeeds:
     copied it."""
     mode: str = ""
     """`full`, `lora`, or empty if nothing is trained."""
+    keeps_narrow: bool = False
+    """True if a copy of the weights for sampling, in bfloat16, stays during the steps, too."""
     keeps_origin: bool = False
     """True if a checkpoint has to hold the weights with which the stage began."""
 
@@ -93,7 +112,7 @@ def needs_of(pipeline: Pipeline) -> tuple[StageNeeds, ...]:
             continue  # an export reads its arrays one by one, and none onto the accelerator
         options = _parsed_options(stage.kind, stage.options)
         needs = _with_held_adapters(
-            _needs(stage.name, stage.kind, options, asked), 0 if _trains_all(options) else held, targets
+            _needs(stage.name, stage.kind, options, asked, pipeline.loaded_model or Model()), 0 if _trains_all(options) else held, targets
         )
         if narrow and isinstance(options, TrainingOptions):
             rank, more = _adapter(options)
@@ -131,42 +150,42 @@ def _parsed_options(kind: str, options: dict[str, Any]) -> Any:
     return KINDS[kind].fit(options, "options")
 
 
-def _needs(name: str, kind: str, options: Any, asked: Any) -> StageNeeds:
+def _needs(name: str, kind: str, options: Any, asked: Any, model: Model) -> StageNeeds:
     match options:
         case Grpo():
-            return _grpo_needs(name, kind, options)
+            return _grpo_needs(name, kind, options, model)
         case Sft():
-            return _sft_needs(name, kind, options, asked)
+            return _sft_needs(name, kind, options, asked, model)
         case Curate():
-            phase = StageProgram("answers", _answers(options, None), options.num_generations)
+            phase = _answers("answers", options, None, model, per_problem=options.num_generations)
             return StageNeeds((name,), kind, options.batch, 1, (phase,))
         case Evaluate() | Answer():
-            return StageNeeds((name,), kind, options.batch, 1, (StageProgram("answers", _answers(options, None)),))
+            return StageNeeds((name,), kind, options.batch, 1, (_answers("answers", options, None, model),))
     raise AssertionError(f"stage kind {kind} loads a model but its memory needs are not defined")
 
 
-def _sft_needs(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
+def _sft_needs(name: str, kind: str, options: Sft, asked: Any, model: Model) -> StageNeeds:
     rank, targets = _adapter(options)
     step = Program(
         "sft", options.max_seq_length, 0, rank, targets, sums_gradients=options.gradient_accumulation_steps > 1
     )
     phases = [StageProgram("step", step, 1, options.gradient_accumulation_steps)]
     if options.probe_problems:
-        phases.append(StageProgram("probe", _answers(asked or Asking(), options), fixed=options.probe_problems))
+        phases.append(_answers("probe", asked or Asking(), options, model, fixed=options.probe_problems))
     lora = options.mode == "lora"
     return StageNeeds(
         (name,), kind, options.batch, options.gradient_accumulation_steps, tuple(phases), lora, options.mode
     )
 
 
-def _grpo_needs(name: str, kind: str, options: Grpo) -> StageNeeds:
+def _grpo_needs(name: str, kind: str, options: Grpo, model: Model) -> StageNeeds:
     rank, targets = _adapter(options)
     lengths = (options.max_prompt_length, options.max_completion_length)
     step = Program("grpo", *lengths, rank, targets, sums_gradients=options.gradient_accumulation_steps > 1)
-    phases = [StageProgram("answers", _answers(options, options), options.num_generations)]
+    phases = [_answers("answers", options, options, model, per_problem=options.num_generations)]
     phases.append(StageProgram("step", step, options.num_generations, options.gradient_accumulation_steps))
     if options.probe_problems:
-        phases.append(StageProgram("probe", _answers(options, options), fixed=options.probe_problems))
+        phases.append(_answers("probe", options, options, model, fixed=options.probe_problems))
     return StageNeeds(
         (name,),
         kind,
@@ -175,6 +194,7 @@ def _grpo_needs(name: str, kind: str, options: Grpo) -> StageNeeds:
         tuple(phases),
         keeps_weights=options.mode == "lora" or options.beta > 0,
         mode=options.mode,
+        keeps_narrow=options.mode == "lora" and phases[0].program.narrow,
         keeps_origin=options.mode == "full" and options.beta > 0,
     )
 
@@ -183,26 +203,37 @@ def _adapter(options: TrainingOptions | None) -> tuple[int, str]:
     return (options.lora_rank, options.lora_targets) if options and options.mode == "lora" else (0, "")
 
 
-def _answers(asking: Asking, trained: TrainingOptions | None) -> Program:
-    top_k = asking.top_k if isinstance(asking, Sampling) else 0
-    return Program("answers", asking.max_prompt_length, asking.max_completion_length, *_adapter(trained), top_k=top_k)
+def _answers(
+    name: str, asking: Asking, trained: TrainingOptions | None, model: Model, *, per_problem: int = 1, fixed: int = 0
+) -> StageProgram:
+    program = Program(
+        "answers",
+        asking.max_prompt_length,
+        asking.max_completion_length,
+        *_adapter(trained),
+        top_k=asking.top_k if isinstance(asking, Sampling) else 0,
+        narrow=asking.sampling_dtype == "bfloat16" and model.dtype != "bfloat16",
+    )
+    return StageProgram(
+        name, program, per_problem, fixed=fixed, slots=asking.slots or SLOTS_MAX, groups=model.mesh_fsdp
+    )
 
 
 def _with_shared_samplers(found: list[StageNeeds]) -> tuple[StageNeeds, ...]:
-    """Return the needs with one sampler program for each pair of lengths: the one that needs most.
+    """Return the needs with one sampler program for each pair of lengths and type: the one that needs most.
 
     The adapter and top-k sampling add little to a sampler's temporaries compared with the cache, and their persistent
     state is counted exactly elsewhere.
     """
-    largest: dict[tuple[int, int], Program] = {}
+    largest: dict[tuple[int, int, bool], Program] = {}
     for program in programs_of(found):
         if program.kind == "answers":
-            lengths = (program.prompt_tokens, program.answer_tokens)
+            lengths = (program.prompt_tokens, program.answer_tokens, program.narrow)
             known = largest.get(lengths, program)
             largest[lengths] = max(known, program, key=lambda each: (each.rank + each.held, each.top_k))
 
     def shared(phase: StageProgram) -> StageProgram:
-        lengths = (phase.program.prompt_tokens, phase.program.answer_tokens)
+        lengths = (phase.program.prompt_tokens, phase.program.answer_tokens, phase.program.narrow)
         return replace(phase, program=largest[lengths]) if phase.program.kind == "answers" else phase
 
     return tuple(replace(needs, phases=tuple(map(shared, needs.phases))) for needs in found)

@@ -32,7 +32,7 @@ def flags(folder: Path) -> tuple[str, ...]:
     return (
         f"--xla_dump_to={folder}",
         "--xla_dump_hlo_as_text",
-        "--xla_dump_hlo_module_re=jit_(step|_prefill_fn|_decode_fn)",
+        "--xla_dump_hlo_module_re=jit_(step|_prefill|_segment)",
     )
 
 
@@ -52,13 +52,6 @@ def plan_of(lowered: Any, folder: Path | None) -> Any:
         if plan is not None:
             return plan
     return done[0]()
-
-
-def forget(folder: Path) -> None:
-    """Remove the plans that were written so far."""
-    for path in folder.glob("*"):
-        if path.is_file():
-            path.unlink()
 
 
 def written(folder: Path) -> MemoryStats | None:
