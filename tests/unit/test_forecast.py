@@ -117,7 +117,7 @@ def test_all_rounds_of_a_recipe_take_the_sessions_and_hours_that_a_person_comput
 @pytest.mark.slow
 def test_with_few_hours_left_the_rest_waits_for_saturday() -> None:
     """4 hours are left on Tuesday: a session of 4 hours, less its margin, then another from the refresh on."""
-    steps_s = {"sft": 4.0, "evaluate": 60.0, "grpo": 34.0, "curate": 60.0, "continued": 34.0}
+    steps_s = {"sft": 4.0, "evaluate": 80.0, "grpo": 34.0, "curate": 80.0, "continued": 34.0}
     pipeline = loader.load(ROOT / "examples/gemma2_2b.yaml").model_copy(update={"expect": Expect(step_s=steps_s)})
     quota = quota_row(left_s=4 * HOUR_S)
     found = said(pipeline, hours=hours_of(pipeline, quota, TUESDAY))

@@ -125,7 +125,7 @@ def test_a_forecast_uses_what_the_probe_measured() -> None:
     )
     assert (found.first_s["sft"].usual_s, found.save_s.usual_s) == (84.0, 20.0)
     assert found.step_s["ask"].words == (
-        "computed by relay's model of the work (1.1 to 70 % of the peak of a TPU v5e, where nothing was measured)"
+        "computed by relay's model of the work (calibrated by sft of learns-measure-1; 1.1 to 70 % of the peak of a TPU v5e, where nothing was measured)"
     ), "which the probe did not reach"
     other = estimate_durations(pipeline(TEXT, ("batch: 8", "batch: 9")), earlier=[earlier])
     assert other.step_s["sft"].source is TimeSource.SCALED, "another batch takes another time"
