@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.core.work.counts import ComputeWork
 from orchestrator.core.work.rates import RATES, ChipRates, Resource, ShareRange
-from orchestrator.core.work.steps import BARE, RELAY, EngineTraits, StepWork, step_work
+from orchestrator.core.work.steps import BARE, RELAY, EngineTraits, StepWork, assumed_lengths, model_work, step_work
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import Stage
 from stages import options
@@ -61,7 +61,7 @@ def step_best_s(step: StepWork, rates: ChipRates) -> float:
 def stage_work(pipeline: Pipeline, stage: Stage, engine: EngineTraits = RELAY, slow: float = 0.5) -> StepWork | None:
     """Return the work of one step of a stage on its pipeline's accelerator, or None if it is not known.
 
-    `slow` is the place within the bounds of lengths that nobody has measured (see `step_work`).
+    `slow` is the place within the bounds of lengths that nobody has measured (see `assumed_lengths`).
     """
     devices = pipeline.hardware.promise.devices or 1
     return _stage_work(stage.kind, _text(stage.options), _text(pipeline.model), engine, slow, devices)
@@ -78,11 +78,10 @@ def _stage_work(kind: str, values: str, model: str, engine: EngineTraits, slow: 
         return None
     try:
         fitted = KINDS[kind].fit(json.loads(values), kind)
-        return step_work(
-            kind, fitted, options.fit(options.Model, json.loads(model), "model"), engine, slow=slow, devices=devices
-        )
+        sizes = model_work(fitted, options.fit(options.Model, json.loads(model), "model"), devices)
     except ValueError:
         return None
+    return None if sizes is None else step_work(kind, fitted, sizes, assumed_lengths(fitted, slow), engine)
 
 
 def by_resource(step: StepWork, rates: ChipRates) -> dict[Resource, float]:

@@ -1,7 +1,7 @@
 """Computes the work of one step of a stage, phase by phase, for relay's programs and for Tunix's own. Pure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core.work.counts import ComputeWork, ModelWork
@@ -63,29 +63,44 @@ class StepWork:
 
 
 def step_work(
-    kind: str, options: Any, model: Model, engine: EngineTraits = RELAY, *, slow: float = 0.5, devices: int = 0
+    kind: str, options: Any, model: ModelWork, lengths: MeanLengths, engine: EngineTraits = RELAY
 ) -> StepWork | None:
-    """Return the work of one step of a stage, or None if it is not known: its kind is another, or the model's size.
+    """Return the work of one step of a stage, or None for a kind whose work is not known.
 
-    `options` are those of the kind, fitted. `slow` from 0 to 1 is the place within the bounds of lengths that nobody has
-    measured, of the models' own answers among them. `devices` limits the chips of the mesh (0: it does not).
+    `options` are those of the kind, fitted.
     """
     if kind not in KINDS:
         return None
-    trains = isinstance(options, TrainingOptions)
-    found = ModelWork.of(model, options.lora_rank if trains and options.mode == "lora" else 0)
-    if found is None:
-        return None
-    phases, lengths = KINDS[kind](options, found, engine, slow)
-    return StepWork(chips=min(found.chips, devices or found.chips), phases=phases, lengths=lengths)
+    return StepWork(chips=model.chips, phases=tuple(KINDS[kind](options, model, lengths, engine)), lengths=lengths)
 
 
-Parts = tuple[tuple[PhaseWork, ...], MeanLengths]
+def assumed_lengths(options: Any, slow: float) -> MeanLengths:
+    """Return the mean lengths of a stage's prompts and completions.
+
+    `slow` from 0 to 1 is the place within the bounds of lengths that nobody has measured, of the models' own answers
+    among them.
+    """
+    if isinstance(options, Sft):
+        return taught_lengths(options.data, options.max_seq_length, slow)
+    data = ("questions",) if isinstance(options, Answer) else options.data
+    return asked_lengths(data, options.max_prompt_length, options.max_completion_length, slow)
 
 
-def _sft(options: Sft, model: ModelWork, engine: EngineTraits, slow: float) -> Parts:
+def model_work(options: Any, model: Model, devices: int) -> ModelWork | None:
+    """Return the sizes of a model with the adapter that a stage's options name, or None for a kind without a size.
+
+    A mesh of more chips than the accelerator has (`devices`) is taken to have only those.
+    """
+    lora = isinstance(options, TrainingOptions) and options.mode == "lora"
+    found = ModelWork.of(model, options.lora_rank if lora else 0)
+    if found is None or found.chips <= devices:
+        return found
+    tp = min(found.tp, devices)
+    return replace(found, tp=tp, fsdp=max(1, devices // tp))
+
+
+def _sft(options: Sft, model: ModelWork, mean: MeanLengths, engine: EngineTraits) -> list[PhaseWork]:
     longest = options.max_seq_length
-    mean = taught_lengths(options.data, longest, slow)
     rows = model.rows(options.batch)
     full = rows * longest
     positions = (
@@ -100,11 +115,10 @@ def _sft(options: Sft, model: ModelWork, engine: EngineTraits, slow: float) -> P
         full=options.mode == "full",
         again=engine.learnt_logits,
     )
-    return (PhaseWork("train", work),), mean
+    return [PhaseWork("train", work)]
 
 
-def _grpo(options: Grpo, model: ModelWork, engine: EngineTraits, slow: float) -> Parts:
-    mean = asked_lengths(options.data, options.max_prompt_length, options.max_completion_length, slow)
+def _grpo(options: Grpo, model: ModelWork, mean: MeanLengths, engine: EngineTraits) -> list[PhaseWork]:
     rows = options.batch * options.num_generations
     prompt = _width(options.batch, mean.prompt, options.max_prompt_length, engine)
     completion = _width(rows, mean.completion, options.max_completion_length, engine)
@@ -120,22 +134,20 @@ def _grpo(options: Grpo, model: ModelWork, engine: EngineTraits, slow: float) ->
         full=options.mode == "full",
         again=engine.learnt_logits,
     )
-    phases = [*_drawn(rows, mean, options, model, engine, problems=options.batch)]
+    phases = _drawn(rows, mean, options, model, engine, problems=options.batch)
     phases += [PhaseWork("reference", forward)] if options.beta else []
     phases += [PhaseWork("old policy", forward)] if options.num_iterations > 1 else []
-    return (*phases, PhaseWork("train", update.times(options.num_iterations))), mean
+    return [*phases, PhaseWork("train", update.times(options.num_iterations))]
 
 
-def _ask(options: Any, model: ModelWork, engine: EngineTraits, slow: float) -> Parts:
-    data = () if isinstance(options, Answer) else options.data
-    mean = asked_lengths(data or ("questions",), options.max_prompt_length, options.max_completion_length, slow)
+def _ask(options: Any, model: ModelWork, mean: MeanLengths, engine: EngineTraits) -> list[PhaseWork]:
     rows = options.batch * (options.num_generations if isinstance(options, Curate) else 1)
-    return tuple(_drawn(rows, mean, options, model, engine, problems=options.batch)), mean
+    return _drawn(rows, mean, options, model, engine, problems=options.batch)
 
 
 def _drawn(
     rows: float, mean: MeanLengths, options: Asking, model: ModelWork, engine: EngineTraits, *, problems: int
-) -> tuple[PhaseWork, PhaseWork]:
+) -> list[PhaseWork]:
     """Return prefill and decoding of an answer to each of `rows` prompts, all at once."""
     prompt = _width(problems, mean.prompt, options.max_prompt_length, engine)
     computed = model.rows(rows)
@@ -153,7 +165,7 @@ def _drawn(
     gathers = -(-steps // engine.segment) if engine.segment else 1
     decode = model.layers(row_steps, context) + model.logits(row_steps) + model.weights_read(steps, gathers=gathers)
     decode += ComputeWork(bytes=row_steps * context * model.cache_bytes)
-    return PhaseWork("prefill", prefill), PhaseWork("decode", decode, "drawing")
+    return [PhaseWork("prefill", prefill), PhaseWork("decode", decode, "drawing")]
 
 
 def _width(rows: float, mean: float, limit: int, engine: EngineTraits) -> float:
@@ -161,7 +173,7 @@ def _width(rows: float, mean: float, limit: int, engine: EngineTraits) -> float:
     return limit if engine.padding is None else min(limit, longest_of(rows, mean, limit) / (1 - engine.padding))
 
 
-KINDS: Mapping[str, Callable[[Any, ModelWork, EngineTraits, float], Parts]] = {
+KINDS: Mapping[str, Callable[[Any, ModelWork, MeanLengths, EngineTraits], list[PhaseWork]]] = {
     "sft": _sft,
     "grpo": _grpo,
     "continued": _grpo,

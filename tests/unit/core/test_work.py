@@ -9,7 +9,16 @@ from orchestrator.core.work.counts import ComputeWork, ModelWork
 from orchestrator.core.work.lengths import MEASURED, asked_lengths, longest_of, taught_lengths
 from orchestrator.core.work.rates import RATES, ShareRange
 from orchestrator.core.work.seconds import StepSeconds, best_s, computed_seconds, step_best_s, usual_parts
-from orchestrator.core.work.steps import BARE, KINDS, RELAY, EngineTraits, StepWork, step_work
+from orchestrator.core.work.steps import (
+    BARE,
+    KINDS,
+    RELAY,
+    EngineTraits,
+    StepWork,
+    assumed_lengths,
+    model_work,
+    step_work,
+)
 from orchestrator.pipeline.environments import HARDWARE
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
@@ -25,7 +34,9 @@ LONG = {"data": ["gsm8k"], "max_prompt_length": 384, "max_completion_length": 76
 def work(kind: str, engine: EngineTraits = RELAY, model: str = "gemma2-2b", **values: Any) -> StepWork:
     mesh = {name: values.pop(name) for name in ("mesh_fsdp", "mesh_tp", "remat", "dtype") if name in values}
     options = catalog.KINDS[kind].fit(values, kind)
-    found = step_work(kind, options, fit(Model, {"kind": model, **mesh}, "model"), engine)
+    sizes = model_work(options, fit(Model, {"kind": model, **mesh}, "model"), 8)
+    assert sizes is not None
+    found = step_work(kind, options, sizes, assumed_lengths(options, 0.5), engine)
     assert found is not None
     return found
 
