@@ -65,6 +65,7 @@ diagram: $(READY)
 reference: $(READY)
 	$(BIN)/python -m orchestrator.pipeline.reference.writing docs/pipeline.md
 	$(BIN)/python -m orchestrator.views.assumptions_page docs/kaggle.md
+	$(BIN)/python -m orchestrator.views.roofline_page docs/roofline.md
 
 ## resolve relay's own environments again, within the constraints: versions and hashes of all packages, for each accelerator
 locks: $(READY)

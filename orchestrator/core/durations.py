@@ -4,18 +4,17 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from orchestrator.core.estimates import EXPECTED_SHARE, MEASURED_SHARE, Estimate, TimeSource, best, step_duration
+from orchestrator.core.estimates import MEASURED_SHARE, Estimate, TimeSource, best
 from orchestrator.core.probed_times import NOT_PROBED, ProbedTimes
+from orchestrator.core.run_history import RunHistory
+from orchestrator.core.step_times import Told, as_estimate, same_conditions, same_work, stated, step_estimate
 from orchestrator.pipeline.measured import measured_stages
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.pipeline.sections import Expect, ExpectedDuration, Stage
+from orchestrator.pipeline.sections import Stage
 from stages.catalog import find
 from state.facts.base import Fact
 from state.facts.session import NothingCollected, OutputCollected
-from state.model.metrics import StepSeen
-from state.model.run_state import Checkpoint, Session
 
 QUEUE_S = {
     "tpu": Estimate(900, 420, 1800),  # users report 7 to 30 minutes as typical, and sometimes up to 4 hours
@@ -48,24 +47,6 @@ BETWEEN_S_MAX = 24 * 3600.0
 """Longest plausible time between two sessions, in seconds."""
 INTERVALS_KEPT = 400
 """Number of a stage's newest steps that are used: completions grow longer while a model learns."""
-
-
-Told = float | ExpectedDuration | None
-"""Duration in the pipeline's section `expect`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunHistory:
-    """Recorded sessions, steps and timings of a run."""
-
-    run: str
-    pipeline: Pipeline
-    sessions: Sequence[Session]
-    checkpoints: Sequence[Checkpoint]
-    steps: Sequence[StepSeen]
-    """Steps, in order of session and step."""
-    reported: Mapping[tuple[int, int], Mapping[str, float]]
-    """Timings in each session's report, by (number, attempt)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,17 +95,17 @@ def estimate_durations(
 
     `best` chooses among all sources of a duration.
     """
-    alike = [other for other in earlier if _like(pipeline, other.pipeline)]
+    alike = [other for other in earlier if same_conditions(pipeline, other.pipeline)]
     seen = [*([(own, TimeSource.THIS_RUN, "")] if own else []), *((o, _source(o), o.run) for o in alike)]
     expect, jax, installs = stated(pipeline), pipeline.needs_jax, bool(pipeline.pins)
     share = min(1.0, pipeline.limit_s / SHORT_S)
-    steps = {stage.name: _step(pipeline, stage, own, earlier) for stage in pipeline.stages}
+    steps = {stage.name: step_estimate(pipeline, stage, own, earlier) for stage in pipeline.stages}
 
     def chosen(
         measure: Callable[[RunHistory], list[float]], told: Told, assumed: Estimate, probe: Estimate | None = None
     ) -> Estimate:
         measured = (_span(measure(history), source, run) for history, source, run in seen)
-        found = best([*measured, probe, _expected(told), assumed.times(share)])
+        found = best([*measured, probe, as_estimate(told), assumed.times(share)])
         assert found is not None  # the last one is always there
         return found
 
@@ -145,109 +126,6 @@ def estimate_durations(
 
 def _source(other: RunHistory) -> TimeSource:
     return TimeSource.PROBE if measured_stages(other.pipeline) else TimeSource.OTHER_RUN
-
-
-def stated(pipeline: Pipeline) -> Expect:
-    """Return what the pipeline expects on its accelerator: nothing if its figures are stated for another one."""
-    return pipeline.expect if pipeline.expect.accelerator in (None, pipeline.accelerator) else Expect()
-
-
-def _expected(told: Told) -> Estimate | None:
-    match told:
-        case None:
-            return None
-        case ExpectedDuration():
-            return Estimate(told.usual, told.low, told.high, TimeSource.PIPELINE, told.source)
-        case _:
-            return Estimate.around(told, EXPECTED_SHARE, TimeSource.PIPELINE)
-
-
-# --- a stage's step ----------------------------------------------------------
-
-
-def _step(pipeline: Pipeline, stage: Stage, own: RunHistory | None, earlier: Sequence[RunHistory]) -> Estimate | None:
-    """Return the estimated duration of a stage's step from the best source that has one."""
-    return best(
-        [
-            *_measured_steps(pipeline, stage, own, earlier),
-            *_probed_steps(pipeline, stage, earlier),
-            _stated_step(pipeline, stage),
-            *_similar_steps(pipeline, stage, earlier),
-        ]
-    )
-
-
-def _probed_steps(pipeline: Pipeline, stage: Stage, earlier: Sequence[RunHistory]) -> Iterator[Estimate]:
-    """Yield what probes of the same work measured: one step after the compiled first one."""
-    for other in earlier:
-        for twin in measured_stages(other.pipeline):
-            if not same_work(pipeline, stage, other.pipeline, twin):
-                continue
-            for timings in other.reported.values():
-                if (took_s := timings.get(f"{twin.name}.step_s")) is not None:
-                    yield Estimate.around(took_s, EXPECTED_SHARE, TimeSource.PROBE, other.run)
-
-
-def _stated_step(pipeline: Pipeline, stage: Stage) -> Estimate | None:
-    """Return what the pipeline itself says."""
-    if stage.kind == "counting" and "step_s" in stage.options:
-        took_s = float(stage.options["step_s"])
-        return Estimate.around(took_s, MEASURED_SHARE, TimeSource.PIPELINE, "step_s in the stage's options")
-    expected_s = stated(pipeline).step_s
-    return _expected(expected_s.get(stage.name, expected_s.get(stage.kind)))
-
-
-def _similar_steps(pipeline: Pipeline, stage: Stage, earlier: Sequence[RunHistory]) -> Iterator[Estimate]:
-    """Yield what earlier runs of the same pipeline measured with other options."""
-    for other in earlier:
-        same = (other.pipeline.name, other.pipeline.accelerator) == (pipeline.name, pipeline.accelerator)
-        if same and (span := step_duration(other.steps, stage.name)) is not None:
-            yield Estimate.around(span.usual_s, EXPECTED_SHARE, TimeSource.OTHER_OPTIONS, other.run)
-
-
-def _measured_steps(
-    pipeline: Pipeline, stage: Stage, own: RunHistory | None, earlier: Sequence[RunHistory]
-) -> Iterator[Estimate]:
-    """Yield what runs measured of the same work: this run first, the stage itself before others that are alike."""
-    if own is not None:
-        alike = [twin.name for twin in own.pipeline.stages if same_work(pipeline, stage, own.pipeline, twin)]
-        for name in dict.fromkeys([stage.name, *alike]):
-            if (span := step_duration(own.steps, name)) is not None:
-                yield span.of(TimeSource.THIS_RUN, "" if name == stage.name else name)
-    for other in earlier:
-        for twin in other.pipeline.stages:
-            alike_there = same_work(pipeline, stage, other.pipeline, twin)
-            if alike_there and (span := step_duration(other.steps, twin.name)) is not None:
-                yield span.of(TimeSource.OTHER_RUN, other.run)
-
-
-CHANGES_NO_TIME = frozenset(
-    (
-        "learning_rate", "learning_rate_after", "decay_steps", "schedule", "warmup_steps", "min_lr_ratio", "b1", "b2",
-        "weight_decay", "clip_norm", "check",
-        "beta", "epsilon", "temperature", "rewards", "guard_steps", "guard_spike", "guard_collapse", "guard_idle",
-        "lora_alpha", "replay", "solved_max", "hard_min", "transcripts", "show_every",
-    )
-)  # fmt: skip
-"""Options that affect what the model learns, but not how long a step takes."""
-
-
-def same_work(mine: Pipeline, stage: Stage, other: Pipeline, twin: Stage) -> bool:
-    """Return True if steps of both stages take equally long: same kind, model, machine and options that affect time."""
-    return _like(mine, other) and stage.kind == twin.kind and _telling(stage) == _telling(twin)
-
-
-def _like(mine: Pipeline, other: Pipeline) -> bool:
-    return (mine.accelerator, mine.pins, mine.model) == (other.accelerator, other.pins, other.model)
-
-
-def _telling(stage: Stage) -> dict[str, Any]:
-    return {name: _bare(value) for name, value in stage.options.items() if name not in CHANGES_NO_TIME}
-
-
-def _bare(value: Any) -> Any:
-    """Return data sets without their counts."""
-    return [str(each).partition(":")[0] for each in value] if isinstance(value, (list, tuple)) else value
 
 
 # --- the rest of a session, and the time between two -------------------------

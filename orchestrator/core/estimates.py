@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 
 from state.model.metrics import StepSeen
 
-Basis = Literal["measured", "expected", "assumed"]
+Basis = Literal["measured", "computed", "expected", "assumed"]
 
 
 class TimeSource(Enum):
@@ -18,13 +18,20 @@ class TimeSource(Enum):
     THIS_RUN = "this run"
     OTHER_RUN = "another run"
     PROBE = "probe"
+    SCALED = "scaled"
     PIPELINE = "pipeline"
     OTHER_OPTIONS = "other options"
+    WORK_MODEL = "work model"
     ASSUMED = "assumed"
 
 
 PREFERENCE = tuple(TimeSource)
-BASES: dict[TimeSource, Basis] = {TimeSource.PIPELINE: "expected", TimeSource.ASSUMED: "assumed"}
+BASES: dict[TimeSource, Basis] = {
+    TimeSource.SCALED: "computed",
+    TimeSource.PIPELINE: "expected",
+    TimeSource.WORK_MODEL: "computed",
+    TimeSource.ASSUMED: "assumed",
+}
 """Basis of an estimate by source; all others are measured."""
 
 EXPECTED_SHARE = 0.25
@@ -80,6 +87,10 @@ class Estimate:
                 return f"measured in {self.detail}, with other options"
             case TimeSource.PROBE:
                 return f"measured by relay probe{f' in {self.detail}' if self.detail else ''}"
+            case TimeSource.SCALED:
+                return f"measured for {self.detail}, scaled to the work of these steps"
+            case TimeSource.WORK_MODEL:
+                return f"computed by relay's model of the work{f' ({self.detail})' if self.detail else ''}"
             case TimeSource.PIPELINE:
                 return f"expected by the pipeline{f': {self.detail}' if self.detail else ''}"
             case TimeSource.ASSUMED:

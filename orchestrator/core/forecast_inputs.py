@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from orchestrator.base.humanize import duration, machine_time, utc_time
-from orchestrator.core.durations import RunHistory, Times
+from orchestrator.core.durations import Times
 from orchestrator.core.estimates import Estimate, TimeSource
 from orchestrator.core.forecast_session import LiveSession, RunPosition, left
 from orchestrator.core.plan import WEEK, run_cursor, week_of
+from orchestrator.core.run_history import RunHistory
 from orchestrator.core.weekly_quota import Hours, hours_of
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor

@@ -8,12 +8,13 @@ from typing import Any
 import pydantic
 
 from orchestrator.core.assumptions import Evidence
-from orchestrator.core.durations import INTERVALS_KEPT, RunHistory, Times, estimate_durations, reported_in
+from orchestrator.core.durations import INTERVALS_KEPT, Times, estimate_durations, reported_in
 from orchestrator.core.estimates import Estimate
 from orchestrator.core.forecast import Forecast, Unforeseeable, forecast
 from orchestrator.core.forecast_inputs import assumptions, hours_left, position_of
 from orchestrator.core.forecast_session import RunPosition, left
 from orchestrator.core.probed_times import probed_times
+from orchestrator.core.run_history import RunHistory
 from orchestrator.core.weekly_quota import hours_of
 from orchestrator.pipeline.model import Pipeline
 from state.facts.base import Fact

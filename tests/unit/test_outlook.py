@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.core.durations import RunHistory, estimate_durations
+from orchestrator.core.durations import estimate_durations
 from orchestrator.core.forecast_inputs import assumptions, hours_left, position_of
+from orchestrator.core.run_history import RunHistory
 from orchestrator.pipeline.loader import parse
 from state import machine
 from state.facts.run import RunStarted, RunWaiting

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.app.notify.messages import holds_up
-from orchestrator.core.durations import RunHistory, estimate_durations
+from orchestrator.core.durations import estimate_durations
+from orchestrator.core.run_history import RunHistory
 from orchestrator.core.time_classes import SESSION_GROUPS
 from orchestrator.pipeline.loader import parse
 from orchestrator.views.document import run_document

@@ -9,11 +9,11 @@ from orchestrator.core.durations import (
     HANDOVER_S,
     INSTALL_S,
     QUEUE_S,
-    RunHistory,
     estimate_durations,
     reported_in,
 )
 from orchestrator.core.estimates import Estimate, TimeSource, best, step_duration
+from orchestrator.core.run_history import RunHistory
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor
@@ -97,7 +97,7 @@ def test_steps_told_at_one_moment_or_backwards_are_no_error() -> None:
 
 # --- where a time is from ------------------------------------------------------
 
-THIS, OTHER, PROBE, TOLD, SIMILAR, GUESS = TimeSource
+THIS, OTHER, PROBE, SCALED, TOLD, SIMILAR, WORK, GUESS = TimeSource
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,11 @@ THIS, OTHER, PROBE, TOLD, SIMILAR, GUESS = TimeSource
     [
         ((), None),
         ((GUESS,), 0),
+        ((GUESS, WORK), 1),
+        ((GUESS, WORK, SIMILAR), 2),
         ((GUESS, SIMILAR), 1),
+        ((TOLD, SCALED, WORK), 1),
+        ((SCALED, PROBE), 1),
         ((GUESS, SIMILAR, TOLD), 2),
         ((GUESS, SIMILAR, TOLD, PROBE), 3),
         ((GUESS, SIMILAR, TOLD, PROBE, OTHER), 4),
@@ -135,6 +139,9 @@ def test_of_several_figures_the_one_of_the_best_source_is_taken_and_of_equals_th
         (TOLD, "", "expected by the pipeline", "expected"),
         (TOLD, "a paper", "expected by the pipeline: a paper", "expected"),
         (SIMILAR, "gsm-0001", "measured in gsm-0001, with other options", "measured"),
+        (SCALED, "sft", "measured for sft, scaled to the work of these steps", "computed"),
+        (WORK, "", "computed by relay's model of the work", "computed"),
+        (WORK, "a source", "computed by relay's model of the work (a source)", "computed"),
         (GUESS, "", "assumed", "assumed"),
     ],
 )
@@ -162,7 +169,7 @@ def test_a_figure_of_the_pipeline_is_a_number_or_a_range_with_its_source(
 
 def test_nothing_stated_for_another_accelerator_is_used() -> None:
     other = estimate_durations(pipeline(("startup_s: 100", "startup_s: 100, accelerator: NvidiaTeslaT4")))
-    assert other.unknown == ("base", "sft", "again", "more")
+    assert {span.source for span in other.step_s.values()} == {TimeSource.WORK_MODEL}
     assert other.startup_s == INSTALL_S
     same = estimate_durations(pipeline(("startup_s: 100", "startup_s: 100, accelerator: TpuV5E8")))
     assert same == estimate_durations(pipeline())
@@ -191,7 +198,6 @@ def test_an_earlier_run_that_did_the_same_work_is_used_and_named() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        ("batch: 8", "batch: 4"),
         ("accelerator: TpuV5E8", "accelerator: NvidiaTeslaT4"),
         ("2b-it/1}", "2b-it/1, dtype: bfloat16}"),
     ],
@@ -203,15 +209,66 @@ def test_other_work_says_nothing_of_a_stage_that_the_pipeline_has_a_time_for(cha
     assert found.step_s["sft"].words == "expected by the pipeline"
 
 
-def test_without_a_time_the_same_stage_with_other_options_is_better_than_nothing_and_says_so() -> None:
-    bare = pipeline(("sft: 4, ", ""))
-    found = estimate_durations(bare, earlier=[observed(pipeline(("batch: 8", "batch: 4")), steps("sft", 20, 6.0))])
+ADAPTER = (
+    ("{batch: 8", "{mode: lora, data: [magpie], batch: 8"),
+    ("{batch: 16", "{mode: lora, data: [magpie], batch: 16"),
+)
+"""Training whose time is in proportion to its rows: an adapter, of data that fill the length."""
+
+
+@pytest.mark.parametrize("change", [("batch: 8", "batch: 16"), ("batch: 8", "max_seq_length: 2048, batch: 8")])
+def test_a_measurement_of_other_options_is_scaled_by_the_work_of_both(change: tuple[str, str]) -> None:
+    """Twice the rows or twice their length: about twice the time, with a quarter more error, and named."""
+    mine, other = pipeline(*ADAPTER), pipeline(*ADAPTER, change)
+    found = estimate_durations(mine, earlier=[observed(other, steps("sft", 20, 6.0))]).step_s["sft"]
+    assert (found.source, found.detail) == (TimeSource.SCALED, "sft of learns-0001")
+    assert 2.2 < found.usual_s < 3.3
+    assert found.low_s < 0.75 * found.usual_s < 1.25 * found.usual_s < found.high_s
+    back = estimate_durations(other, earlier=[observed(mine, steps("sft", 20, found.usual_s))]).step_s["sft"]
+    assert back.usual_s == pytest.approx(6.0)
+
+
+def test_a_stage_of_this_run_with_other_options_is_scaled_from_the_one_that_was_measured() -> None:
+    mine = pipeline(*ADAPTER)
+    found = estimate_durations(mine, observed(mine, steps("sft", 20, 6.0))).step_s["more"]
+    assert (found.source, found.detail) == (TimeSource.SCALED, "sft")
+    assert 10 < found.usual_s < 13, "twice the batch"
+
+
+def test_another_kind_of_stage_or_another_model_calibrates_what_is_computed() -> None:
+    bare = pipeline(("{sft: 4, evaluate: 20}", "{more: 1}"))
+    free = estimate_durations(bare).step_s["sft"]
+    assert (free.source, free.detail) == (
+        TimeSource.WORK_MODEL,
+        "1.1 to 70 % of the peak of a TPU v5e, where nothing was measured",
+    )
+    smaller = pipeline(
+        (
+            "gemma2-2b, source: google/gemma-2/flax/gemma2-2b-it/1",
+            "gemma3-1b, source: google/gemma-3/flax/gemma3-1b-it/1",
+        )
+    )
+    found = estimate_durations(bare, earlier=[observed(smaller, steps("sft", 20, 6.0))]).step_s["sft"]
+    assert (found.source, found.detail) == (TimeSource.WORK_MODEL, "calibrated by sft of learns-0001")
+    assert found.high_s / found.low_s < 6 < free.high_s / free.low_s
+    assert found.usual_s > 6.0, "a larger model"
+    elsewhere = pipeline(("accelerator: TpuV5E8", "accelerator: NvidiaTeslaT4"))
+    assert estimate_durations(bare, earlier=[observed(elsewhere, steps("sft", 20, 6.0))]).step_s["sft"] == free
+
+
+SIZELESS = ("kind: gemma2-2b", "kind: gemma2")
+
+
+def test_of_a_model_without_a_known_size_the_same_stage_with_other_options_is_better_than_nothing_and_says_so() -> None:
+    bare = pipeline(("sft: 4, ", ""), SIZELESS)
+    other = pipeline(("batch: 8", "batch: 4"), SIZELESS)
+    found = estimate_durations(bare, earlier=[observed(other, steps("sft", 20, 6.0))])
     assert found.step_s["sft"].words == "measured in learns-0001, with other options"
     assert found.step_s["sft"].high_s - found.step_s["sft"].usual_s == pytest.approx(1.5)
 
 
 def test_a_stage_without_any_time_is_unknown() -> None:
-    assert estimate_durations(pipeline(("sft: 4, ", ""))).unknown == ("sft", "more")
+    assert estimate_durations(pipeline(("sft: 4, ", ""), SIZELESS)).unknown == ("sft", "more")
 
 
 def test_a_kinds_time_holds_for_its_stages_and_a_names_comes_first() -> None:

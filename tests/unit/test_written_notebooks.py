@@ -107,7 +107,7 @@ def test_a_session_stops_itself_forty_minutes_before_the_limit_of_nine_hours(lim
 @pytest.mark.parametrize(
     ("expect", "said"),
     [
-        ("{}", "checkpoint. If it was not finished, it goes on in another session"),
+        ("{}", "All of it is expected to fit into one session of 9 hours. If"),
         ("{step_s: {grpo: 10}}", "All of it is expected to fit into one session of 9 hours. If"),
         ("{step_s: {grpo: 10000}}", "All of it is expected to take up to 2 sessions of 9 hours. If"),
     ],
