@@ -18,7 +18,6 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from tunix.sft.peft_trainer import PeftTrainer
 
-from orchestrator.preflight.memory import xla_buffer_plan
 from orchestrator.preflight.memory.abstract_model import (
     abstract_model,
     activations_laid_out,
