@@ -123,8 +123,8 @@ def _shapes(
     with context.doing(TimeClass.DATA):
         lengths = [prompt_length(example, stage_state.foundation) for example in problems]
     shapes = row_shapes(lengths, options.max_prompt_length, options.max_completion_length)
-    widths = ", ".join(f"{shape.tokens} ({shape.answers})" for shape in shapes)
-    context.say(f"rows are padded to {widths} tokens (of them completion)")
+    widths, answers = (" or ".join(f"{width:,}" for width in column) for column in zip(*shapes, strict=True))
+    context.say(f"rows are padded to {widths} tokens, and their completions to {answers}")
     return shapes
 
 

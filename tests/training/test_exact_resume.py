@@ -67,8 +67,8 @@ CHAINS = {
     "batches in parts": Chain(
         (
             spec("sft", "sft", 3, **SFT, gradient_accumulation_steps=2),
-            spec("grpo", "grpo", 3, **ROLLOUTS, gradient_accumulation_steps=2),
-        )
+            spec("grpo", "grpo", 3, **{**ROLLOUTS, "max_completion_length": 64}, gradient_accumulation_steps=4),
+        )  # the parts have two shapes
     ),
     "updates, rounds and penalties beyond the usual": Chain(
         (

@@ -183,6 +183,16 @@ def test_what_earlier_sessions_measured_stands_in_for_what_was_not_measured_yet(
     assert begun.stage_begun(60.0, "grpo").step_bound_s == 0.0
 
 
+def test_time_is_kept_for_compiling_as_long_as_a_shape_is_left() -> None:
+    begun = Budget(budget_s=10_000.0, save_interval_s=600.0).stage_begun(0.0).may_compile(3)
+    budget = begun.step_done(60.0, 40.0).may_compile(2).step_done(4.0)
+    assert budget.step_bound_s == SAFETY_MAX * 4.0 + 40.0
+    slower = budget.step_done(54.0, 50.0).may_compile(1)  # a step that compiled two shapes
+    assert slower.step_bound_s == SAFETY_MAX * 4.0 + 50.0
+    assert slower.may_compile(0).step_bound_s == SAFETY_MAX * 4.0, "compiling was no part of any step"
+    assert slower.stage_begun(200.0).step_done(8.0).step_bound_s == 4.0, "the next stage has shapes of its own"
+
+
 def test_a_session_hands_on_what_it_measured_under_the_names_that_the_next_one_knows() -> None:
     budget = measured(2.0, 4.0, 3.0)
     told = budget.timings()
