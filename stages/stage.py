@@ -135,6 +135,13 @@ class Context(Protocol):
         """Book the session's seconds within the `with` block under this class (`with context.doing(TimeClass.DATA):
         ...`) instead of the step's class."""
 
+    def may_compile(self, shapes: int) -> None:
+        """Tell for how many shapes of its arrays the stage may still compile its programs in this session.
+
+        While there are any, the session keeps time for a step that compiles, so that it ends before its time is over.
+        Compiling in a stage's first step needs no telling.
+        """
+
     def say(self, text: str) -> None:
         """Write text for people to the kernel's log."""
 

@@ -6,6 +6,11 @@ large after few measurements and small after many. The spread of a stage's step 
 sessions; the typical step time on this machine comes from this session alone once it has measured one. A stage's first
 step includes loading and compiling and predicts later steps badly, so it only bounds what has not been measured yet:
 the second step (half of it), and the first step of the next stage.
+
+A later step may compile too, when it is the first with a shape. What a step compiled is no part of its duration here;
+as long as the stage says that there are shapes that it has not compiled, the next step is expected to take as much
+longer as any step of the stage has spent on compiling, or as half of the longest first step of earlier sessions, since
+this one may have found its first programs in the cache.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +68,11 @@ class Budget:
     first_step_s: float | None = None
     """Duration of the current stage's first step in this session; None before it is done."""
     steps_s: tuple[float, ...] = ()
-    """Durations of recent steps of the current stage, without its first step in this session."""
+    """Durations of recent steps of the current stage, without its first step in this session and without compiling."""
+    shapes_left: int = 0
+    """Number of shapes for which the current stage may still compile its programs in this session."""
+    compiled_s_max: float = 0.0
+    """Longest time that a step of the current stage has spent on compiling in this session."""
     slowest_start_s: float = 0.0
     """Longest first step of any stage in this session."""
     saves_s: tuple[float, ...] = ()
@@ -87,6 +96,13 @@ class Budget:
     def step_bound_s(self) -> float:
         """Upper bound expected for the next step, in seconds; 0 if nothing is known, so
         that the first step is allowed."""
+        if not self.shapes_left:
+            return self._step_without_compiling_s
+        start_s = START_SHARE * self.known.get(f"{self.stage}.first_step_s", 0.0)
+        return self._step_without_compiling_s + max(self.compiled_s_max, start_s)
+
+    @property
+    def _step_without_compiling_s(self) -> float:
         usual_s, high_s = (self.known.get(f"{self.stage}.{name}") for name in ("step_s", "step_high_s"))
         if self.steps_s:
             found_s, count = quantile(self.steps_s), len(self.steps_s)
@@ -100,13 +116,19 @@ class Budget:
 
     def stage_begun(self, now_s: float, stage: str = "") -> "Budget":
         """Reset the step measurements for a new stage, which starts from a saved checkpoint."""
-        return replace(self, stage=stage, first_step_s=None, steps_s=(), saved_at_s=now_s)
+        cleared = replace(self, first_step_s=None, steps_s=(), shapes_left=0, compiled_s_max=0.0)
+        return replace(cleared, stage=stage, saved_at_s=now_s)
 
-    def step_done(self, duration_s: float) -> "Budget":
-        """Record the duration of one step."""
+    def may_compile(self, shapes: int) -> "Budget":
+        """Record for how many shapes the current stage may still compile its programs."""
+        return replace(self, shapes_left=shapes)
+
+    def step_done(self, duration_s: float, compiled_s: float = 0.0) -> "Budget":
+        """Record the duration of one step, and how much of it was spent on compiling."""
+        found = replace(self, compiled_s_max=max(compiled_s, self.compiled_s_max))
         if self.first_step_s is None:
-            return replace(self, first_step_s=duration_s, slowest_start_s=max(duration_s, self.slowest_start_s))
-        return replace(self, steps_s=(*self.steps_s, duration_s)[-STEPS_KEPT:])
+            return replace(found, first_step_s=duration_s, slowest_start_s=max(duration_s, self.slowest_start_s))
+        return replace(found, steps_s=(*self.steps_s, max(0.0, duration_s - compiled_s))[-STEPS_KEPT:])
 
     def save_begun(self, now_s: float) -> "Budget":
         """Record that the state as of `now_s` is being written in the background."""

@@ -114,6 +114,7 @@ class StageContext:
         self._needs_jax = catalog.find(spec.kind, session.order.sources).needs_jax
         session.budget = session.budget.stage_begun(session.clock(), spec.name)
         self._since_s = session.clock()
+        self._compiled_s = session.account.spent_on(TimeClass.COMPILE)
 
     @property
     def start_step(self) -> int:
@@ -131,7 +132,9 @@ class StageContext:
         measured = {name: float(value) for name, value in metrics.items()}
         self._refuse_not_a_number(step, measured)
         took_s, self._since_s = now_s - self._since_s, now_s
-        self._session.budget = self._session.budget.step_done(took_s)
+        compiled_s = self._session.account.spent_on(TimeClass.COMPILE)
+        step_compiled_s, self._compiled_s = compiled_s - self._compiled_s, compiled_s
+        self._session.budget = self._session.budget.step_done(took_s, step_compiled_s)
         self._done = step
         self._session.reached = Cursor(stage=self.spec.name, step=step)
         if self._session.trace is not None:
@@ -177,6 +180,10 @@ class StageContext:
     def doing(self, what: TimeClass) -> AbstractContextManager[None]:
         """Book the seconds within the `with` block under this class."""
         return self._session.account.doing(what)
+
+    def may_compile(self, shapes: int) -> None:
+        """Keep time for compiling as long as there are shapes left."""
+        self._session.budget = self._session.budget.may_compile(shapes)
 
     def say(self, text: str) -> None:
         """Write text for people to the log."""

@@ -98,6 +98,12 @@ class TimeAccount:
             self._add(current, -rest_s)
             self._add(what, rest_s)
 
+    def spent_on(self, what: TimeClass) -> float:
+        """Return the seconds that were booked under this class until now."""
+        with self._lock:
+            self._book_elapsed()
+            return self._seconds.get(what, 0.0)
+
     def seconds(self) -> dict[str, float]:
         """Return the seconds by class until now, without classes that have none; their sum is the clock."""
         with self._lock:

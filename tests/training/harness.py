@@ -98,6 +98,7 @@ class SmallContext:
     brought: Brought = field(default_factory=Brought)
     pins: Pins = field(default_factory=Pins)
     lines: list[str] = field(default_factory=list)
+    shapes_left: list[int] = field(default_factory=list)
 
     @property
     def run(self) -> str:
@@ -137,6 +138,9 @@ class SmallContext:
 
     def doing(self, what: TimeClass) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def may_compile(self, shapes: int) -> None:
+        self.shapes_left.append(shapes)
 
     def say(self, text: str) -> None:
         self.lines.append(text)

@@ -45,7 +45,7 @@ from orchestrator.preflight.memory.xla_buffer_plan import plan_of
 from stages.options import Model, Sft, fit
 from stages.stage import StageFailed
 from stages.training import families
-from stages.training.losses import PolicyBatch, PolicyLoss, TaughtBatch, taught_input, taught_loss
+from stages.training.losses import PolicyBatch, PolicyLoss, TaughtBatch, TaughtLoss, taught_input
 from stages.training.master_weights import Master, optimizer_in_float32
 from stages.training.model import WEIGHTS, arrays_of
 from stages.training.optimizers import optimizer
@@ -199,7 +199,7 @@ def _step(program: Program) -> Any:
     taught = program.kind == "sft"
     trainer = SimpleNamespace(
         gen_model_input_fn=taught_input if taught else lambda batch: {"batch": batch},
-        loss_fn=taught_loss if taught else PolicyLoss(0.2, 0.2, 0.1, TEMPERATURE),
+        loss_fn=TaughtLoss(head_trains=not program.rank) if taught else PolicyLoss(0.2, 0.2, 0.1, TEMPERATURE),
         _lora_enabled=program.rank > 0,
         _has_aux=not taught,
     )
@@ -219,9 +219,8 @@ def _batch(program: Program, rows: int, mesh: jax.sharding.Mesh) -> Any:
 
     prompt, answer = program.prompt_tokens, program.answer_tokens
     if program.kind == "sft":
-        return TaughtBatch(
-            tokens=array(jnp.int32, prompt), learnt=array(jnp.bool_, prompt), row_weight=array(jnp.float32)
-        )
+        places = array(jnp.int32, prompt)
+        return TaughtBatch(places, places, places, at=places, targets=places, weights=array(jnp.float32, prompt))
     return PolicyBatch(
         prompts=array(jnp.int32, prompt),
         answers=array(jnp.int32, answer),
