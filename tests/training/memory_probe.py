@@ -21,7 +21,7 @@ from stages.options import Model, Sft
 from stages.training import decoding
 from stages.training.families import full_size_config, model_class
 from stages.training.lora import with_adapter
-from stages.training.losses import TaughtBatch, taught_input, taught_loss
+from stages.training.losses import TaughtBatch, TaughtLoss, taught_input
 from stages.training.master_weights import Master, optimizer_in_float32
 from stages.training.model import WEIGHTS, place
 from stages.training.optimizers import optimizer
@@ -63,11 +63,12 @@ def trained(options: Sft, dtype: str) -> tuple[nnx.Module, PeftTrainer, Any]:
     model = with_adapter(base, options, 0, mesh) if options.mode == "lora" else base
     trainer = PeftTrainer(model, optax.identity(), TrainingConfig(eval_every_n_steps=99), LatestMetrics())
     trainer.optimizer = optimizer_in_float32(model, optimizer(options, 10), dtype=dtype, below={}, values={})
-    trainer.with_loss_fn(taught_loss).with_gen_model_input_fn(taught_input)
+    trainer.with_loss_fn(TaughtLoss()).with_gen_model_input_fn(taught_input)
     trainer.is_managed_externally = True
-    tokens = np.ones((4, 32), np.int32)
+    ones, places = np.ones((4, 32), np.int32), np.tile(np.arange(32, dtype=np.int32), (4, 1))
+    weights = np.full((4, 32), 1 / 124, np.float32)
     with mesh:
-        trainer.train([TaughtBatch(tokens=tokens, learnt=tokens > 0, row_weight=np.full(4, 1 / 124, np.float32))])
+        trainer.train([TaughtBatch(ones, ones, places, at=places, targets=ones, weights=weights)])
     return base, trainer, mesh
 
 
