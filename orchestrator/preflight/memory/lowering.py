@@ -183,6 +183,7 @@ def _batch(program: Program, rows: int, mesh: jax.sharding.Mesh) -> Any:
         row_weight=array(jnp.float32),
         token_weight=array(jnp.float32),
         reference=array(jnp.float32, answer),
+        sampler=array(jnp.float32, answer),
     )
 
 
