@@ -1,6 +1,6 @@
 """SFT and GRPO training in the style of Tunix's own examples: one call of `train` over all the data.
 
-Model, adapter, optimizer, batches and their order are those of relay's stages. For SFT the loss is too, so that after
+Model, adapter, optimizer, batches and their order are those of relay's stages. For SFT the rows and the loss are too, so that after
 the same steps the weights are equal bit for bit; for GRPO the loss is Tunix's own. Nothing waits for a step, and
 nothing is reported, guarded, traced or saved; metrics go to Tunix's own logger without a backend.
 """
@@ -19,16 +19,16 @@ from tunix.rl.rollout.base_rollout import RolloutConfig
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from benchmarks.learning import Uncut
-from stages import sft
 from stages.data import derive_seed, examples_at
 from stages.options import Grpo, Sft, fit
 from stages.rewards import checked_rewards
 from stages.session.time_accounting import TimeClass
 from stages.training import checkpoints
 from stages.training.initial_state import prepare, state_of
-from stages.training.losses import TaughtBatch, taught_input, taught_loss
+from stages.training.losses import TaughtBatch, TaughtLoss, taught_input
 from stages.training.optimizers import optimizer
 from stages.training.stage_data import judged_problems, prompt, worked_examples
+from stages.training.taught_batches import TaughtBatches
 
 
 class Alone(Uncut):
@@ -65,18 +65,19 @@ def train_sft(context: Alone, passed: Passed) -> dict[str, str]:
     """Run all steps of the stage. Return the digests of the state that a checkpoint would hold."""
     options = fit(Sft, context.spec.options, "options")
     standing = prepare(context, options)
-    examples = worked_examples(context, standing.foundation, options).train
+    examples = worked_examples(context, standing.foundation, options)
     seed = derive_seed(context.seed, context.spec.name, "data")
+    taught = TaughtBatches(examples, standing.foundation, options, seed)
 
     def batches() -> Iterator[TaughtBatch]:
         for number in range(1, context.spec.steps + 1):
-            chosen = examples_at(examples, number, options.batch, seed)
-            yield sft.encode(chosen, standing.foundation, options)
+            yield taught.at(number)
             passed(number)
 
     steps = context.spec.steps
     trainer = PeftTrainer(standing.model, optimizer(options, steps), TrainingConfig(eval_every_n_steps=steps + 1))
-    trainer.with_loss_fn(taught_loss).with_gen_model_input_fn(taught_input)
+    trainer.with_loss_fn(TaughtLoss(head_trains=options.mode == "full"))
+    trainer.with_gen_model_input_fn(taught_input)
     with standing.foundation.mesh:
         trainer.train(batches())
     return checkpoints.digests(state_of(standing, options, trainer.optimizer, keeps_origin=False))

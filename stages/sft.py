@@ -1,39 +1,41 @@
 """Supervised fine-tuning of all weights or an adapter on worked examples, with Tunix's PeftTrainer."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 
 import numpy as np
 import optax
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from stages.data import Example, derive_seed, examples_at
+from stages.data import derive_seed
 from stages.options import Sft
 from stages.session.time_accounting import TimeClass
 from stages.stage import Context
 from stages.training.checkpoints import TrainingState
 from stages.training.guards import TrainingGuard
 from stages.training.initial_state import FrozenWeightsCheck, StageState, equip, prepare, state_of
-from stages.training.losses import TaughtBatch, parts, taught_input, taught_loss
-from stages.training.model import Foundation
+from stages.training.losses import TaughtBatch, TaughtLoss, parts, taught_input
 from stages.training.optimizers import measurements
 from stages.training.probe_eval import check
-from stages.training.stage_data import tokens_of, worked_examples
+from stages.training.stage_data import worked_examples
 from stages.training.steps import LatestMetrics, checked, do_steps, quiet_libraries
+from stages.training.taught_batches import ChooseLayout, TaughtBatches, best_layout, shape_of
 
 
-def train(context: Context) -> None:
-    """Run the stage; the protocol is described in `stages.stage`."""
+def train(context: Context, choose: ChooseLayout = best_layout) -> None:
+    """Run the stage; the protocol is described in `stages.stage`. `choose` decides the shapes of its batches."""
     options = checked(Sft, context)
     with quiet_libraries():
-        _train(context, options)
+        _train(context, options, choose)
 
 
-def _train(context: Context, options: Sft) -> None:
+def _train(context: Context, options: Sft, choose: ChooseLayout) -> None:
     with context.doing(TimeClass.MODEL):
         stage_state = prepare(context, options)
     with context.doing(TimeClass.DATA):
-        examples = worked_examples(context, stage_state.foundation, options).train
+        seed = derive_seed(context.seed, context.spec.name, "data")
+        examples = worked_examples(context, stage_state.foundation, options)
+        batches = TaughtBatches(examples, stage_state.foundation, options, seed, choose)
+        context.say(batches.summary(context.spec.steps))
     with context.doing(TimeClass.MODEL):
         metrics, guard, frozen = (
             LatestMetrics(),
@@ -42,22 +44,20 @@ def _train(context: Context, options: Sft) -> None:
         )
         probe = check(context, options, stage_state)
         trainer = _trainer(stage_state, options, context.spec.steps, metrics)
-    seed = derive_seed(context.seed, context.spec.name, "data")
-
-    def batch_at(number: int) -> TaughtBatch:
-        return encode(examples_at(examples, number, options.batch, seed), stage_state.foundation, options)
-
     prepared: dict[int, TaughtBatch] = {}
+    compiled: set[tuple[int, ...]] = set()
 
     def micro_batches(batch: TaughtBatch, next_number: int) -> Iterator[TaughtBatch]:
         """Yield the batch's micro-batches; prepare the next batch while the device computes the last one."""
         yield from parts(batch, options.gradient_accumulation_steps)
         if next_number <= context.spec.steps:
-            prepared[next_number] = batch_at(next_number)
+            prepared[next_number] = batches.at(next_number)
+            context.may_compile(int(shape_of(prepared[next_number]) not in compiled))
 
     def step(number: int) -> dict[str, float]:
         with context.doing(TimeClass.DATA):
-            batch = prepared.pop(number, None) or batch_at(number)
+            batch = prepared.pop(number, None) or batches.at(number)
+            compiled.add(shape_of(batch))
         context.saw(number, "batch", batch.tokens)
         with stage_state.foundation.mesh:
             trainer.train(micro_batches(batch, number + 1))  # blocks until the step is computed
@@ -65,7 +65,7 @@ def _train(context: Context, options: Sft) -> None:
         found = {
             **metrics.take("loss"),
             **measurements(trainer.optimizer.opt_state),
-            "tokens": float(np.count_nonzero(batch.tokens != stage_state.foundation.tokenizer.pad_id())),
+            "tokens": float(np.count_nonzero(batch.segments)),
         }
         guard.watch(number, found)
         frozen.look(found)
@@ -86,24 +86,7 @@ def _trainer(stage_state: StageState, options: Sft, steps: int, metrics: LatestM
     )
     trainer = PeftTrainer(stage_state.model, optax.identity(), config, metrics_logger=metrics)
     equip(trainer, stage_state, options, steps)
-    trainer.with_loss_fn(taught_loss)
-    trainer.with_gen_model_input_fn(partial(taught_input, padding=stage_state.foundation.tokenizer.pad_id()))
+    trainer.with_loss_fn(TaughtLoss(head_trains=options.mode == "full"))
+    trainer.with_gen_model_input_fn(taught_input)
     trainer.is_managed_externally = True  # otherwise the trainer skips data that it believes it has seen
     return trainer
-
-
-def encode(examples: Sequence[Example], foundation: Foundation, options: Sft) -> TaughtBatch:
-    """Encode the examples as tokens (examples × `max_seq_length`) with a mask of the learnt
-    tokens: the completion and its end.
-
-    Each learnt token is weighted 1 / (learnt tokens in the batch) × number of micro-batches, because the
-    micro-batches' gradients are averaged.
-    """
-    tokens = np.full((len(examples), options.max_seq_length), foundation.tokenizer.pad_id(), np.int32)
-    learnt = np.zeros(tokens.shape, bool)
-    for row, example in enumerate(examples):
-        whole, asked = tokens_of(example, foundation)
-        tokens[row, : len(whole)] = whole
-        learnt[row, asked : len(whole)] = True
-    row_weight = np.full(len(examples), options.gradient_accumulation_steps / learnt.sum(), np.float32)
-    return TaughtBatch(tokens=tokens, learnt=learnt, row_weight=row_weight)

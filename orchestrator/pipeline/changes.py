@@ -90,6 +90,7 @@ OPTIONS: dict[str, ChangeRule] = {
     **dict.fromkeys(("data", "batch", "max_seq_length", "max_prompt_length", "replay", "questions"), ROWS),
     **dict.fromkeys(("min_score", "min_margin", "english_only", "drop_refusals"), ROWS),
     **dict.fromkeys(("mode", "lora_rank", "lora_alpha", "lora_targets"), WEIGHTS),
+    "packing": UPDATE,
     **dict.fromkeys(("gradient_accumulation_steps", "schedule", "warmup_steps", "min_lr_ratio"), UPDATE),
     **dict.fromkeys(("b1", "b2", "weight_decay", "clip_norm"), UPDATE),
     **dict.fromkeys(("beta", "epsilon", "epsilon_high", "num_iterations", "loss_type", "scale_rewards"), UPDATE),

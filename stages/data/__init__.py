@@ -1,6 +1,7 @@
 """Data sets and the order of their examples. A step's batch is a pure function of (seed, step): no state is saved."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from stages.data.examples import Example, Source
 from stages.data.order import derive_seed, index_at
@@ -21,7 +22,10 @@ __all__ = [
 ]
 
 
-def examples_at(items: Sequence[Example], step: int, batch: int, seed: int) -> list[Example]:
+Item = TypeVar("Item")
+
+
+def examples_at(items: Sequence[Item], step: int, batch: int, seed: int) -> list[Item]:
     """Return the batch of step `step` (from 1). Every item is used once before any is repeated."""
     first = (step - 1) * batch
     return [items[index_at(first + slot, len(items), seed)] for slot in range(batch)]

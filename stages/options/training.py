@@ -139,6 +139,9 @@ class Sft(TrainingOptions, Filtered):
 
     max_seq_length: Annotated[int, POSITIVE] = 1024
     """Maximum length of prompt and completion together, in tokens; longer examples are left out and counted."""
+    packing: bool = True
+    """Puts several short examples into one row, where none attends to another, so that less is computed. The loss and
+    its gradient are those of separate rows, up to rounding; `false` gives each example a row of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,11 +41,11 @@ class ShortContext:
         self.saved: OpenedCheckpoint | None = None
         """State that the stage saved at its end, as the next stage gets it."""
         self.steps_s: list[float] = []
-        """Duration of each step; the first one includes everything since the stage began."""
+        """Duration of each step; the first one includes everything since the stage began, later ones no compiling."""
         self.hold_s = self.save_s = self.checkpoint_bytes = 0.0
         began_s = time.monotonic()
         self.account = TimeAccount(lambda: time.monotonic() - began_s)
-        self._folder, self._say, self._since_s = folder, outer.say, began_s
+        self._folder, self._say, self._since_s, self._compiled_s = folder, outer.say, began_s, 0.0
 
     @property
     def start_step(self) -> int:
@@ -54,9 +54,10 @@ class ShortContext:
 
     def step_done(self, step: int, metrics: Mapping[str, float]) -> Next:
         """Record a step's duration; returns STOP after STEPS steps."""
-        now_s = time.monotonic()
-        self.steps_s.append(now_s - self._since_s)
-        self._since_s = now_s
+        now_s, compiled_s = time.monotonic(), self.account.spent_on(TimeClass.COMPILE)
+        later_s = compiled_s - self._compiled_s if self.steps_s else 0.0
+        self.steps_s.append(max(0.0, now_s - self._since_s - later_s))
+        self._since_s, self._compiled_s = now_s, compiled_s
         if not math.isfinite(metrics.get("loss", 0.0)):
             raise StageFailed("not-a-number", f"the loss is {metrics['loss']} at step {step}")
         return Next.STOP if step >= min(STEPS, self.spec.steps) else Next.GO_ON

@@ -9,7 +9,8 @@ the second step (half of it), and the first step of the next stage.
 
 A later step may compile too, when it is the first with a shape. What a step compiled is no part of its duration here;
 as long as the stage says that there are shapes that it has not compiled, the next step is expected to take as much
-longer as any step of the stage has spent on compiling.
+longer as any step of the stage has spent on compiling, or as half of the longest first step of earlier sessions, since
+this one may have found its first programs in the cache.
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,7 +96,10 @@ class Budget:
     def step_bound_s(self) -> float:
         """Upper bound expected for the next step, in seconds; 0 if nothing is known, so
         that the first step is allowed."""
-        return self._step_without_compiling_s + (self.compiled_s_max if self.shapes_left else 0.0)
+        if not self.shapes_left:
+            return self._step_without_compiling_s
+        start_s = START_SHARE * self.known.get(f"{self.stage}.first_step_s", 0.0)
+        return self._step_without_compiling_s + max(self.compiled_s_max, start_s)
 
     @property
     def _step_without_compiling_s(self) -> float:

@@ -21,7 +21,7 @@ from stages.training import compat
 from stages.training.attention import AttentionForm, attend, has_places
 from stages.training.model_sizes import flax_leaves, flax_tree
 from stages.training.port import Port
-from stages.training.selective import selective
+from stages.training.selective import Selective, selective
 
 GEMMA2 = ("gemma2_2b", "gemma2_9b")
 GEMMA3 = ("gemma3_1b_it", "gemma3_270m_it", "gemma3_4b_it", "gemma3_12b_it", "gemma3_27b_it")
@@ -162,9 +162,17 @@ def _projections(attention: Any, x: Any) -> tuple[Any, Any, Any]:
     return query, key, value
 
 
+class SelectiveGemma2(Selective):
+    """Mixin for Gemma 2, whose sliding window compares a query's position with the place of a key in the row."""
+
+    def positions_restart(self, width: int) -> bool:
+        """Return whether examples in a row may have positions from 0: in rows that the window does not cut."""
+        return bool(width <= self.config.sliding_window_size)  # type: ignore[attr-defined]
+
+
 PORTS = {
     "gemma2": Port(
-        selective(compat.gemma2_class(), attention_class=RowwiseGemma2),
+        selective(compat.gemma2_class(), SelectiveGemma2, attention_class=RowwiseGemma2),
         gemma2_config,
         gemma2_safetensors,
         "tunix.models.gemma.model",

@@ -2,8 +2,8 @@
 
 A batch that does not fit into memory is computed in parts (micro-batches), whose gradients Optax averages. A loss that
 divides by a property of its own part (number of learnt tokens or of non-empty answers) would then differ from that of
-the whole batch. So no loss here divides: each row has a weight, which `stages.training.policy` and `stages.sft` compute
-from the whole batch and multiply by the number of parts. Splitting a batch then only changes the order of summation,
+the whole batch. So no loss here divides: rows or tokens have weights, which `stages.training.policy` and
+`stages.training.taught_batches` compute from the whole batch and multiply by the number of parts. Splitting a batch then only changes the order of summation,
 and the mean of the parts' losses is the batch's loss.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
+from tunix.sft.utils import make_causal_attn_mask
 
 from stages.options import Grpo
 from stages.training.selective import token_logprobs
@@ -36,41 +36,50 @@ def parts(batch: Any, count: int) -> Iterator[Any]:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TaughtBatch:
-    """Rows of worked examples, padded on the right.
+    """Rows of worked examples, one after another in a row, padded on the right.
 
-    `tokens` (rows × positions, int32), `learnt` (the same shape, bool: whether the token at a position is learnt) and
-    `row_weight` (rows, float32: weight of each learnt token of a row).
+    `tokens`, `segments` and `positions` (rows × positions, int32): `segments` is the number of a token's example within
+    its row, from 1, and 0 for padding; `positions` are those that the model is given. `at` (rows × selected, int32) are
+    the places in the row whose next token is learnt, `targets` (the same shape, int32) are those next tokens and
+    `weights` (float32) their weights in the loss; rows with fewer learnt tokens are filled up with weights of 0.
     """
 
     tokens: Any
-    learnt: Any
-    row_weight: Any
+    segments: Any
+    positions: Any
+    at: Any
+    targets: Any
+    weights: Any
 
 
-def taught_input(batch: TaughtBatch, padding: int = 0) -> dict[str, Any]:
-    """Return the arguments of `taught_loss` besides the model, as Tunix's trainer requires. `padding` is a token's id."""
-    seen = batch.tokens != padding
-    return {
-        "tokens": batch.tokens,
-        "learnt": batch.learnt,
-        "row_weight": batch.row_weight,
-        "positions": build_positions_from_mask(seen),
-        "attention_mask": make_causal_attn_mask(seen),
-    }
+def taught_input(batch: TaughtBatch) -> dict[str, Any]:
+    """Return the arguments of `TaughtLoss` besides the model, as Tunix's trainer requires.
+
+    A token attends to those of its own example up to itself; padding attends to padding, so that no row of the mask is
+    empty.
+    """
+    segments = batch.segments
+    causal = jnp.tril(jnp.ones((segments.shape[1], segments.shape[1]), bool))
+    attention_mask = (segments[:, :, None] == segments[:, None, :]) & causal
+    return {"batch": batch, "attention_mask": attention_mask}
 
 
-def taught_loss(
-    model: nnx.Module,
-    tokens: jax.Array,
-    learnt: jax.Array,
-    row_weight: jax.Array,
-    positions: jax.Array,
-    attention_mask: jax.Array,
-) -> jax.Array:
-    """Return the weighted sum of the learnt tokens' negative log-probabilities (a scalar in nats)."""
-    logits, _ = model(tokens, positions, None, attention_mask)
-    logprobs = logprobs_of(logits[:, :-1], tokens[:, 1:])
-    return -jnp.sum(jnp.where(learnt[:, 1:], logprobs, 0.0) * row_weight[:, None])
+@dataclass(frozen=True)
+class TaughtLoss:
+    """The weighted sum of the learnt tokens' negative log-probabilities.
+
+    Tunix's trainer calls it with the model and what `taught_input` returns. Logits are computed of the positions
+    `batch.at` alone, in chunks.
+    """
+
+    head_trains: bool = True
+    """Whether the head's weights are trained, as in `mode: full`: see `token_logprobs`."""
+
+    def __call__(self, model: nnx.Module, batch: TaughtBatch, attention_mask: jax.Array) -> jax.Array:
+        """Return the loss, a scalar in nats. `attention_mask` is rows × positions × positions."""
+        hidden, _ = model(batch.tokens, batch.positions, None, attention_mask, at=batch.at)
+        logprobs = token_logprobs(model.head, hidden, batch.targets, head_trains=self.head_trains)
+        return -jnp.sum(jnp.where(batch.weights > 0, logprobs, 0.0) * batch.weights)
 
 
 # --- reinforcement learning -------------------------------------------------

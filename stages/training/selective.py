@@ -59,6 +59,13 @@ class Selective:
                 filled[name] = found
         return x, filled
 
+    def positions_restart(self, width: int) -> bool:
+        """Return whether each example packed into a row of `width` positions may have positions from 0.
+
+        Masks of sliding windows then have to compare places in the row, not positions.
+        """
+        return True
+
     def head(self, hidden: jax.Array) -> jax.Array:
         """Return the logits (… × vocabulary) of hidden states after the final norm (… × width)."""
         output = getattr(self, "lm_head", None)

@@ -2,33 +2,45 @@
 and why others were left out."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from stages.data import Example, RunData, Source, open_source, prompt_of
 from stages.data.quality import unwanted
 from stages.options import Asking, Sft
 from stages.stage import Context, StageFailed
 from stages.training.model import Foundation
+from stages.training.row_packing import ExampleSize
 
 
-def worked_examples(context: Context, foundation: Foundation, options: Sft) -> Source:
+@dataclass(frozen=True, kw_only=True)
+class WorkedExamples(Source):
+    """Examples to learn from; `sizes` are those of `train`, in its order."""
+
+    sizes: tuple[ExampleSize, ...] = ()
+
+
+def worked_examples(context: Context, foundation: Foundation, options: Sft) -> WorkedExamples:
     """Return the examples with a completion worth learning that fit into `max_seq_length`,
     including prompt and end token.
 
     Raises StageFailed `bad-data` if no training example is left; the message gives the reasons.
     """
+    sizes: dict[Example, ExampleSize] = {}
 
     def wants(example: Example) -> str:
         if not example.completion:
             return "nothing to teach"
         if reason := unwanted(example.quality, options):
             return reason
-        return "too long" if len(tokens_of(example, foundation)[0]) > options.max_seq_length else ""
+        tokens, asked = tokens_of(example, foundation)
+        sizes[example] = ExampleSize(len(tokens), len(tokens) - asked)
+        return "too long" if len(tokens) > options.max_seq_length else ""
 
     source = _open(context, options.data, wants, "taught")
     if not source.train:
         said = f"no training example is left: {summary(options.data, source)}"
         raise StageFailed("bad-data", f"{said}; raise max_seq_length, lower min_score or name other data")
-    return source
+    return WorkedExamples(**vars(source), sizes=tuple(sizes[example] for example in source.train))
 
 
 def judged_problems(context: Context, foundation: Foundation, data: Sequence[str], options: Asking) -> Source:

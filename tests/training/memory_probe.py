@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from tunix.generate.sampler import CacheConfig, Sampler
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from orchestrator.preflight.memory import abstract_model, lowering, measure, xla_buffer_plan
+from orchestrator.preflight.memory import abstract_model, depths, lowering, measure, xla_buffer_plan
 from orchestrator.preflight.memory.programs import Program
 from stages.options import Model, Sft
+from stages.training import decoding
 from stages.training.families import full_size_config, model_class
 from stages.training.lora import with_adapter
-from stages.training.losses import TaughtBatch, taught_input, taught_loss
+from stages.training.losses import TaughtBatch, TaughtLoss, taught_input
 from stages.training.master_weights import Master, optimizer_in_float32
 from stages.training.model import WEIGHTS, place
 from stages.training.optimizers import optimizer
@@ -64,11 +63,12 @@ def trained(options: Sft, dtype: str) -> tuple[nnx.Module, PeftTrainer, Any]:
     model = with_adapter(base, options, 0, mesh) if options.mode == "lora" else base
     trainer = PeftTrainer(model, optax.identity(), TrainingConfig(eval_every_n_steps=99), LatestMetrics())
     trainer.optimizer = optimizer_in_float32(model, optimizer(options, 10), dtype=dtype, below={}, values={})
-    trainer.with_loss_fn(taught_loss).with_gen_model_input_fn(taught_input)
+    trainer.with_loss_fn(TaughtLoss()).with_gen_model_input_fn(taught_input)
     trainer.is_managed_externally = True
-    tokens = np.ones((4, 32), np.int32)
+    ones, places = np.ones((4, 32), np.int32), np.tile(np.arange(32, dtype=np.int32), (4, 1))
+    weights = np.full((4, 32), 1 / 124, np.float32)
     with mesh:
-        trainer.train([TaughtBatch(tokens=tokens, learnt=tokens > 0, row_weight=np.full(4, 1 / 124, np.float32))])
+        trainer.train([TaughtBatch(ones, ones, places, at=places, targets=ones, weights=weights)])
     return base, trainer, mesh
 
 
@@ -99,31 +99,20 @@ def line(kind: str, mode: str) -> dict[str, Any]:
     return {"line": scaled["temporaries"], "compiled": more[0]["temporaries"]}
 
 
-def sampler(folder: Path) -> dict[str, Any]:
-    """What prefill and decode need: with the cache's layout from one layer, and compiled whole."""
-    mesh, program = abstract_model.mesh_of(OPTIONS), dataclasses.replace(program_of(FULL, "answers", 32), rank=0)
-    early = []
-    for number in (0, 1):
-        (at := folder / str(number)).mkdir()
-        _, ((part,),) = lowering.compiled(program, [8], config_of(3), OPTIONS, mesh, at, number)
-        early.append(part)
-    return {"early": early, "whole": compiled_whole(program, 8, config_of(3), mesh)}
-
-
-def compiled_whole(program: Program, rows: int, config: Any, mesh: jax.sharding.Mesh) -> list[dict[str, int]]:
-    """Needs of prefill and decode with all layers; the cache gets the sharding that the compiler gives it in prefill."""
-    with mesh, abstract_model.activations_laid_out(mesh):
-        module = abstract_model.abstract_model(config, OPTIONS, program, mesh)
-        asked, begun = lowering._sampler(program, module, rows)
-        weights = asked._flattened_transformer_state
-        lowered = asked._compiled_prefill_fn.lower(weights, begun, None, echo=False)
-        prefill = lowered.compile()
-        after = lowering._laid_out(lowered.out_info, prefill.output_shardings)
-        decode = asked._compiled_decode_fn.lower(weights, after).compile()
-        sizes = (abstract_model.size(after.cache)[0], lowering._whole(begun.cache))
-        held_bytes = abstract_model.size(nnx.state(module))[0]
-        functions = (prefill.memory_analysis(), decode.memory_analysis())
-        return [{"rows": rows, **lowering._part(each, held_bytes, *sizes)} for each in functions]
+def depths_of(kind: str, mode: str) -> dict[str, Any]:
+    """Needs of ten layers: from models of few layers, and lowered whole."""
+    mesh, layers = abstract_model.mesh_of(OPTIONS), depths.LAYERS_MIN
+    program = program_of(LORA if mode == "lora" else FULL, kind, answer_tokens=0 if kind == "sft" else 32)
+    config = dataclasses.replace(config_of(layers), num_embed=65_536)
+    found = {}
+    for sample in (depths.WHOLE, *depths.samples_of(program, layers, config.num_embed, mesh.size)):
+        few = abstract_model.shortened(config, sample.layers or layers)
+        if sample.narrow:
+            few = abstract_model.with_vocabulary(few, depths.narrow_vocabulary(mesh.size))
+        sizes, ((part,),) = lowering.compiled(program, [16], few, OPTIONS, mesh)
+        found[sample] = {"sizes": {name: list(each) for name, each in sizes.items()}, "part": part, "layers": layers}
+    whole = found.pop(depths.WHOLE)
+    return {"few": depths.extrapolated(found, layers, mode == "full"), "whole": whole}
 
 
 def plan(kind: str, folder: Path) -> dict[str, Any]:
@@ -139,28 +128,21 @@ def plan(kind: str, folder: Path) -> dict[str, Any]:
 
 
 def cache() -> dict[str, Any]:
-    """Where the sampler's cache is before and after the prompts are read."""
+    """Where the sampler's cache is once it is made."""
     mesh = abstract_model.mesh_of(OPTIONS)
     config = config_of(2)
     model = model_class(OPTIONS.kind)(config, rngs=nnx.Rngs(0))
     place(model, mesh)
-    sampler = Sampler(
-        model, lowering._MinimalTokenizer(), CacheConfig(64, config.num_layers, config.num_kv_heads, config.head_dim)
-    )
-    sampler.eos_ids = jnp.array([1])
-    with mesh, abstract_model.activations_laid_out(mesh):
-        begun = sampler.init_sample_state(
-            jnp.ones((8, 32), jnp.int32), 64, False, None, 1.0, 1.0, None, jax.random.PRNGKey(0), None
-        )
-        before, whole = on_first_chip(begun.cache), sum(leaf.nbytes for leaf in jax.tree.leaves(begun.cache))
-        after = sampler._compiled_prefill_fn(sampler._flattened_transformer_state, begun, None, echo=False)
+    layout = decoding.cache_layout(mesh, config.num_kv_heads)
+    with mesh:
+        made = decoding.fresh(*nnx.split(model), rows=8, width=64, layout=layout)
     program = dataclasses.replace(program_of(FULL, "answers", 32), rank=0)
     parts = [lowering.compiled(program, [8], config, OPTIONS, mesh, part=number)[1][0][0] for number in (0, 1)]
     return {
-        "whole": whole,
-        "before": before,
-        "after": on_first_chip(after.cache),
-        "foreseen": [[part["cache_whole"], part["cache"]] for part in parts],
+        "whole": sum(leaf.nbytes for leaf in jax.tree.leaves(made)),
+        "now": on_first_chip(made),
+        "foreseen": [part["cache"] for part in parts],
+        "prompts": parts[0]["outputs"],
     }
 
 
@@ -172,7 +154,7 @@ QUESTIONS = {
     "plan-sft": lambda: plan("sft", Path(sys.argv[2])),
     "plan-grpo": lambda: plan("grpo", Path(sys.argv[2])),
     "cache": cache,
-    "sampler": lambda: sampler(Path(sys.argv[2])),
+    "depths": lambda: depths_of(sys.argv[2], sys.argv[3]),
 }
 
 if __name__ == "__main__":

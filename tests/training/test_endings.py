@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import jinja2
-import numpy as np
 import pytest
 from flax import nnx
 
 from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import VOCABULARY, write_tokenizer
 from stages.data import Example
 from stages.options import Model, Sft
-from stages.sft import encode
 from stages.training.model import Foundation
 from stages.training.stage_data import prompt, tokens_of
+from stages.training.taught_batches import encode
 from stages.training.tokenizer import Tokenizer
 
 TEMPLATES = {
@@ -79,7 +78,9 @@ def test_an_answer_ends_once_in_the_token_of_its_model_and_that_is_learnt(
 
     answer = foundation.tokenizer.encode(EXAMPLE.completion)
     assert tokens[asked:] == [*answer, end]
-    assert np.flatnonzero(batch.learnt[0]).tolist() == list(range(asked, len(tokens)))
+    learnt = batch.weights[0] > 0
+    assert (batch.at[0, learnt] + 1).tolist() == list(range(asked, len(tokens)))
+    assert batch.targets[0, learnt].tolist() == tokens[asked:]
     assert batch.tokens[0, len(tokens) - 1] == end
     assert not batch.tokens[0, len(tokens) :].any()
 

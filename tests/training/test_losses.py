@@ -16,7 +16,6 @@ import pytest
 from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from stages import sft
 from stages.data import Example
 from stages.options import Grpo, Sft
 from stages.training.losses import (
@@ -24,16 +23,19 @@ from stages.training.losses import (
     PolicyBatch,
     PolicyLoss,
     TaughtBatch,
+    TaughtLoss,
     answer_logprobs,
     frozen_logprobs,
     parts,
     taught_input,
-    taught_loss,
 )
 from stages.training.model import Foundation
 from stages.training.optimizers import measured, measurements
 from stages.training.policy import DrawnAnswer, prompts_without_padding, token_arrays, weight_arrays
+from stages.training.row_packing import ExampleSize, chosen
+from stages.training.stage_data import tokens_of
 from stages.training.steps import LatestMetrics
+from stages.training.taught_batches import encode
 from stages.training.widths import RowShape
 from tests.training.models import loaded, written
 
@@ -55,12 +57,16 @@ class Bigrams(nnx.Module):
     def __call__(
         self, tokens: Any, positions: Any, cache: Any, attention_mask: Any, at: Any = None
     ) -> tuple[Any, None]:
-        logits = self.table[...][tokens]
-        return logits if at is None else jnp.take_along_axis(logits, at[..., None], axis=1), None
+        hidden = jax.nn.one_hot(tokens, self.table.shape[0])
+        if at is None:
+            return self.head(hidden), None
+        return hidden[:, at] if isinstance(at, slice) else jnp.take_along_axis(hidden, at[..., None], axis=1), None
 
     def head(self, hidden: Any) -> Any:
-        """What is selected are logits already."""
-        return hidden
+        return hidden @ self.table[...]
+
+    def positions_restart(self, width: int) -> bool:
+        return True
 
 
 @functools.cache
@@ -162,27 +168,34 @@ TAUGHT = [("1 + 1", "2 " * count) for count in (1, 9, 3, 27, 2, 14, 5, 30)]
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
 def test_sft_learns_the_mean_over_all_learnt_tokens_in_however_many_parts(count: int) -> None:
-    assert_sft_as_written(Bigrams(foundation().tokenizer.size), count)
+    model = Bigrams(foundation().tokenizer.size)
+    assert_sft_as_written(model, count, shares_rows=False)
+    assert_sft_as_written(model, count, shares_rows=count < 8)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 4])
-def test_sft_of_a_gemma_learns_the_mean_over_all_learnt_tokens(count: int) -> None:
-    assert_sft_as_written(gemma(), count)
+@pytest.mark.parametrize(("count", "shares_rows"), [(1, False), (2, True)])
+def test_sft_of_a_gemma_learns_the_mean_over_all_learnt_tokens(count: int, shares_rows: bool) -> None:
+    assert_sft_as_written(gemma(), count, shares_rows=shares_rows)
 
 
-def assert_sft_as_written(model: nnx.Module, count: int) -> None:
+def assert_sft_as_written(model: nnx.Module, count: int, *, shares_rows: bool) -> None:
     made = [Example(source="t", question=asked, completion=answer) for asked, answer in TAUGHT]
-    batch = sft.encode(made, foundation(), Sft(batch=8, gradient_accumulation_steps=count, max_seq_length=WIDTH))
-    lengths, learnt = (batch.tokens != 0).sum(axis=1), batch.learnt.sum()
-    rows = [tokens[:length] for tokens, length in zip(batch.tokens, lengths, strict=True)]
+    encoded = [tokens_of(example, foundation()) for example in made]
+    sizes = [ExampleSize(len(tokens), len(tokens) - asked) for tokens, asked in encoded]
+    longest = ExampleSize(*map(max, zip(*sizes, strict=True)))
+    layout = chosen([sizes], longest, WIDTH, multiple=count) if shares_rows else None
+    options = Sft(batch=8, gradient_accumulation_steps=count, max_seq_length=WIDTH)
+    batch = encode(made, dataclasses.replace(foundation(), model=model), options, layout)
+    assert (batch.segments.max() > 1) is np.bool_(shares_rows)
+    learnt = sum(size.learnt for size in sizes)
 
     def token_loss(row: int, logprobs: np.ndarray) -> tuple[float, np.ndarray]:
-        chosen = batch.learnt[row, 1 : lengths[row]]
-        return -float(logprobs[chosen].sum()) / learnt, -chosen.astype(float) / learnt
+        chosen_ones = np.arange(1, sizes[row].length) >= encoded[row][1]
+        return -float(logprobs[chosen_ones].sum()) / learnt, -chosen_ones.astype(float) / learnt
 
-    found, norm = trained(model, taught_loss, batch, count)
-    assert_same(found, by_hand(model, rows, token_loss), norm)
+    found, norm = trained(model, TaughtLoss(), batch, count)
+    assert_same(found, by_hand(model, [np.array(tokens) for tokens, _ in encoded], token_loss), norm)
 
 
 # --- reinforcement learning -----------------------------------------------------
@@ -356,7 +369,7 @@ def test_logprobs_of_padded_rows_are_those_of_each_row_alone() -> None:
 
 
 def test_parts_of_a_batch_are_its_rows_in_order() -> None:
-    batch = TaughtBatch(tokens=np.arange(12).reshape(4, 3), learnt=np.ones((4, 3), bool), row_weight=np.arange(4.0))
+    batch = TaughtBatch(np.arange(12).reshape(4, 3), *[np.arange(4)] * 4, weights=np.arange(4.0))
     found = list(parts(batch, 2))
-    assert [part.row_weight.tolist() for part in found] == [[0, 1], [2, 3]]
+    assert [part.weights.tolist() for part in found] == [[0, 1], [2, 3]]
     assert np.concatenate([part.tokens for part in found]).tolist() == batch.tokens.tolist()

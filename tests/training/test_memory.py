@@ -53,16 +53,18 @@ def test_the_plan_that_is_read_before_compiling_ends_is_that_of_the_compiled_pro
     assert all(found["written"])
 
 
-def test_the_cache_begins_on_the_first_chip_and_is_then_spread_as_foreseen() -> None:
+def test_the_cache_is_made_in_its_layout_as_foreseen() -> None:
     found = probe("cache")
-    assert found["before"] == found["whole"]
-    assert found["after"] < found["whole"] / 4
-    assert found["foreseen"] == [[found["whole"], found["after"]]] * 2
+    assert found["foreseen"] == [found["now"]] * 2
+    assert found["now"] == found["whole"] / 8
+    assert found["prompts"] == pytest.approx(found["now"] / 2, rel=0.05), "the prompts' own cache is half as wide"
 
 
-def test_a_sampler_is_planned_with_the_layout_of_one_layer_as_if_it_were_compiled_whole(tmp_path: Path) -> None:
-    found = probe("sampler", str(tmp_path))
-    assert found["early"] == found["whole"]
+def test_few_layers_tell_what_many_need() -> None:
+    found = probe("depths", "sft", "lora")
+    few, whole = found["few"], found["whole"]
+    assert few["sizes"] == whole["sizes"], "sizes are exact"
+    assert few["part"] == pytest.approx(whole["part"], rel=0.02)
 
 
 @pytest.mark.parametrize("family", ["gemma2", "gemma3"])

@@ -9,6 +9,7 @@ from stages.session.budget import (
     SAFETY_MAX,
     SAFETY_MIN,
     SAVE_GUESS_S_MAX,
+    START_SHARE,
     STEPS_KEPT,
     Budget,
     quantile,
@@ -198,3 +199,14 @@ def test_a_session_hands_on_what_it_measured_under_the_names_that_the_next_one_k
     told = budget.timings()
     assert told == {"sft.first_step_s": 60.0, "sft.step_s": 3.0, "sft.step_high_s": 4.0}
     assert measured(3.0, **told).step_bound_s == pytest.approx(safety(65) * 4.0)
+
+
+def test_time_is_kept_for_a_step_that_may_compile_as_long_as_one_did_without_a_cache() -> None:
+    known = {"sft.first_step_s": 200.0, "sft.step_s": 4.0, "sft.step_high_s": 4.0}
+    begun = Budget(budget_s=10_000.0, save_interval_s=600.0, known=known).stage_begun(0.0, "sft")
+    from_cache = begun.step_done(20.0, compiled_s=5.0).step_done(4.0)
+    assert from_cache.may_compile(1).step_bound_s == from_cache.step_bound_s + START_SHARE * 200.0
+    compiled = from_cache.step_done(164.0, compiled_s=160.0)
+    assert compiled.steps_s == (4.0, 4.0), "compiling is not typical"
+    assert compiled.may_compile(1).step_bound_s == compiled.step_bound_s + 160.0
+    assert compiled.may_compile(1).may_compile(0) == compiled

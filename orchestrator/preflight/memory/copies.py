@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -30,14 +31,22 @@ class Copies(Generic[Task]):
         self._waiting.insert(0 if first else len(self._waiting), task)
 
     def results(self) -> Iterator[tuple[Task, dict[str, Any]]]:
-        """Yield each task with its result, in the order in which they are ready. Raises SystemExit if a copy failed."""
-        while self._waiting or self._running:
-            while self._waiting and len(self._running) < self._at_once:
-                self._start(self._waiting.pop(0))
-            ready, _, _ = select.select(list(self._running), [], [])
-            for pipe in ready:
-                child, task = self._running.pop(pipe)
-                yield task, _result(pipe, child)
+        """Yield each task with its result, in the order in which they are ready. Raises SystemExit if a copy failed.
+
+        Copies that are still running when the iteration ends are killed.
+        """
+        try:
+            while self._waiting or self._running:
+                while self._waiting and len(self._running) < self._at_once:
+                    self._start(self._waiting.pop(0))
+                ready, _, _ = select.select(list(self._running), [], [])
+                for pipe in ready:
+                    child, task = self._running.pop(pipe)
+                    yield task, _result(pipe, child)
+        finally:
+            for child, _ in self._running.values():
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
 
     def _start(self, task: Task) -> None:
         reads, writes = os.pipe()

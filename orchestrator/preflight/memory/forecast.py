@@ -275,9 +275,7 @@ def _phase(
     rows = phase.rows(batch)
     if gradient_accumulation_steps is not None and phase.program.kind != "answers":
         rows = batch * phase.per_problem // gradient_accumulation_steps
-    used = [
-        {name: part[name] for name in ("cache", "inputs", "temporaries", "outputs")} for part in needs.at(rows)
-    ]
+    used = [{name: part[name] for name in ("cache", "inputs", "temporaries", "outputs")} for part in needs.at(rows)]
     names = [phase.name]
     if phase.slots:
         # The cache grows layer by layer: two of one layer take less than the prompts' own cache, an output of reading.

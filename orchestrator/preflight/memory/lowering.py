@@ -18,7 +18,6 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from tunix.sft.peft_trainer import PeftTrainer
 
-from orchestrator.preflight.memory import xla_buffer_plan
 from orchestrator.preflight.memory.abstract_model import (
     abstract_model,
     activations_laid_out,
@@ -36,7 +35,7 @@ from orchestrator.preflight.memory.xla_buffer_plan import plan_of
 from stages.options import Model, Sft
 from stages.training import decoding, families
 from stages.training.decoding import Noise, SlotState, TokenChoice
-from stages.training.losses import AnswerRows, PolicyBatch, PolicyLoss, TaughtBatch, taught_input, taught_loss
+from stages.training.losses import AnswerRows, PolicyBatch, PolicyLoss, TaughtBatch, TaughtLoss, taught_input
 from stages.training.master_weights import Master, optimizer_in_float32
 from stages.training.model import WEIGHTS, arrays_of
 from stages.training.optimizers import optimizer
@@ -147,10 +146,10 @@ def _optimizer(module: nnx.Module, program: Program, options: Model) -> Any:
 
 def _step(program: Program) -> Any:
     """Return the body of Tunix's training step, with the attributes that it reads from its trainer."""
-    taught = program.kind == "sft"
+    taught, trains = program.kind == "sft", program.rank == 0
     trainer = SimpleNamespace(
         gen_model_input_fn=taught_input if taught else lambda batch: {"batch": batch},
-        loss_fn=taught_loss if taught else PolicyLoss(0.2, 0.2, 0.1, TEMPERATURE, head_trains=not program.rank),
+        loss_fn=TaughtLoss(trains) if taught else PolicyLoss(0.2, 0.2, 0.1, TEMPERATURE, head_trains=trains),
         _lora_enabled=program.rank > 0,
         _has_aux=not taught,
     )
@@ -170,9 +169,8 @@ def _batch(program: Program, rows: int, mesh: jax.sharding.Mesh) -> Any:
 
     prompt, answer = program.prompt_tokens, program.answer_tokens
     if program.kind == "sft":
-        return TaughtBatch(
-            tokens=array(jnp.int32, prompt), learnt=array(jnp.bool_, prompt), row_weight=array(jnp.float32)
-        )
+        places = array(jnp.int32, prompt)
+        return TaughtBatch(places, places, places, at=places, targets=places, weights=array(jnp.float32, prompt))
     return PolicyBatch(
         rows=AnswerRows(
             tokens=array(jnp.int32, prompt + answer),
@@ -185,6 +183,7 @@ def _batch(program: Program, rows: int, mesh: jax.sharding.Mesh) -> Any:
         row_weight=array(jnp.float32),
         token_weight=array(jnp.float32),
         reference=array(jnp.float32, answer),
+        sampler=array(jnp.float32, answer),
     )
 
 

@@ -112,7 +112,9 @@ def needs_of(pipeline: Pipeline) -> tuple[StageNeeds, ...]:
             continue  # an export reads its arrays one by one, and none onto the accelerator
         options = _parsed_options(stage.kind, stage.options)
         needs = _with_held_adapters(
-            _needs(stage.name, stage.kind, options, asked, pipeline.loaded_model or Model()), 0 if _trains_all(options) else held, targets
+            _needs(stage.name, stage.kind, options, asked, pipeline.loaded_model or Model()),
+            0 if _trains_all(options) else held,
+            targets,
         )
         if narrow and isinstance(options, TrainingOptions):
             rank, more = _adapter(options)
