@@ -1,6 +1,6 @@
 """Quick evaluation on some held-out problems when a session begins or resumes a stage."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from stages.data import Example, derive_seed, examples_at
 from stages.options import Asking, TrainingOptions
@@ -49,5 +49,5 @@ def rates(examples: list[Example], answers: list[str]) -> dict[str, float]:
 
 
 def _prompt_options(options: dict[str, object]) -> Asking:
-    known = {name: options[name] for name in ("max_prompt_length", "max_completion_length") if name in options}
+    known = {each.name: options[each.name] for each in fields(Asking) if each.name in options}
     return Asking(**known)  # type: ignore[arg-type]
