@@ -72,8 +72,12 @@ def all_checks(
         "grpo": lambda: grpo_gradient(_context_of(made, root, recipe["grpo"], GRPO, GRPO_STEPS)),
         "evaluate": lambda: greedy_answers(_context_of(made, root, recipe["after-sft"], ASK, 1)),
     }
+    found: list[Check] = []
     with full_precision():
-        return [checks[name]() for name in names]
+        for name in names:
+            found.append(checks[name]())
+            print(found[-1], flush=True)
+    return found
 
 
 @contextmanager
