@@ -29,7 +29,7 @@ def solved(prompt: str) -> tuple[float, int]:
         (found,) = [(match, rule) for form, rule in SENTENCES.items() if (match := re.search(form, sentence))]
         count, shares = found[1](count, int(found[0][1])), "shares" in sentence
     who = "each friend get" if shares else f"{began[1]} have now"
-    assert asked == f"How many {began[3]} {'does ' if shares else 'does '}{who}?"
+    assert asked == f"How many {began[3]} does {who}?"
     return count, len(sentences)
 
 
