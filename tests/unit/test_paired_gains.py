@@ -93,3 +93,4 @@ def test_a_cut_vocabulary_keeps_the_first_pieces_and_all_ascii_characters() -> N
     pieces = [("<pad>", 3), ("\n", 4), ("he", 1), ("ll", 1), ("é", 1), ("漢", 1), ("h", 1), ("e", 1), ("▁", 1)]
     assert kept_rows(pieces, 6) == [0, 1, 2, 6, 7, 8]
     assert kept_rows(pieces, 9) == list(range(9))
+    assert kept_rows([("<pad>", 3), ("a", 1), ("he", 1), ("b", 1)], 4) == [0, 1, 3]
