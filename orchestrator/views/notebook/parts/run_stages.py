@@ -246,6 +246,9 @@ class NotebookContext:
             self._book()
             self._doing.pop()
 
+    def may_compile(self, shapes: int) -> None:
+        """Do nothing: a notebook keeps no time for compiling."""
+
     def say(self, text: str) -> None:
         """Print a text."""
         print(text)

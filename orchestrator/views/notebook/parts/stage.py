@@ -127,6 +127,9 @@ class Context(Protocol):
     def doing(self, what: TimeClass) -> AbstractContextManager[None]:
         """Count the seconds within the `with` block under this class."""
 
+    def may_compile(self, shapes: int) -> None:
+        """Take note of the number of shapes that later steps may compile for."""
+
     def say(self, text: str) -> None:
         """Print a text."""
 
