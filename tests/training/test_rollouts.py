@@ -82,12 +82,12 @@ def run(tmp_path: Path, steps: int = 2, **options: Any) -> tuple[Record, SmallCo
 @pytest.mark.slow
 def test_parts_of_a_batch_change_neither_what_is_drawn_nor_the_first_gradient(tmp_path: Path) -> None:
     """Although each part has a shape of its own; the session is told how many shapes are left to compile."""
-    longer = {"steps": 1, "max_completion_length": 64}
+    longer = {"steps": 2, "max_completion_length": 64}
     whole, context = run(tmp_path / "whole", **longer)
     assert any(line.startswith("rows are padded to 64 or 88 tokens, and their ") for line in context.lines)
-    assert context.shapes_left == [2, 1]
+    assert context.shapes_left == [2, 1, 1]
     cut, context = run(tmp_path / "cut", **longer, gradient_accumulation_steps=4)
-    assert context.shapes_left == [2, 0]
+    assert context.shapes_left == [2, 1, 0]
     assert cut.seen["grpo-1-rollouts"] == whole.seen["grpo-1-rollouts"]
     for metric in ("loss", "kl", "logprob", "grad_norm"):
         expected = whole.value("grpo", 1, metric)
