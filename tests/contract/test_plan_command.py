@@ -80,7 +80,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_plan_of_a_recipe_says_sessions_hours_weeks_and_the_date(tmp_path: Path, recipe: str) -> None:
     found = planned(tmp_path / "home", recipe, "--start", "2026-12-01")["forecast"]
     assert (found["sessions"], found["weeks"], found["basis"]) == (2, 0, "assumed")
-    assert 10.6 * 3600 < found["quota_s"] < 10.8 * 3600
+    assert 10.4 * 3600 < found["quota_s"] < 10.6 * 3600
     assert found["finish_at"].startswith("2026-12-01T11:")
     assert not (tmp_path / "home").exists(), "looking ahead makes nothing"
 
@@ -90,7 +90,7 @@ def test_eighty_columns_answer_how_many_sessions_hours_and_weeks_and_when_it_is_
     tmp_path: Path, recipe: str
 ) -> None:
     text = " ".join(plan(tmp_path / "home", recipe, "--start", "2026-12-01T08:00").output.split())
-    assert "needs 2 sessions (at most 4), 10 h 4" in text
+    assert "needs 2 sessions (at most 4), 10 h 3" in text
     assert "1 week of quota (at most 2)" in text
     assert "begun 2026-12-01 08:00 UTC" in text
     assert "done 2026-12-01 19:" in text
@@ -100,8 +100,8 @@ def test_eighty_columns_answer_how_many_sessions_hours_and_weeks_and_when_it_is_
 
 
 @pytest.mark.slow
-def test_few_hours_left_put_the_end_off_to_another_week(tmp_path: Path) -> None:
-    found = planned(tmp_path / "home", RECIPE, "--start", "2026-12-01", "--quota-left", "1")["forecast"]
+def test_few_hours_left_put_the_end_off_to_another_week(tmp_path: Path, recipe: str) -> None:
+    found = planned(tmp_path / "home", recipe, "--start", "2026-12-01", "--quota-left", "2")["forecast"]
     assert found["weeks"] == 1
     assert found["finish_at"] > "2026-12-05T08"
 

@@ -222,6 +222,20 @@ def test_the_slowest_seconds_on_a_tpu_are_the_slowest_published_ones() -> None:
     assert seconds(recipe, "grpo").high == pytest.approx(96, rel=0.03)
 
 
+def test_the_published_second_and_a_half_of_tunixs_demo_is_possible_at_a_third_to_three_quarters_of_the_peak() -> None:
+    """Two answers of at most 768 tokens on four chips, as docs/roofline.md says."""
+    values = {"data": ["gsm8k"], "batch": 1, "num_generations": 2, "max_prompt_length": 256, "lora_rank": 64}
+    options = catalog.KINDS["grpo"].fit(values, "grpo")
+    model = model_work(options, fit(Model, {"kind": "gemma2-2b", "mesh_tp": 4}, "model"), 8)
+    assert model is not None
+    shares = []
+    for slow in (0.0, 1.0):
+        step = step_work("grpo", options, model, assumed_lengths(options, slow), BARE)
+        assert step is not None
+        shares.append(step_best_s(step, RATES["TpuV5E8"]) / 1.5)
+    assert shares == pytest.approx([1 / 3, 3 / 4], rel=0.1)
+
+
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 @pytest.mark.parametrize(
     ("changes", "least", "most"),
