@@ -89,14 +89,12 @@ def weigh(
     """Build the step's arrays, one part for each that the gradient is accumulated over; `stages.grpo.PolicyUpdater.update`
     learns from them.
 
-    `shapes` are those of the stage, by default those that `row_shapes` chooses for these prompts. `scored` is the result
+    `shapes` are those of the stage, by default those for prompts of `max_prompt_length`. `scored` is the result
     of `score` for the same rows, which is called here otherwise. Raises StageFailed if the options ask for importance
     weights and the completions lack the sampler's log-probabilities.
     """
     if scored is None:
-        if not shapes:
-            asked = prompts_without_padding(sampled.prompts, stage_state.foundation.tokenizer.pad_id())
-            shapes = row_shapes(map(len, asked), options.max_prompt_length, options.max_completion_length)
+        shapes = shapes or row_shapes((), options.max_prompt_length, options.max_completion_length)
         scored = score(sampled.prompts, sampled.answers, stage_state, options, shapes)
     arrays = weight_arrays(sampled.answers, sampled.rewards, options)
     drawn_with = sampler_logprobs(sampled.answers, options.max_completion_length)
