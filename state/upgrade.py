@@ -24,8 +24,14 @@ def create(path: Path, migrations: Path = MIGRATIONS) -> None:
         return
     with tempfile.TemporaryDirectory(prefix=f"{path.name}.", suffix=".new", dir=path.parent) as folder:
         database = Database.writable(Path(folder, path.name))
-        with database.transaction() as query:
-            create_tables(query, newest_revision(migrations))
+        try:
+            # Without a write-ahead log, which is not renamed with the file and whose checkpoint may fail unnoticed.
+            with contextlib.closing(database.connected()) as connection:
+                connection.execute("BEGIN")
+                create_tables(lambda sql, /, **values: connection.execute(sql, values), newest_revision(migrations))
+                connection.commit()
+        except sqlite3.Error as error:
+            raise (translated(error, path) or error) from error
         with contextlib.suppress(OSError, NotImplementedError):  # another process was faster, or there are no links
             os.link(database.path, path)
 

@@ -233,7 +233,7 @@ def test_the_session_of_a_kernel_that_was_deleted_by_hand_can_be_written_off_at_
 def test_a_disk_without_room_leaves_no_half_made_database_and_says_so(tmp_path: Path) -> None:
     place = tmp_path / "disk"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(place)], check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(place)], check=False).returncode:
         pytest.skip("this user may not mount a disk")
     try:
         with laptop(tmp_path) as (mine, _kaggle):

@@ -98,4 +98,4 @@ def test_a_kaggle_that_goes_away_and_comes_back_costs_nothing_but_time(tmp_path:
         finally:
             mine.off()
     assert failures <= 6 + OUTAGE_S / 30, "each failure waits longer than the one before, up to half a minute"
-    assert not failures or "Connection refused" in failure
+    assert not failures or "cannot be reached: connection refused" in failure
