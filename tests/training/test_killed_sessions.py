@@ -20,7 +20,7 @@ from tests.unit.counting_runs import PROGRAM, ROOT, Kaggle, events, kaggle, orde
 
 pytestmark = pytest.mark.slow
 
-OURS = ("@relay ", "accelerator: ", "base weights ", "data ", "model: ", "step ", "  reward ")
+OURS = ("@relay ", "accelerator: ", "base weights ", "data ", "model: ", "rows ", "step ", "  reward ")
 """How the lines of a session's log begin that training without trouble leaves."""
 
 PATIENCE_S = 300.0
