@@ -57,13 +57,12 @@ class Bigrams(nnx.Module):
     def __call__(
         self, tokens: Any, positions: Any, cache: Any, attention_mask: Any, at: Any = None
     ) -> tuple[Any, None]:
-        hidden = jax.nn.one_hot(tokens, self.table.shape[0])
-        if at is None:
-            return self.head(hidden), None
-        return hidden[:, at] if isinstance(at, slice) else jnp.take_along_axis(hidden, at[..., None], axis=1), None
+        logits = self.table[...][tokens]
+        return logits if at is None else jnp.take_along_axis(logits, at[..., None], axis=1), None
 
     def head(self, hidden: Any) -> Any:
-        return hidden @ self.table[...]
+        """What is selected are logits already, so that the table trains whether or not the head does."""
+        return hidden
 
     def positions_restart(self, width: int) -> bool:
         return True
