@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from orchestrator.preflight.memory import abstract_model, depths, lowering, measure, xla_buffer_plan
+from orchestrator.preflight.memory import abstract_model, lowering, measure, xla_buffer_plan
 from orchestrator.preflight.memory.programs import Program
 from stages.options import Model, Sft
 from stages.training import decoding
@@ -99,22 +99,6 @@ def line(kind: str, mode: str) -> dict[str, Any]:
     return {"line": scaled["temporaries"], "compiled": more[0]["temporaries"]}
 
 
-def depths_of(kind: str, mode: str) -> dict[str, Any]:
-    """Needs of ten layers: from models of few layers, and lowered whole."""
-    mesh, layers = abstract_model.mesh_of(OPTIONS), depths.LAYERS_MIN
-    program = program_of(LORA if mode == "lora" else FULL, kind, answer_tokens=0 if kind == "sft" else 32)
-    config = dataclasses.replace(config_of(layers), num_embed=65_536)
-    found = {}
-    for sample in (depths.WHOLE, *depths.samples_of(program, layers, config.num_embed, mesh.size)):
-        few = abstract_model.shortened(config, sample.layers or layers)
-        if sample.narrow:
-            few = abstract_model.with_vocabulary(few, depths.narrow_vocabulary(mesh.size))
-        sizes, ((part,),) = lowering.compiled(program, [16], few, OPTIONS, mesh)
-        found[sample] = {"sizes": {name: list(each) for name, each in sizes.items()}, "part": part, "layers": layers}
-    whole = found.pop(depths.WHOLE)
-    return {"few": depths.extrapolated(found, layers, mode == "full"), "whole": whole}
-
-
 def plan(kind: str, folder: Path) -> dict[str, Any]:
     """What a step needs, as XLA wrote it down on the way and as the compiled program says."""
     program = program_of(LORA, kind, answer_tokens=0 if kind == "sft" else 32)
@@ -154,7 +138,6 @@ QUESTIONS = {
     "plan-sft": lambda: plan("sft", Path(sys.argv[2])),
     "plan-grpo": lambda: plan("grpo", Path(sys.argv[2])),
     "cache": cache,
-    "depths": lambda: depths_of(sys.argv[2], sys.argv[3]),
 }
 
 if __name__ == "__main__":

@@ -60,13 +60,6 @@ def test_the_cache_is_made_in_its_layout_as_foreseen() -> None:
     assert found["prompts"] == pytest.approx(found["now"] / 2, rel=0.05), "the prompts' own cache is half as wide"
 
 
-def test_few_layers_tell_what_many_need() -> None:
-    found = probe("depths", "sft", "lora")
-    few, whole = found["few"], found["whole"]
-    assert few["sizes"] == whole["sizes"], "sizes are exact"
-    assert few["part"] == pytest.approx(whole["part"], rel=0.02)
-
-
 @pytest.mark.parametrize("family", ["gemma2", "gemma3"])
 def test_a_model_of_any_size_is_planned_from_its_folder(family: str, tmp_path: Path) -> None:
     folder = small_inputs(tmp_path / "inputs") / "models" / SMALL[family]

@@ -16,7 +16,8 @@ VOCABULARY = 49_152
 OPTIONS = {"data": ["magpie"], "batch": 16, "max_seq_length": 96, "mode": "lora", "lora_rank": 8}
 
 
-def test_a_plan_for_a_cpu_is_within_15_percent_of_a_session_whose_logits_take_most(tmp_path: Path) -> None:
+def test_a_plan_for_a_cpu_is_no_less_than_a_session_takes_and_not_far_above(tmp_path: Path) -> None:
+    """Rows are planned as long, and as much of them learnt, as may be; those of the session are shorter."""
     folder = tmp_path / "model"
     write_model(folder, "gemma3", "transformers", vocabulary=VOCABULARY, width=256, hidden=1024, layers=3)
     write_tokenizer(folder / "tokenizer.model")
@@ -25,5 +26,5 @@ def test_a_plan_for_a_cpu_is_within_15_percent_of_a_session_whose_logits_take_mo
     pipeline = loader.check({"name": "cpu", "accelerator": "cpu", "model": model, "stages": [stage]}, "cpu")
     planned, where = planned_bytes(pipeline, tmp_path / "plans")
     measured = measured_bytes(pipeline, tmp_path)
-    assert planned == pytest.approx(measured, rel=0.15)
-    assert where == "step" and measured > 1.5 * GIB, "libraries alone would take a quarter of it"
+    assert 0.95 * measured < planned < 1.35 * measured
+    assert where == "step" and measured > 1.1 * GIB, "libraries alone would take a third of it"

@@ -38,7 +38,7 @@ BATCH_MAX = 1 << 16
 """Largest batch that is looked at: if it fits, any does, since the sampler has a limited number of slots."""
 ITEMSIZE = {"float32": 4, "bfloat16": 2}
 ACCURACY = {
-    "cpu": "within 15 % of what SFT, GRPO and evaluate of Gemma 3 270M measured on a CPU",
+    "cpu": "a session whose rows are shorter than they may be took a fifth less on a CPU",
     "other": "not yet compared with an accelerator: leave a tenth free",
 }
 """What is known about the error of a plan, by kind of machine (docs/memory.md has the measurements)."""
