@@ -54,7 +54,7 @@ def status(
 
 @dataclass(frozen=True)
 class ListOptions:
-    """How several runs are listed."""
+    """Order and number of rows of a list of runs, and which runs it shows."""
 
     choice: RunChoice = EVERY_RUN
     sort: str = "attention"

@@ -30,7 +30,7 @@ class ExampleSize(NamedTuple):
     learnt: int
 
 
-class RowShape(NamedTuple):
+class PackedShape(NamedTuple):
     """Shape of a batch: rows, positions of a row, and positions of a row whose logits are computed."""
 
     rows: int
@@ -56,7 +56,7 @@ class PackedRows:
 
     @property
     def shared(self) -> bool:
-        """Whether any row has more than one example."""
+        """True if any row has more than one example."""
         return any(len(row) > 1 for row in self.rows)
 
 
@@ -83,22 +83,22 @@ def packed(sizes: Sequence[ExampleSize], rows: int) -> PackedRows:
 
 
 @dataclass(frozen=True)
-class Layout:
+class PackedLayout:
     """Shapes of a stage's batches, at most `WIDTHS_MAX`, cheapest first. One of them has a row for each example, as wide
     as the longest one, and fits any batch."""
 
-    shapes: tuple[RowShape, ...]
+    shapes: tuple[PackedShape, ...]
 
-    def laid_out(self, sizes: Sequence[ExampleSize]) -> tuple[RowShape, PackedRows]:
+    def laid_out(self, sizes: Sequence[ExampleSize]) -> tuple[PackedShape, PackedRows]:
         """Return the cheapest shape that the batch fits into, and its rows."""
         packings = {rows: packed(sizes, rows) for rows in {shape.rows for shape in self.shapes}}
         shape = next(shape for shape in self.shapes if shape.holds(packings[shape.rows].need))
         return shape, packings[shape.rows]
 
 
-def full_width(batch: int, width: int, multiple: int = 1) -> Layout:
+def full_width(batch: int, width: int, multiple: int = 1) -> PackedLayout:
     """Return the layout of one example a row, all rows `width` positions wide, whatever the data's lengths are."""
-    return Layout((RowShape(_multiple_of(multiple, batch), width, max(1, width - 1)),))
+    return PackedLayout((PackedShape(_multiple_of(multiple, batch), width, max(1, width - 1)),))
 
 
 def chosen(
@@ -108,7 +108,7 @@ def chosen(
     *,
     multiple: int = 1,
     packing: bool = True,
-) -> Layout:
+) -> PackedLayout:
     """Return the layout that computes these batches at a low cost.
 
     All batches have equally many examples. `longest` has the greatest length and the greatest number of learnt tokens
@@ -118,15 +118,15 @@ def chosen(
     known = [tuple(batch) for batch in batches]
     examples = len(known[0])
     whole = _multiple_of(multiple, examples)
-    last = RowShape(whole, rounded_up(longest.length, width_max), rounded_up(longest.learnt, width_max))
+    last = PackedShape(whole, rounded_up(longest.length, width_max), rounded_up(longest.learnt, width_max))
     ratios = ROW_RATIOS if packing else ()
     counts = {whole, *(_multiple_of(multiple, round(examples / ratio)) for ratio in ratios)}
-    candidates: dict[RowShape, list[float]] = {}
+    candidates: dict[PackedShape, list[float]] = {}
     for rows in sorted(rows for rows in counts if rows <= whole):
         needs = [packed(batch, rows).need for batch in known]
         for shape in _candidates(rows, needs, last, width_max):
             candidates[shape] = [shape.cost if shape.holds(need) else last.cost for need in needs]
-    shapes: list[RowShape] = []
+    shapes: list[PackedShape] = []
     costs = [last.cost] * len(known)
     while candidates and len(shapes) < WIDTHS_MAX - 1:
         total, best = min((sum(map(min, costs, each)), shape) for shape, each in candidates.items())
@@ -134,15 +134,15 @@ def chosen(
             break
         shapes.append(best)
         costs = [*map(min, costs, candidates.pop(best))]
-    return Layout(tuple(sorted((*shapes, last), key=lambda shape: (shape.cost, shape))))
+    return PackedLayout(tuple(sorted((*shapes, last), key=lambda shape: (shape.cost, shape))))
 
 
-def _candidates(rows: int, needs: Sequence[ExampleSize], last: RowShape, width_max: int) -> Iterator[RowShape]:
+def _candidates(rows: int, needs: Sequence[ExampleSize], last: PackedShape, width_max: int) -> Iterator[PackedShape]:
     """Yield the shapes of so many rows that the batches with these needs may use, if they are cheaper than `last`."""
     widths = sorted({rounded_up(need.length, width_max) for need in needs if need.length <= width_max})
     for width in widths:
         learnt = max(need.learnt for need in needs if need.length <= width)
-        shape = RowShape(rows, width, rounded_up(learnt, width))
+        shape = PackedShape(rows, width, rounded_up(learnt, width))
         if shape.cost < last.cost:
             yield shape
 
@@ -151,7 +151,7 @@ def _multiple_of(multiple: int, count: int) -> int:
     return max(1, -(-count // multiple)) * multiple
 
 
-def summary(layout: Layout, batches: Sequence[Sequence[ExampleSize]], width_max: int) -> str:
+def summary(layout: PackedLayout, batches: Sequence[Sequence[ExampleSize]], width_max: int) -> str:
     """Summarise in one line the shapes, how many of the batches have each, and the padding saved."""
     used = Counter(layout.laid_out(batch)[0] for batch in batches)
     tokens = sum(size.length for batch in batches for size in batch)

@@ -15,20 +15,20 @@ from stages.training.model import Foundation
 from stages.training.row_packing import (
     SAMPLED_BATCHES,
     ExampleSize,
-    Layout,
+    PackedLayout,
     PackedRows,
-    RowShape,
+    PackedShape,
     chosen,
     full_width,
     summary,
 )
 from stages.training.stage_data import WorkedExamples, tokens_of
 
-ChooseLayout = Callable[[WorkedExamples, Foundation, Sft, int], Layout]
+ChooseLayout = Callable[[WorkedExamples, Foundation, Sft, int], PackedLayout]
 """Function from a stage's examples, model, options and data seed to the layout of its batches."""
 
 
-def best_layout(examples: WorkedExamples, foundation: Foundation, options: Sft, seed: int) -> Layout:
+def best_layout(examples: WorkedExamples, foundation: Foundation, options: Sft, seed: int) -> PackedLayout:
     """Return the layout that computes the first batches at the lowest cost, in at most five shapes."""
     longest = ExampleSize(max(size.length for size in examples.sizes), max(size.learnt for size in examples.sizes))
     return chosen(
@@ -40,7 +40,7 @@ def best_layout(examples: WorkedExamples, foundation: Foundation, options: Sft, 
     )
 
 
-def full_width_layout(examples: WorkedExamples, foundation: Foundation, options: Sft, seed: int) -> Layout:
+def full_width_layout(examples: WorkedExamples, foundation: Foundation, options: Sft, seed: int) -> PackedLayout:
     """Return the layout of one example a row and `max_seq_length` positions, for comparisons."""
     return full_width(options.batch, options.max_seq_length, rows_multiple(foundation, options))
 
@@ -86,7 +86,7 @@ class TaughtBatches:
 
 
 def encode(
-    examples: Sequence[Example], foundation: Foundation, options: Sft, layout: Layout | None = None
+    examples: Sequence[Example], foundation: Foundation, options: Sft, layout: PackedLayout | None = None
 ) -> TaughtBatch:
     """Encode the examples in the layout's cheapest shape that holds them; without a layout, each in a row of
     `max_seq_length` positions.
@@ -101,7 +101,7 @@ def encode(
 
 
 def _arrays(
-    encoded: Sequence[tuple[list[int], int]], rows: PackedRows, shape: RowShape, foundation: Foundation, parts: int
+    encoded: Sequence[tuple[list[int], int]], rows: PackedRows, shape: PackedShape, foundation: Foundation, parts: int
 ) -> TaughtBatch:
     restart = not rows.shared or foundation.model.positions_restart(shape.width)
     tokens = np.full((shape.rows, shape.width), foundation.tokenizer.pad_id(), np.int32)

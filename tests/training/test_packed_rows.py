@@ -13,7 +13,7 @@ from stages.data import Example
 from stages.options import Sft
 from stages.options.families import FAMILIES
 from stages.training.losses import TaughtBatch, TaughtLoss, logprobs_of, taught_input
-from stages.training.row_packing import Layout, RowShape
+from stages.training.row_packing import PackedLayout, PackedShape
 from stages.training.taught_batches import encode
 from tests.training.models import loaded, written
 from tests.training.test_selective import adapted
@@ -57,7 +57,7 @@ def test_loss_and_gradient_of_shared_rows_are_those_of_rows_alone(kind: str, tmp
     base, model = (windowed(each) for each in adapted(kind))
     foundation = dataclasses.replace(loaded(written(tmp_path, kind, "transformers"), system=""), model=model)
     options = Sft(batch=len(MADE), max_seq_length=WIDTH, mode="lora")
-    shared = encode(MADE, foundation, options, Layout((RowShape(4, WIDTH, WIDTH - 32),)))
+    shared = encode(MADE, foundation, options, PackedLayout((PackedShape(4, WIDTH, WIDTH - 32),)))
     own = encode(MADE, foundation, options)
     assert (len(shared.tokens), len(own.tokens)) == (4, len(MADE))
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from stages.training.row_packing import (
     SHAPE_GAIN_MIN,
     ExampleSize,
-    Layout,
-    RowShape,
+    PackedLayout,
+    PackedShape,
     chosen,
     full_width,
     packed,
@@ -23,7 +23,7 @@ BATCHES = st.integers(1, 9).flatmap(
 )
 
 
-def layout_of(batches: list[list[ExampleSize]], multiple: int = 1, *, packing: bool = True) -> Layout:
+def layout_of(batches: list[list[ExampleSize]], multiple: int = 1, *, packing: bool = True) -> PackedLayout:
     every = [size for batch in batches for size in batch]
     longest = ExampleSize(max(size.length for size in every), max(size.learnt for size in every))
     return chosen(batches, longest, LONGEST, multiple=multiple, packing=packing)
@@ -102,7 +102,7 @@ def test_a_shape_has_to_save_what_compiling_it_is_worth() -> None:
 
 def test_the_log_names_the_shapes_and_what_they_save() -> None:
     batches = [[ExampleSize(50, 20), ExampleSize(50, 20)], [ExampleSize(90, 30), ExampleSize(80, 40)]]
-    layout = Layout((RowShape(1, 100, 40), RowShape(2, 100, 40)))
+    layout = PackedLayout((PackedShape(1, 100, 40), PackedShape(2, 100, 40)))
     assert summary(layout, batches, 200) == (
         "rows × positions of the first 2 batches: 1 × 100 1, 2 × 100 1; 10% are padding, in place of 66% in rows of 200; "
         "logits of 15%"

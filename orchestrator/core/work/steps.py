@@ -50,7 +50,7 @@ class PhaseWork:
 
 @dataclass(frozen=True, kw_only=True)
 class StepWork:
-    """What one step of a stage takes on a mesh of `chips`; it trains from or draws completions of mean `lengths`."""
+    """FLOPs, bytes and transfers of one step of a stage on a mesh of `chips`; it trains from or draws completions of mean `lengths`."""
 
     chips: int
     phases: tuple[PhaseWork, ...]
