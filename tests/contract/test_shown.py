@@ -40,7 +40,7 @@ COMMANDS = {
     "raw logs": ["logs", "r-0001", "--raw"],
     "logs as JSON": ["logs", "r-0001", "--json"],
     "checkpoints": ["checkpoints", "r-0001"],
-    "an unknown run": ["status", f"no{ODD.replace(chr(0), '')}"],
+    "an unknown run": ["logs", f"no{ODD.replace(chr(0), '')}"],
     "help": ["--help"],
     "an explanation": ["explain", "grpo"],
 }
