@@ -27,8 +27,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks.learning import run
 from orchestrator.core.plan import Limits
-from orchestrator.kaggle.gateway import Downloaded, FileWanted, OutputFile
 from orchestrator.pipeline.loader import parse
+from orchestrator.platforms.port import Downloaded, FileWanted, OutputFile
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from stages.contract import BLOB_NAME, Cursor, Manifest

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from orchestrator.kaggle.client import connect
-from orchestrator.kaggle.gateway import FileWanted, OutputFile
+from orchestrator.platforms.port import FileWanted, OutputFile
 from stages.session import packing
 
 DATASET = "bench-3f9a-c0001"

@@ -31,8 +31,8 @@ from orchestrator.engine.daemon import Daemon, LeaseKeeper
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import tick
-from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import KernelPush
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox

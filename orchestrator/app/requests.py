@@ -8,7 +8,7 @@ from orchestrator.base.errors import BadInput, Transient
 from orchestrator.core.origins import is_mountable, origin_checkpoint, will_never_come
 from orchestrator.core.selectors import abandon_arguments, checkpoint_at, require_session_ended
 from orchestrator.engine.checkpoint_checks import is_dataset, is_here, is_output
-from orchestrator.kaggle.refusals import SOURCES_NOT_ACCEPTED
+from orchestrator.platforms.port import SOURCES_NOT_ACCEPTED
 from state.model.run_state import Checkpoint, RunState
 from state.model.statuses import CheckpointStatus, RunStatus
 

@@ -9,8 +9,8 @@ from typing import Any
 from orchestrator.core.assumptions import ASSUMPTIONS, DETAIL_CHARS_MAX, Evidence, Verdict
 from orchestrator.core.durations import INSTALL_S, QUEUE_S
 from orchestrator.core.plan import limits_for
-from orchestrator.kaggle.refusals import SOURCES_NOT_ACCEPTED
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import SOURCES_NOT_ACCEPTED
 from stages.probing.findings import ProbeReport
 from stages.session.packages import announced
 from stages.session.time_accounting import TimeClass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.base.errors import Permanent, Refused, Vanished
 from orchestrator.engine.home import HomeLayout
-from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway
+from orchestrator.platforms.port import DatasetSeen, FileWanted, Platform
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest, checkpoint_folder
 from stages.session import packing
 from state.model.run_state import Checkpoint, Session
@@ -84,7 +84,7 @@ def is_here(checkpoint: Checkpoint, home: HomeLayout) -> bool:
     return all(_size_bytes(folder / name) == size_bytes for name, size_bytes in _needed(checkpoint))
 
 
-def is_dataset(checkpoint: Checkpoint, gateway: Gateway) -> bool:
+def is_dataset(checkpoint: Checkpoint, gateway: Platform) -> bool:
     """Return True if Kaggle has the checkpoint's dataset with all of its files, or is still processing it."""
     seen = gateway.find_dataset(checkpoint.place)
     if seen is None:
@@ -92,7 +92,7 @@ def is_dataset(checkpoint: Checkpoint, gateway: Gateway) -> bool:
     return seen.status in PROCESSED or _needed(checkpoint) <= {(file.name, file.size_bytes) for file in seen.files}
 
 
-def is_output(checkpoint: Checkpoint, session: Session, gateway: Gateway) -> bool:
+def is_output(checkpoint: Checkpoint, session: Session, gateway: Platform) -> bool:
     """Return True if Kaggle lists all of the checkpoint's files in the output of the session that left it."""
     try:
         listing = gateway.output(session.slug, session.kernel_version)

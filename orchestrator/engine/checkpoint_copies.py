@@ -19,8 +19,8 @@ from orchestrator.engine.collecting.files import DOCUMENT_BYTES_MAX, TRIES
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.ownership import Mark, overtaken_unawares, refuse_overtaken
 from orchestrator.engine.quarantine import Quarantine
-from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import DatasetSeen, FileWanted, Platform
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest, checkpoint_folder
 from stages.documents import ContractError
 from state.facts.checkpoint import CheckpointDamaged, CheckpointInspected, CheckpointWithdrawn
@@ -41,7 +41,7 @@ class CheckpointCopies:
     checkpoint: Checkpoint
     session: Session
     """Session that left the checkpoint."""
-    gateway: Gateway
+    gateway: Platform
     home: HomeLayout
     quarantine: Quarantine
     run: Run

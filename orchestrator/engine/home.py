@@ -20,7 +20,7 @@ LINE_CHARACTERS_MAX = 2**20
 COPY_BYTES = 2**20
 
 if TYPE_CHECKING:  # read-only commands need not wait for this import
-    from orchestrator.kaggle.gateway import LogLine
+    from orchestrator.platforms.port import LogLine
 
 
 def log_lines(path: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Self
 
 from orchestrator.base.errors import Overtaken
-from orchestrator.kaggle.gateway import DatasetSeen
+from orchestrator.platforms.port import DatasetSeen
 from stages.contract import Order
 from state.facts.run import RunParked, RunTakenOver
 from state.failures import RunDamaged

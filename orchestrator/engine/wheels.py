@@ -10,9 +10,9 @@ from orchestrator.base.clock import Clock
 from orchestrator.base.disk import free_bytes
 from orchestrator.base.errors import BadInput, Permanent
 from orchestrator.engine.wheel_downloads import Download, download
-from orchestrator.kaggle.gateway import DatasetSeen, Gateway
 from orchestrator.pipeline.environments import PYTHON
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import DatasetSeen, Platform
 from stages.session import packing
 from stages.session.package_lock import PackageLock
 from stages.session.wheels import BLOB_NAME, LIST_NAME, WheelList
@@ -35,7 +35,7 @@ class Published:
 
 def publish(
     pipeline: Pipeline,
-    gateway: Gateway,
+    gateway: Platform,
     clock: Clock,
     say: Callable[[str], None],
     *,
@@ -119,7 +119,7 @@ def packed(
     return wheels
 
 
-def _await(slug: str, wheels: WheelList, gateway: Gateway, clock: Clock) -> None:
+def _await(slug: str, wheels: WheelList, gateway: Platform, clock: Clock) -> None:
     """Wait until Kaggle lists both files in full."""
     waited_s = 0.0
     while not _whole(gateway.find_dataset(slug), wheels):

@@ -22,26 +22,11 @@ from orchestrator.kaggle.account import SignedIn
 from orchestrator.kaggle.credentials import Credentials, find_credentials
 from orchestrator.kaggle.datasets import UPLOADS_AT_ONCE_MAX, DatasetApi
 from orchestrator.kaggle.endpoint import limits_for, server_url
-from orchestrator.kaggle.gateway import (
-    DatasetSeen,
-    Downloaded,
-    FileWanted,
-    KernelFound,
-    KernelPush,
-    KernelPushed,
-    KernelsPage,
-    LogLine,
-    OutputFile,
-    Quota,
-    Reached,
-    SessionSeen,
-    SourceSeen,
-    Worker,
-    ignore_progress,
-)
+from orchestrator.kaggle.gateway import SourceSeen
 from orchestrator.kaggle.logs import lines_of_log
 from orchestrator.kaggle.model_gateway import ModelGateway
 from orchestrator.kaggle.models import ModelApi
+from orchestrator.kaggle.refusals import cannot_stop
 from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.rpc import KaggleSignIn, RpcClient
 from orchestrator.kaggle.session import AuthenticatedRpc, all_pages, with_prefix
@@ -56,6 +41,22 @@ from orchestrator.kaggle.transport import (
     TransportLimits,
     as_change,
     as_read,
+)
+from orchestrator.platforms.port import (
+    DatasetSeen,
+    Downloaded,
+    FileWanted,
+    KernelFound,
+    KernelPush,
+    KernelPushed,
+    KernelsPage,
+    LogLine,
+    OutputFile,
+    Quota,
+    Reached,
+    SessionSeen,
+    Worker,
+    ignore_progress,
 )
 
 T = TypeVar("T")
@@ -136,6 +137,10 @@ class KaggleGateway:
     def abreast_max(self) -> int:
         return UPLOADS_AT_ONCE_MAX
 
+    @property
+    def can_stop(self) -> bool:
+        return False
+
     # --- account ------------------------------------------------------------
 
     def owner(self) -> str:
@@ -193,6 +198,9 @@ class KaggleGateway:
             return self._calls.parsed((answer, {}), lambda found, _raw: responses.kernel_pushed(found, kernel, owner))
         except InvalidResponse as error:
             raise as_change(error, what) from error
+
+    def stop(self, slug: str, version: int | None) -> None:
+        raise cannot_stop(slug)
 
     def session(self, slug: str, version: int | None) -> SessionSeen:
         request = request_bodies.session(_sdk(), self._account.username, slug, version)

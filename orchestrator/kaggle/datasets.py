@@ -15,13 +15,13 @@ from orchestrator.base.disk import disk_errors
 from orchestrator.base.errors import Refused
 from orchestrator.kaggle import request_bodies, responses
 from orchestrator.kaggle.blobs import BlobUploads
-from orchestrator.kaggle.gateway import DatasetFile, DatasetSeen, Downloaded, FileWanted, Reached, ignore_progress
 from orchestrator.kaggle.refusals import dataset_refused, invalidates_uploads
 from orchestrator.kaggle.rpc import Ask
 from orchestrator.kaggle.session import AuthenticatedRpc, all_pages, with_prefix
 from orchestrator.kaggle.transfer import fetch
 from orchestrator.kaggle.transport import CallFailed, NotFound, TransportLimits, as_change
 from orchestrator.kaggle.upload_journal import UploadJournal
+from orchestrator.platforms.port import DatasetFile, DatasetSeen, Downloaded, FileWanted, Reached, ignore_progress
 
 UPLOADS_AT_ONCE_MAX = 4
 """Maximum number of concurrent file transfers, each with its own connection and hashing thread. Concurrency hides the

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.kaggle.gateway import LogLine
+from orchestrator.platforms.port import LogLine
 from stages.contract import PROGRESS_PREFIX, SECONDS_MAX
 from stages.safe_text import whole_text
 

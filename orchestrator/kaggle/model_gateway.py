@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.kaggle.gateway import DatasetFile, Reached, ignore_progress
+from orchestrator.platforms.port import DatasetFile, Reached, ignore_progress
 
 
 @dataclass(frozen=True, kw_only=True)

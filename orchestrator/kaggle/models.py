@@ -10,7 +10,6 @@ from orchestrator.base.errors import Refused
 from orchestrator.kaggle import model_answers, model_requests, responses
 from orchestrator.kaggle.blobs import BlobUploads
 from orchestrator.kaggle.datasets import UPLOADS_AT_ONCE_MAX
-from orchestrator.kaggle.gateway import DatasetFile, Reached, ignore_progress
 from orchestrator.kaggle.model_gateway import (
     ModelSeen,
     ModelUpload,
@@ -21,6 +20,7 @@ from orchestrator.kaggle.refusals import invalidates_uploads
 from orchestrator.kaggle.session import AuthenticatedRpc, all_pages
 from orchestrator.kaggle.transport import CallFailed, NotFound, TransportLimits, as_change
 from orchestrator.kaggle.upload_journal import UploadJournal
+from orchestrator.platforms.port import DatasetFile, Reached, ignore_progress
 
 
 class ModelApi:

@@ -3,6 +3,7 @@
 import re
 
 from orchestrator.base.errors import NameTaken, NoRoom, Permanent, Refused
+from orchestrator.platforms.port import SOURCES_NOT_ACCEPTED
 
 TAKEN = re.compile(
     r"\balready (in use|exists?|taken)\b|\bis (taken|in use)\b|\b(title|slug|name)\b[^.]*\b(not available|unavailable|invalid)\b"
@@ -26,9 +27,6 @@ BLOBS = re.compile(
 )
 """Wording for rejected uploads, which have to be sent again."""
 
-SOURCES_NOT_ACCEPTED = "does not accept these sources"
-"""Words of the error for a push whose datasets, models or kernels Kaggle does not mount."""
-
 
 def sources_refused(ref: str, rejected: str) -> Permanent:
     """Return the error for a kernel that was pushed and has not all of its sources."""
@@ -37,6 +35,11 @@ def sources_refused(ref: str, rejected: str) -> Permanent:
         "it on its page. Mend the source on Kaggle, or correct a misspelt one with relay retry --pipeline FILE; a "
         "checkpoint of the run itself that was deleted is published again"
     )
+
+
+def cannot_stop(slug: str) -> Refused:
+    """Return the error for a session that relay should stop: it has no call for that on Kaggle."""
+    return Refused(f"relay does not stop sessions on Kaggle: stop {slug} on its page")
 
 
 def dataset_refused(slug: str, reason: str) -> Refused:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.base.errors import BadInput, Permanent
-from orchestrator.kaggle.gateway import KernelPush
+from orchestrator.platforms.port import KernelPush
 
 PAGE_SIZE = 200
 """Kaggle's largest page size for listings of files."""

@@ -10,7 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.base.errors import Ambiguous, NameTaken, NoSlot, OutOfQuota, Permanent, Refused, RelayError
-from orchestrator.kaggle.gateway import (
+from orchestrator.kaggle.refusals import dataset_refused, name_refused, sources_refused
+from orchestrator.kaggle.transfer import output_file
+from orchestrator.kaggle.transport import InvalidResponse
+from orchestrator.kaggle.upload_journal import Slot
+from orchestrator.platforms.port import (
     DatasetFile,
     DatasetSeen,
     KernelFound,
@@ -23,10 +27,6 @@ from orchestrator.kaggle.gateway import (
     SessionSeen,
     Worker,
 )
-from orchestrator.kaggle.refusals import dataset_refused, name_refused, sources_refused
-from orchestrator.kaggle.transfer import output_file
-from orchestrator.kaggle.transport import InvalidResponse
-from orchestrator.kaggle.upload_journal import Slot
 
 MESSAGE_CHARS_MAX = 2000
 """Length limit for messages from Kaggle, in characters; they end up in the database and on screens."""

@@ -7,10 +7,11 @@ from pathlib import Path
 import requests
 
 from orchestrator.kaggle import request_bodies, responses
-from orchestrator.kaggle.gateway import Access, DatasetFile, FileWanted, SourceSeen
+from orchestrator.kaggle.gateway import Access, SourceSeen
 from orchestrator.kaggle.session import AuthenticatedRpc, all_pages
 from orchestrator.kaggle.transfer import fetch, safe_name
 from orchestrator.kaggle.transport import CallFailed, InvalidResponse, NotFound, as_read
+from orchestrator.platforms.port import DatasetFile, FileWanted
 
 FILE_OF_MODEL = "models.ModelApiService/DownloadModelInstanceVersion"
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import requests
 
 from orchestrator.base.clock import monotonic_s
-from orchestrator.kaggle.gateway import LogLine, Worker
 from orchestrator.kaggle.logs import END_OF_LOG, LineAssembler, chunk_of_event, lines_of_log
 from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.transport import (
@@ -24,6 +23,7 @@ from orchestrator.kaggle.transport import (
     check_status,
     transport_errors,
 )
+from orchestrator.platforms.port import LogLine, Worker
 
 RECONNECT_S_MAX = 15.0
 

@@ -18,7 +18,6 @@ import requests
 from orchestrator.base.disk import disk_errors, sync_folder
 from orchestrator.base.errors import Corrupt, RelayError
 from orchestrator.kaggle.background_hash import BackgroundHasher
-from orchestrator.kaggle.gateway import Downloaded, FileWanted, OutputFile
 from orchestrator.kaggle.retry import RetryPolicy, StaleUrl
 from orchestrator.kaggle.transport import (
     BoundedSession,
@@ -32,6 +31,7 @@ from orchestrator.kaggle.transport import (
     check_status,
     transport_errors,
 )
+from orchestrator.platforms.port import Downloaded, FileWanted, OutputFile
 
 BLOCK_BYTES = 2**20
 """Size of the blocks that are written and hashed. TLS delivers pieces of 16 KiB, and each would cost several calls."""

@@ -8,7 +8,7 @@ from orchestrator.base.clock import Clock
 from orchestrator.base.errors import BadInput, Transient
 from orchestrator.base.humanize import duration
 from orchestrator.engine.home import HomeLayout, log_lines
-from orchestrator.kaggle.gateway import Gateway
+from orchestrator.platforms.port import Platform
 from orchestrator.views.document import status_document
 from orchestrator.views.format import metrics_text
 from orchestrator.views.next_action import action_line
@@ -69,7 +69,7 @@ class LogFollower:
     """Follows the sessions of one run. It only reads the database, and fetches live logs from Kaggle."""
 
     store: Reader
-    gateway: Callable[[], Gateway]
+    gateway: Callable[[], Platform]
     """Raises BadInput without credentials; the log that the daemon stores is then shown instead."""
     home: HomeLayout
     clock: Clock

@@ -15,7 +15,7 @@ from orchestrator.engine.effects.call_meter import CallMeter
 from orchestrator.engine.effects.context import EffectContext
 from orchestrator.engine.effects.unknown_sessions import PAGES_MAX, refuse_beside_others
 from orchestrator.engine.home import HomeLayout
-from orchestrator.kaggle.gateway import KernelPush
+from orchestrator.platforms.port import KernelPush
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from state.facts.base import Fact

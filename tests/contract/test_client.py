@@ -26,8 +26,8 @@ from orchestrator.base.errors import (
 )
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.credentials import Credentials, Method
-from orchestrator.kaggle.gateway import FileWanted, KernelPush, Worker
 from orchestrator.kaggle.transport import TransportLimits, retry_after_s
+from orchestrator.platforms.port import FileWanted, KernelPush, Worker
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from tests.contract.scripted import Reply, Script, Scripted, answer, by_call, error, in_turn, scripted
 from tests.contract.worlds import OWNER, QUICK, kernel, over_http

@@ -11,7 +11,7 @@ from orchestrator.base.clock import VirtualClock
 from orchestrator.base.errors import BadInput
 from orchestrator.kaggle.client import KaggleGateway, connect
 from orchestrator.kaggle.credentials import Credentials, Method
-from orchestrator.kaggle.gateway import FileWanted, OutputFile, Worker
+from orchestrator.platforms.port import FileWanted, OutputFile, Worker
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
 from orchestrator.rehearsal.local_kaggle.sandbox import ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.server import LocalKaggle

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.base.errors import RelayError, Transient
 from orchestrator.kaggle.client import KaggleGateway
-from orchestrator.kaggle.gateway import LogLine
+from orchestrator.platforms.port import LogLine
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from tests.contract.scripted import Reply, Script, Scripted, answer, by_call, error, in_turn, scripted
 from tests.contract.test_client import KEY, SLUG

@@ -11,8 +11,8 @@ import pytest
 from orchestrator.base.errors import RelayError
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.credentials import Credentials, Method
-from orchestrator.kaggle.gateway import FileWanted, KernelPush, OutputFile
 from orchestrator.kaggle.transport import TransportLimits
+from orchestrator.platforms.port import FileWanted, KernelPush, OutputFile
 from tests.contract.scripted import Reply, Script, Seen, answer, scripted
 
 SECRET = "5e1f00d5ecret0f7he7e57"

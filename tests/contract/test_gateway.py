@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import Corrupt, NoSlot, OutOfQuota, Permanent, Refused
-from orchestrator.kaggle.gateway import Access, FileWanted, KernelPush, KernelsPage, Worker
+from orchestrator.kaggle.gateway import Access
+from orchestrator.platforms.port import FileWanted, KernelPush, KernelsPage, Worker
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from orchestrator.rehearsal.local_kaggle.rules import PerKind

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import NoSlot, Permanent
-from orchestrator.kaggle.gateway import Worker
+from orchestrator.platforms.port import Worker
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.faults import (
     CallAction,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.engine.home import LOG_BYTES_MAX, LOG_CUT, HomeLayout, log_lines
-from orchestrator.kaggle.gateway import LogLine
 from orchestrator.kaggle.logs import LINE_CHARACTERS_MAX, Chunk, LineAssembler
+from orchestrator.platforms.port import LogLine
 from tests.contract.scripted import Reply, by_call, scripted
 from tests.contract.test_client import SLUG
 
@@ -32,7 +32,7 @@ from typing import Any
 from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.credentials import Credentials, Method
-from orchestrator.kaggle.gateway import LogLine
+from orchestrator.platforms.port import LogLine
 from orchestrator.kaggle.transport import TransportLimits
 def gateway():
     key = Credentials(method=Method.KEY, source="a test", username="alice", secret="0123456789abcdef0123456789abcdef")

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.base.errors import Ambiguous, NameTaken, NoRoom
 from orchestrator.engine.ownership import Mark
-from orchestrator.kaggle.gateway import Worker
+from orchestrator.platforms.port import Worker
 from orchestrator.rehearsal.local_kaggle.faults import (
     NO_FAULTS,
     DatasetAction,

@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator.base.errors import RelayError, Transient
 from orchestrator.kaggle.client import KaggleGateway
-from orchestrator.kaggle.gateway import FileWanted, Worker
 from orchestrator.kaggle.session import PAGES_MAX
 from orchestrator.kaggle.transport import TransportLimits
+from orchestrator.platforms.port import FileWanted, Worker
 from tests.contract.scripted import Reply, Script, Seen, answer, by_call, scripted
 from tests.contract.test_client import KEY, SLUG
 from tests.contract.worlds import QUICK, kernel

@@ -13,7 +13,7 @@ from orchestrator.engine.collecting.manifests import Candidate
 from orchestrator.engine.effects.eager_upload import EagerUpload
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
-from orchestrator.kaggle.gateway import FileWanted
+from orchestrator.platforms.port import FileWanted
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallAction, CallFault, FaultPlan
 from stages.contract import MANIFEST_NAME
 from tests.contract.test_files_abreast import BYTES, FLIPPED, FOLDER, NAMES, RUN, finished, manifest

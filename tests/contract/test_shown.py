@@ -17,7 +17,7 @@ from rich.text import Text
 
 from orchestrator.base.terminal import CONTROLS, EscapingStream, encodable, escape_controls
 from orchestrator.engine.home import HomeLayout
-from orchestrator.kaggle.gateway import LogLine
+from orchestrator.platforms.port import LogLine
 from orchestrator.views.daemon_log import DaemonLog
 from orchestrator.views.news_filter import Narration
 from orchestrator.views.printing import console

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import Corrupt, DiskRefused, RateLimited, Transient
-from orchestrator.kaggle.gateway import Downloaded, FileWanted
 from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.transfer import fetch, opener, safe_name
 from orchestrator.kaggle.transport import TransportLimits
+from orchestrator.platforms.port import Downloaded, FileWanted
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.simulation.read_errors import unread

@@ -17,11 +17,11 @@ import pytest
 
 from orchestrator.base.clock import SystemClock
 from orchestrator.base.errors import Corrupt, DiskRefused, Permanent, Refused, Transient
-from orchestrator.kaggle.gateway import FileWanted
 from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.transport import TransportLimits
 from orchestrator.kaggle.upload import upload
 from orchestrator.kaggle.upload_journal import Slot, UploadJournal
+from orchestrator.platforms.port import FileWanted
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.rules import Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox

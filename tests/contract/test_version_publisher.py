@@ -12,8 +12,8 @@ import pytest
 from orchestrator.app.publish.kaggle_model import NewVersion, VersionPublisher
 from orchestrator.base.errors import Refused, Transient
 from orchestrator.kaggle.client import KaggleGateway
-from orchestrator.kaggle.gateway import Reached, ignore_progress
 from orchestrator.kaggle.model_gateway import ModelUpload
+from orchestrator.platforms.port import Reached, ignore_progress
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan, ModelAction, ModelFault
 from stages.contract import Cursor
 from state.facts.checkpoint import ModelPublished

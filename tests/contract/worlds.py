@@ -9,8 +9,9 @@ from pathlib import Path
 from orchestrator.base.clock import VirtualClock
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.credentials import Credentials, Method
-from orchestrator.kaggle.gateway import Gateway, KernelPush
+from orchestrator.kaggle.gateway import Gateway
 from orchestrator.kaggle.transport import TransportLimits
+from orchestrator.platforms.port import KernelPush
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules

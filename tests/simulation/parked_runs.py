@@ -9,8 +9,8 @@ from typing import Any
 from orchestrator.base.errors import Transient
 from orchestrator.engine import failsafe
 from orchestrator.engine.home_identity import identity_of
-from orchestrator.kaggle.gateway import DatasetSeen, SessionSeen
 from orchestrator.pipeline.loader import parse
+from orchestrator.platforms.port import DatasetSeen, SessionSeen
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultPlan, ImageChange

@@ -19,7 +19,7 @@ from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.client import KaggleGateway
-from orchestrator.kaggle.gateway import FileWanted
+from orchestrator.platforms.port import FileWanted
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.rules import Rules

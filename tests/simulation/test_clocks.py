@@ -10,7 +10,7 @@ import pytest
 from orchestrator.core import decide_start
 from orchestrator.core.plan import Limits
 from orchestrator.engine.tick import TickResult
-from orchestrator.kaggle.gateway import Quota
+from orchestrator.platforms.port import Quota
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.simulation import plans

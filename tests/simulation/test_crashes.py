@@ -10,7 +10,7 @@ import pytest
 from orchestrator.core.commands import Command, Push
 from orchestrator.engine import effects
 from orchestrator.engine import tick as turning
-from orchestrator.kaggle.gateway import KernelsPage
+from orchestrator.platforms.port import KernelsPage
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint

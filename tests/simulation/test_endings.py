@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import Permanent
-from orchestrator.kaggle.gateway import DatasetSeen
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import DatasetSeen
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.base.errors import BadInput, Transient
 from orchestrator.engine.tick import TickResult
-from orchestrator.kaggle.gateway import LogLine
+from orchestrator.platforms.port import LogLine
 from orchestrator.rehearsal.simulation.chain import RUN, Chain, SimulatedKaggle, fast_folder
 from orchestrator.views.logs import LogFollower, Notice, Piece, SessionHeading, ShownLine, heading_text
 from state.store import Store

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.engine.checkpoint_copies import CheckpointCopies
 from orchestrator.engine.effects.unknown_sessions import TRIES
-from orchestrator.kaggle.gateway import DatasetSeen
+from orchestrator.platforms.port import DatasetSeen
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.kernel_records import Save

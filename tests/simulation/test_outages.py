@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.base.errors import Transient
-from orchestrator.kaggle.gateway import KernelFound, KernelPush, KernelPushed, SessionSeen, Worker
+from orchestrator.platforms.port import KernelFound, KernelPush, KernelPushed, SessionSeen, Worker
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.kernel_records import Save

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.core.commands import Wait
 from orchestrator.engine.tick import tick
-from orchestrator.kaggle.gateway import Quota
+from orchestrator.platforms.port import Quota
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.kernel_records import Save

@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.core.plan import plan_session
 from orchestrator.kaggle.credentials import Credentials
-from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.pipeline import loader
+from orchestrator.platforms.port import KernelPush
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, DatasetAction, PushAction, SessionAction
 from orchestrator.rehearsal.simulation import plans
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.core.commands import Wait
 from orchestrator.engine.effects import find_push
 from orchestrator.engine.ownership import go_on_here
-from orchestrator.kaggle.gateway import KernelFound, KernelsPage
+from orchestrator.platforms.port import KernelFound, KernelsPage
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan, PushAction, PushFault
 from orchestrator.rehearsal.local_kaggle.kernel_records import Save

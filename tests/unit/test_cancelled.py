@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.engine.collecting.judgement import TIME_LIMIT, concluded
 from orchestrator.engine.home import HomeLayout
-from orchestrator.kaggle.gateway import LogLine
+from orchestrator.platforms.port import LogLine
 from stages.contract import Progress
 from state import machine
 from state.facts.session import PushConfirmed, PushIntended, SeenEnded, SeenRunning, SessionPlanned

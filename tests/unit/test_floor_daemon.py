@@ -9,8 +9,8 @@ from orchestrator.core.commands import Append, Command, ReadQuota, Wait
 from orchestrator.core.plan import Limits
 from orchestrator.engine import tick
 from orchestrator.engine.daemon import LeaseKeeper
-from orchestrator.kaggle.gateway import Quota
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import Quota
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.simulation.chain import fast_folder
 from orchestrator.views.news_filter import Narrator

@@ -23,7 +23,6 @@ from orchestrator.base.errors import RelayError
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, read_yaml
 from orchestrator.base.terminal import CONTROLS, escape_controls
 from orchestrator.kaggle import responses
-from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.kaggle.log_extractor import LogSieve, unescaped
 from orchestrator.kaggle.logs import LineAssembler, chunk_of_event, lines_of_log
 from orchestrator.kaggle.rpc import _check_types
@@ -32,6 +31,7 @@ from orchestrator.kaggle.transfer import output_file, safe_name
 from orchestrator.kaggle.transport import UNREADABLE, CallFailed, check_status, reason_of, retry_after_s
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.references import dataset_problem, model_problem
+from orchestrator.platforms.port import KernelPush
 from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
 from orchestrator.views.history.results import samples
 from stages.contract import Manifest, Order, Progress, Report

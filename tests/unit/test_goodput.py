@@ -15,7 +15,7 @@ from orchestrator.core.time_classes import OFF_QUOTA, ON_QUOTA, TIME_CLASSES, TI
 from orchestrator.engine.collecting.session_seconds import seconds_of, told_seconds
 from orchestrator.engine.effects.session_log import LogReader
 from orchestrator.engine.home import log_lines
-from orchestrator.kaggle.gateway import LogLine
+from orchestrator.platforms.port import LogLine
 from orchestrator.views.history.idle_time import idle_time
 from orchestrator.views.text import goodput_text
 from stages.contract import Cursor, FileEntry, Manifest, Progress, Report

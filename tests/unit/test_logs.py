@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.kaggle.gateway import LogLine
 from orchestrator.kaggle.logs import (
     LINE_CHARACTERS_MAX,
     Chunk,
@@ -18,6 +17,7 @@ from orchestrator.kaggle.logs import (
     chunk_of_event,
     lines_of_log,
 )
+from orchestrator.platforms.port import LogLine
 from stages.contract import Progress
 
 EVENT = Progress(number=3, event="step", at_s=12.5, stage="sft", step=7, target=100, metrics={"loss": 0.25})

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.base.errors import Overtaken
 from orchestrator.engine.effects.find_push import never_pushed
 from orchestrator.engine.ownership import Mark, fenced, refuse_overtaken
-from orchestrator.kaggle.gateway import DatasetSeen
+from orchestrator.platforms.port import DatasetSeen
 from state.facts.base import Fact
 from state.facts.session import PushHeld, PushIntended, PushRefused, PushUnclear, PushUnsent
 from state.machine import apply

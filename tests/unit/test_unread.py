@@ -15,8 +15,8 @@ from orchestrator.base.errors import DiskRefused
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.engine.home_identity import identity_of
-from orchestrator.kaggle.gateway import LogLine
 from orchestrator.kaggle.upload_journal import Slot, UploadJournal
+from orchestrator.platforms.port import LogLine
 from orchestrator.rehearsal.simulation.read_errors import read_error, unread
 from state import machine
 from state.backups import defects, file_problems, run_defects

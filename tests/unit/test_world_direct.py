@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import Ambiguous, Corrupt, NoSlot, OutOfQuota, Permanent, RateLimited, Refused, Transient
-from orchestrator.kaggle.gateway import FileWanted, Gateway, KernelPush, OutputFile, Worker
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.platforms.port import FileWanted, KernelPush, OutputFile, Worker
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules

@@ -14,7 +14,8 @@ from pathlib import Path
 from orchestrator.base.clock import Clock
 from orchestrator.base.errors import Permanent
 from orchestrator.core.assumptions import Evidence, Verdict
-from orchestrator.kaggle.gateway import DatasetSeen, Gateway
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.platforms.port import DatasetSeen
 
 PREFIX = "relay-trial-"
 DIGEST_CHARS = 8

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from orchestrator.kaggle.gateway import Reached
+from orchestrator.platforms.port import Reached
 
 
 class PublishReport(Protocol):

@@ -24,10 +24,10 @@ from orchestrator.engine.adopt.rebuild import History, goes_on, inputs_facts, re
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
-from orchestrator.kaggle.gateway import DatasetSeen, Gateway
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline, canonical_in
 from orchestrator.pipeline.sections import SLUG
+from orchestrator.platforms.port import DatasetSeen, Platform
 from stages.documents import ContractError
 from state.facts.base import Fact
 from state.facts.run import RunStarted, RunTakenOver
@@ -47,7 +47,7 @@ class Adoption:
     Runs that are `damaged` in the database are replaced by the rebuilt ones.
     """
 
-    gateway: Gateway
+    gateway: Platform
     home: HomeLayout
     clock: Clock
     known: tuple[str, ...]

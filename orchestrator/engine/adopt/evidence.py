@@ -11,8 +11,8 @@ from orchestrator.base.errors import BadInput, Corrupt, Transient
 from orchestrator.core.plan import checkpoint_of, parse_key, parse_run, slug_of
 from orchestrator.engine.collecting.files import DOCUMENT_BYTES_MAX
 from orchestrator.engine.effects.session_status import seen_of
-from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway, KernelFound, SessionSeen, Worker
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import DatasetSeen, FileWanted, KernelFound, Platform, SessionSeen, Worker
 from stages.contract import MANIFEST_NAME, Manifest, Order, Parent
 from stages.documents import ContractError, NewerFormat
 from state.model.dataset_names import copy_in, name_in, place_of
@@ -66,7 +66,7 @@ class RunOnKaggle:
     """True if the run's orders contain everything that adopting it needs."""
 
 
-def runs_on_kaggle(gateway: Gateway) -> tuple[RunOnKaggle, ...]:
+def runs_on_kaggle(gateway: Platform) -> tuple[RunOnKaggle, ...]:
     """Return every run that has a kernel on this account, by name."""
     slugs: dict[str, list[str]] = {}
     for slug in gateway.list_kernels(""):
@@ -81,13 +81,13 @@ def runs_on_kaggle(gateway: Gateway) -> tuple[RunOnKaggle, ...]:
     return tuple(found)
 
 
-def order_in_kernel(slug: str, gateway: Gateway) -> Order | None:
+def order_in_kernel(slug: str, gateway: Platform) -> Order | None:
     """Return the order of a kernel; None if there is no such kernel of relay's."""
     kernel = gateway.find_kernel(slug)
     return None if kernel is None else _order_in(kernel)
 
 
-def _first_order(slugs: Sequence[str], gateway: Gateway) -> Order | None:
+def _first_order(slugs: Sequence[str], gateway: Platform) -> Order | None:
     """Return the order of the first kernel that exists; None if the names only look like a run's."""
     for slug in slugs:
         kernel = gateway.find_kernel(slug)
@@ -103,7 +103,7 @@ def _order_in(kernel: KernelFound) -> Order | None:
         raise BadInput(f"kernel {kernel.ref}: {error}") from error
 
 
-def look(run: str, inputs: str, gateway: Gateway) -> FoundRun | None:
+def look(run: str, inputs: str, gateway: Platform) -> FoundRun | None:
     """Find everything of a run; None if it has no kernel. Raises BadInput if such a kernel is another run's.
 
     The listing is only a start: each computed name is also looked up by itself.
@@ -147,7 +147,7 @@ def origin_in(orders: Iterable[Order], pipeline: Pipeline) -> RunOrigin | None:
     )
 
 
-def _datasets(name: str, gateway: Gateway) -> dict[str, DatasetSeen]:
+def _datasets(name: str, gateway: Platform) -> dict[str, DatasetSeen]:
     """Return the dataset of that name, or else of the next name, under which it may have been uploaded again."""
     for place in (name, place_of(name_in(name), copy_in(name_in(name), name) + 1)):
         if (there := gateway.find_dataset(place)) is not None:
@@ -155,12 +155,12 @@ def _datasets(name: str, gateway: Gateway) -> dict[str, DatasetSeen]:
     return {}
 
 
-def newest_dataset(name: str, gateway: Gateway) -> DatasetSeen | None:
+def newest_dataset(name: str, gateway: Platform) -> DatasetSeen | None:
     """Return the dataset of that name, or of the next name under which it may have been uploaded again; else None."""
     return next(iter(_datasets(name, gateway).values()), None)
 
 
-def _kernels(run: str, listed: Iterable[Key], gateway: Gateway) -> dict[Key, KernelFound]:
+def _kernels(run: str, listed: Iterable[Key], gateway: Platform) -> dict[Key, KernelFound]:
     attempts: dict[int, int] = {}
     for number, attempt in listed:
         attempts[number] = max(attempt, attempts.get(number, 1))
@@ -176,7 +176,7 @@ def _kernels(run: str, listed: Iterable[Key], gateway: Gateway) -> dict[Key, Ker
     return dict(sorted(found.items()))
 
 
-def _attempts(run: str, number: int, known: int, gateway: Gateway) -> dict[Key, KernelFound]:
+def _attempts(run: str, number: int, known: int, gateway: Platform) -> dict[Key, KernelFound]:
     """Return the kernels of one session number: the known attempts, and later ones until one is missing."""
     found: dict[Key, KernelFound] = {}
     for attempt in itertools.count(1):
@@ -220,7 +220,7 @@ def _of_one_run(orders: Sequence[Order]) -> None:
             )
 
 
-def published_manifest(run: str, name: str, seen: DatasetSeen, gateway: Gateway, folder: Path) -> Manifest | None:
+def published_manifest(run: str, name: str, seen: DatasetSeen, gateway: Platform, folder: Path) -> Manifest | None:
     """Return the manifest in a checkpoint's dataset; None if the dataset is not ready or its manifest does not fit."""
     listed = {file.name: file.size_bytes for file in seen.files}
     if seen.status != "ready" or MANIFEST_NAME not in listed:

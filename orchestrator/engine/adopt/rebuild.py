@@ -23,8 +23,8 @@ from orchestrator.engine.collecting.report import report_of
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.effects.session_log import read_log
 from orchestrator.engine.quarantine import Quarantine
-from orchestrator.kaggle.gateway import FileWanted
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import FileWanted
 from stages.contract import BLOB_NAME, COMPILED_NAME, MANIFEST_NAME, Cursor, Manifest, Report
 from state import machine
 from state.facts.base import Fact

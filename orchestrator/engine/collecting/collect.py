@@ -8,8 +8,8 @@ from orchestrator.engine.collecting.judgement import concluded
 from orchestrator.engine.collecting.manifests import candidates
 from orchestrator.engine.collecting.report import report_of
 from orchestrator.engine.quarantine import Quarantine
-from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import Platform
 from stages.contract import BLOB_NAME
 from state.facts.session import NothingCollected, OutputCollected
 from state.model.run_state import RunState, Session
@@ -19,7 +19,7 @@ def collect_output(
     state: RunState,
     session: Session,
     pipeline: Pipeline,
-    gateway: Gateway,
+    gateway: Platform,
     quarantine: Quarantine,
     *,
     believe_empty: bool = True,

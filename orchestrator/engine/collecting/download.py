@@ -12,8 +12,8 @@ from orchestrator.base.disk import private_folder, sync_folder, write_whole
 from orchestrator.base.errors import Corrupt
 from orchestrator.engine.collecting.files import TRIES, SessionFiles
 from orchestrator.engine.collecting.manifests import Candidate
-from orchestrator.kaggle.gateway import FileWanted
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import FileWanted
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest
 from stages.documents import ContractError
 from state.model.run_state import Session

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from orchestrator.base.disk import is_unread, private_folder, write_whole
 from orchestrator.base.errors import Corrupt, DiskRefused, Refused, Transient
 from orchestrator.engine.collecting.files import SessionFiles
-from orchestrator.kaggle.gateway import FileWanted
+from orchestrator.platforms.port import FileWanted
 from stages.contract import ARTIFACTS_DIRECTORY
 from stages.file_names import stays_below
 from stages.session import packing

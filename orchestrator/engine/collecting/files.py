@@ -8,7 +8,7 @@ from orchestrator.base.disk import private_folder
 from orchestrator.base.errors import Corrupt, Transient
 from orchestrator.core.plan import checkpoint_of
 from orchestrator.engine.quarantine import Quarantine
-from orchestrator.kaggle.gateway import FileWanted, Gateway, OutputFile
+from orchestrator.platforms.port import FileWanted, OutputFile, Platform
 from stages.contract import seal_of
 from state.model.run_state import Session
 
@@ -23,7 +23,7 @@ class SessionFiles:
     """The files of a session's output with names that are safe here, by name."""
 
     listed: Mapping[str, OutputFile]
-    gateway: Gateway
+    gateway: Platform
     incoming: Path
     """Folder on this disk for the documents that are fetched."""
     quarantine: Quarantine
@@ -49,7 +49,7 @@ class SessionFiles:
 
 
 def list_files(
-    session: Session, gateway: Gateway, quarantine: Quarantine, *, believe_empty: bool = True
+    session: Session, gateway: Platform, quarantine: Quarantine, *, believe_empty: bool = True
 ) -> SessionFiles:
     """Return the session's files; those with names that are unsafe here are only noted in `quarantine`.
 

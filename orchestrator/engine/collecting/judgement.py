@@ -7,8 +7,8 @@ from orchestrator.core.plan import checkpoint_of
 from orchestrator.engine.collecting.session_memory import memory_of
 from orchestrator.engine.collecting.session_seconds import seconds_of, sensible_times, told_seconds
 from orchestrator.engine.home import HomeLayout, log_lines
-from orchestrator.kaggle.gateway import Worker
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import Worker
 from stages.contract import PROGRESS_PREFIX, Cursor, Manifest, Progress, Report
 from state.facts.session import Judgement, NothingCollected, OutputCollected
 from state.model.run_state import Session

@@ -3,20 +3,20 @@
 from collections.abc import Callable
 from typing import Any, cast
 
-from orchestrator.kaggle.gateway import Gateway
+from orchestrator.platforms.port import Platform
 
 
 class CallMeter:
     """Wraps a gateway; `calls` is how many of its methods were called."""
 
-    def __init__(self, inner: Gateway) -> None:
+    def __init__(self, inner: Platform) -> None:
         self._inner = inner
         self.calls = 0
 
     @property
-    def gateway(self) -> Gateway:
-        """This object, typed as a Gateway."""
-        return cast(Gateway, self)
+    def gateway(self) -> Platform:
+        """This object, typed as a Platform."""
+        return cast(Platform, self)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)

@@ -8,7 +8,7 @@ from orchestrator.core.plan import Limits
 from orchestrator.engine.checkpoint_copies import CheckpointCopies
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
-from orchestrator.kaggle.gateway import Gateway
+from orchestrator.platforms.port import Platform
 from state.facts.base import Fact
 from state.model.metrics import Metric
 from state.model.poll_state import PollState
@@ -21,9 +21,9 @@ WELL = PollState()
 
 @dataclass(frozen=True)
 class EffectContext:
-    """Gateway, folders, clock and limits that an effect may use."""
+    """Platform, folders, clock and limits that an effect may use."""
 
-    gateway: Gateway
+    gateway: Platform
     home: HomeLayout
     clock: Clock
     limits: Limits

@@ -16,7 +16,7 @@ from orchestrator.core.search_time import search_time_s
 from orchestrator.engine.checkpoint_checks import PROCESSED, refuse_public
 from orchestrator.engine.effects.context import EffectContext, reset_failures
 from orchestrator.engine.ownership import Mark, open_to_parking, refuse_overtaken
-from orchestrator.kaggle.gateway import DatasetSeen
+from orchestrator.platforms.port import DatasetSeen
 from state.facts.run import RunParked
 from state.model.dataset_names import COPIES_MAX, copy_in, place_of
 from state.model.poll_state import PollState
@@ -77,7 +77,7 @@ def upload_status(offer: DatasetUpload, seen: DatasetSeen | None, shell: EffectC
     """Return the status of an upload from Kaggle's answer `seen`; create a missing dataset. Safe to repeat.
 
     Raises Overtaken if another home folder made it, Permanent if it is public or there is no room for it, and the
-    errors of `Gateway.create_dataset`.
+    errors of `Platform.create_dataset`.
     """
     if seen is None:
         return _not_visible(offer, shell) if offer.taken else _create(offer, shell)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from orchestrator.base.clock import Clock
 from orchestrator.base.errors import RelayError
-from orchestrator.kaggle.gateway import Gateway
+from orchestrator.platforms.port import Platform
 
 
 class EagerUpload:
@@ -15,7 +15,7 @@ class EagerUpload:
     reports errors.
     """
 
-    def __init__(self, dataset: str, gateway: Gateway, clock: Clock) -> None:
+    def __init__(self, dataset: str, gateway: Platform, clock: Clock) -> None:
         self._dataset, self._gateway, self._clock = dataset, gateway, clock
         self._last_here_s: float | None = None
         self._last_sent_s: float | None = None

@@ -12,8 +12,8 @@ from orchestrator.engine.adopt.changed_orders import change_unknown_to
 from orchestrator.engine.effects.context import WELL, EffectContext, EffectResult
 from orchestrator.engine.effects.session_status import seen_of
 from orchestrator.engine.ownership import Mark, refuse_overtaken
-from orchestrator.kaggle.gateway import Worker
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import Worker
 from state.facts.base import Fact
 from state.facts.run import PipelineChanged
 from state.facts.session import PushConfirmed, PushUnclear, PushUnfound

@@ -11,8 +11,8 @@ from orchestrator.engine.effects.context import WELL, EffectContext, EffectResul
 from orchestrator.engine.effects.session_log import LogReader, read_log
 from orchestrator.engine.effects.session_status import require, seen_of
 from orchestrator.engine.effects.twins import twins
-from orchestrator.kaggle.gateway import Worker
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import Worker
 from stages.contract import Progress
 from state.facts.base import Fact
 from state.facts.session import SeenEnded, SeenQueued, SeenRunning

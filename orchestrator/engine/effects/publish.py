@@ -17,8 +17,8 @@ from orchestrator.engine.effects.dataset_upload import (
     upload_status,
 )
 from orchestrator.engine.home import HomeLayout
-from orchestrator.kaggle.gateway import DatasetSeen
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import DatasetSeen
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, Manifest
 from state.facts.base import Fact
 from state.facts.checkpoint import CheckpointPublished, DatasetDropped, DatasetOffered

@@ -21,9 +21,8 @@ from orchestrator.engine.effects.context import EffectContext, EffectResult
 from orchestrator.engine.effects.find_push import ForeignKernel, looked_for, never_pushed, seen_as_ours
 from orchestrator.engine.effects.unknown_sessions import OlderAlive, refuse_beside_others
 from orchestrator.engine.ownership import open_to_parking, overtaken_unawares, take_over
-from orchestrator.kaggle.gateway import KernelPush
-from orchestrator.kaggle.refusals import SOURCES_NOT_ACCEPTED
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import SOURCES_NOT_ACCEPTED, KernelPush
 from state.facts.base import Fact
 from state.facts.run import RunParked, RunWaiting
 from state.facts.session import PushConfirmed, PushHeld, PushRefused, PushUnclear, PushUnsent, SessionLost

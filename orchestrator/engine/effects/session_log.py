@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.base.errors import Refused, Transient
 from orchestrator.engine.effects.context import EffectContext
-from orchestrator.kaggle.gateway import LogLine
+from orchestrator.platforms.port import LogLine
 from stages.contract import PROGRESS_PREFIX, Progress
 from state.model.metrics import Metric
 from state.model.run_state import Session

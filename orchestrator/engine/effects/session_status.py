@@ -2,11 +2,11 @@
 
 from orchestrator.base.errors import Vanished
 from orchestrator.engine.effects.context import EffectContext
-from orchestrator.kaggle.gateway import Gateway, SessionSeen, Worker
+from orchestrator.platforms.port import Platform, SessionSeen, Worker
 from state.model.run_state import Session
 
 
-def seen_of(slug: str, version: int | None, gateway: Gateway) -> tuple[int | None, SessionSeen]:
+def seen_of(slug: str, version: int | None, gateway: Platform) -> tuple[int | None, SessionSeen]:
     """Return a kernel session's status, and the version to poll.
 
     The newest version, or the one named in the push response, may not be the one that runs; then relay asks without a

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from orchestrator.base.errors import Transient
 from orchestrator.engine.effects.context import WELL, EffectContext, EffectResult
-from orchestrator.kaggle.gateway import KernelFound, SessionSeen, Worker
+from orchestrator.platforms.port import KernelFound, SessionSeen, Worker
 from state.facts.base import Fact
 from state.facts.session import TwinEnded, TwinSeen
 from state.model.run_state import Session

@@ -9,7 +9,7 @@ from orchestrator.core.plan import parse_key, token_of
 from orchestrator.engine.effects.context import EffectContext
 from orchestrator.engine.effects.session_status import seen_of
 from orchestrator.engine.ownership import Mark, overtaken_unawares, refuse_overtaken
-from orchestrator.kaggle.gateway import Gateway, KernelFound, KernelListed, Worker
+from orchestrator.platforms.port import KernelFound, KernelListed, Platform, Worker
 from stages.documents import ContractError
 from state.model.run_state import RunState, Session
 from state.model.snapshot import Snapshot
@@ -54,7 +54,7 @@ def _unknown(state: RunState, session: Session, shell: EffectContext) -> list[st
     return [s for s in slugs if s != session.slug and s not in known and parse_key(state.run.id, "s", s) is not None]
 
 
-def _ran_lately(state: RunState, session: Session, gateway: Gateway) -> Iterator[str]:
+def _ran_lately(state: RunState, session: Session, gateway: Platform) -> Iterator[str]:
     """Yield the names of the account's recent kernels, newest first, page by page.
 
     Kernels behind one that this home folder pushed ran before it, and were checked then. Reading also stops at a kernel

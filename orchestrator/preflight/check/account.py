@@ -6,7 +6,8 @@ from orchestrator.base.errors import BadInput
 from orchestrator.base.humanize import duration, machine_time, when
 from orchestrator.kaggle.credentials import find_credentials
 from orchestrator.kaggle.endpoint import server_url
-from orchestrator.kaggle.gateway import Gateway, KernelListed, Quota, Worker
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.platforms.port import KernelListed, Quota, Worker
 from orchestrator.preflight.check.findings import SETTINGS, CheckSubject, Finding, Person, note, ok, problem, warning
 
 ALIVE = (Worker.QUEUED, Worker.RUNNING, Worker.CANCEL_REQUESTED)

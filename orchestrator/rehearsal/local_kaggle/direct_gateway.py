@@ -5,8 +5,11 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.base.errors import Corrupt, NameTaken, NoSlot, OutOfQuota, Permanent, Refused, Transient
-from orchestrator.kaggle.gateway import (
-    Access,
+from orchestrator.kaggle.gateway import Access, SourceSeen
+from orchestrator.kaggle.refusals import cannot_stop, dataset_refused, name_refused, sources_refused
+from orchestrator.kaggle.request_bodies import RECENT
+from orchestrator.kaggle.transfer import output_file
+from orchestrator.platforms.port import (
     DatasetFile,
     DatasetSeen,
     Downloaded,
@@ -21,13 +24,9 @@ from orchestrator.kaggle.gateway import (
     Quota,
     Reached,
     SessionSeen,
-    SourceSeen,
     Worker,
     ignore_progress,
 )
-from orchestrator.kaggle.refusals import dataset_refused, name_refused, sources_refused
-from orchestrator.kaggle.request_bodies import RECENT
-from orchestrator.kaggle.transfer import output_file
 from orchestrator.rehearsal.local_kaggle.datasets import Dataset, Describe
 from orchestrator.rehearsal.local_kaggle.direct_calls import DirectCalls
 from orchestrator.rehearsal.local_kaggle.faults import CallAction
@@ -59,6 +58,10 @@ class DirectGateway:
     @property
     def abreast_max(self) -> int:
         return 1  # faults strike in call order, which threads would make nondeterministic
+
+    @property
+    def can_stop(self) -> bool:
+        return False
 
     # --- account ------------------------------------------------------------
 
@@ -126,6 +129,9 @@ class DirectGateway:
         with self._calls.changing("SaveKernel"):
             saved = self._world.save_kernel(save)
             return self._pushed(saved, save)
+
+    def stop(self, slug: str, version: int | None) -> None:
+        raise cannot_stop(slug)
 
     def session(self, slug: str, version: int | None) -> SessionSeen:
         fault = self._calls.fault("GetKernelSessionStatus")

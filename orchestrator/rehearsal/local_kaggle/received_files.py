@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from orchestrator.base.errors import Corrupt
-from orchestrator.kaggle.gateway import Downloaded, FileWanted
+from orchestrator.platforms.port import Downloaded, FileWanted
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault
 from orchestrator.rehearsal.local_kaggle.http_faults import flipped
 from orchestrator.rehearsal.local_kaggle.stored_file import Content

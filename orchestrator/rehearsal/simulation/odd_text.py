@@ -5,8 +5,8 @@ import random
 from dataclasses import dataclass, replace
 
 from orchestrator.base.errors import Refused
-from orchestrator.kaggle.gateway import KernelPush, KernelPushed, SessionSeen, Worker
 from orchestrator.kaggle.responses import MESSAGE_CHARS_MAX
+from orchestrator.platforms.port import KernelPush, KernelPushed, SessionSeen, Worker
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from stages.contract import PROGRESS_PREFIX, REPORT_SEAL_NAME, Order, Progress, seal_of

@@ -13,7 +13,8 @@ from typing import Any
 from orchestrator.core.commands import Wait
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import TickResult, tick
-from orchestrator.kaggle.gateway import Gateway, KernelPush, KernelPushed
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.platforms.port import KernelPush, KernelPushed
 from orchestrator.rehearsal.simulation.chain import LEASE_S, Chain
 from state.memory_store import MemoryStore
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from orchestrator.base.errors import NoSlot
 from orchestrator.core.plan import Limits
-from orchestrator.kaggle.gateway import KernelPush, KernelPushed, Quota, SessionSeen, Worker
+from orchestrator.platforms.port import KernelPush, KernelPushed, Quota, SessionSeen, Worker
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.rules import MachineKind, slot_message
 from orchestrator.rehearsal.local_kaggle.world import World

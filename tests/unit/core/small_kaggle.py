@@ -8,12 +8,12 @@ from typing import Any, cast
 from orchestrator.base.errors import Corrupt
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
-from orchestrator.kaggle.gateway import (
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.platforms.port import (
     DatasetFile,
     DatasetSeen,
     Downloaded,
     FileWanted,
-    Gateway,
     KernelFound,
     KernelPush,
     KernelPushed,

@@ -14,7 +14,7 @@ from orchestrator.engine.collecting.collect import collect_output
 from orchestrator.engine.collecting.judgement import concluded
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.effects.push import push
-from orchestrator.kaggle.gateway import Worker
+from orchestrator.platforms.port import Worker
 from stages.contract import (
     MANIFEST_NAME,
     OUTPUT_DIRECTORY,
