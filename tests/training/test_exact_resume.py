@@ -19,6 +19,7 @@ from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import VOCABULARY, 
 from stages.catalog import KINDS
 from tests.training import harness
 from tests.training.harness import ANSWERS, SMALL, TINY, Chain, Record, SmallContext, spec
+from tests.training.models import devices
 
 pytestmark = pytest.mark.slow
 
@@ -168,11 +169,10 @@ def test_a_run_on_several_devices_can_be_cut_too(tmp_path: Path) -> None:
         model={**TINY, "mesh_fsdp": fsdp, "mesh_tp": tp},
         inputs=wide_inputs(tmp_path / "inputs"),
     )
-    devices = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={fsdp * tp}"}
     found = {}
     for name, cuts in (("whole", {}), ("parts", {"sft": [1], "grpo": [2]})):
         (tmp_path / name).mkdir()
-        found[name] = _in_a_process(chain, {"cuts": cuts}, tmp_path / name, devices)
+        found[name] = _in_a_process(chain, {"cuts": cuts}, tmp_path / name, devices(fsdp * tp))
 
     assert_same(found["parts"], found["whole"])
 
