@@ -29,6 +29,11 @@ def loaded(values: dict[str, Any], **options: Any) -> Foundation:
     return load({**values, **options}, Path("no-inputs"), Path("no-scratch"))
 
 
+def quick_compile() -> dict[str, str]:
+    """Variables by which a process that inherits nothing compiles as these tests do, and shares the programs."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("JAX_", "XLA_"))}
+
+
 def devices(count: int) -> dict[str, str]:
     """The variable that gives a process as many devices, beside the flags that all tests have."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
