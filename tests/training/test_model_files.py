@@ -27,7 +27,7 @@ from stages.stage import StageFailed
 from stages.training.checkpoints import tree_digest
 from stages.training.families import full_size, full_size_config, model_class
 from stages.training.model import arrays_of, load
-from tests.training.models import SMALL, loaded, logits, written
+from tests.training.models import SMALL, devices, loaded, logits, written
 
 KINDS = ("gemma2", "gemma3")
 LAYOUTS = ("flax", "transformers")
