@@ -10,15 +10,19 @@ COMPAT := .venv-tunix-0.1.5
 COMPAT_READY := $(COMPAT)/.ready
 ORACLE := .venv-oracle
 
-.PHONY: rehearse test quick coverage mutants simulate test-compat oracle check fix diagram reference locks docs release clean
+.PHONY: rehearse test nightly quick coverage mutants simulate test-compat oracle check fix diagram reference locks docs release clean
 
 ## the main job: a whole chain on this machine
 rehearse: $(READY)
 	$(BIN)/relay --home .relay/rehearsal rehearse
 
-## everything that CI runs
+## everything that CI runs for a change, and at the end the tests that took longest
 test: check
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25 --durations-min=5 -m "not nightly"
+
+## the tests that take minutes each: the larger ones of what `make test` tests too
+nightly: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25 --durations-min=5 -m nightly
 
 ## the tests that take a minute and a half together
 quick: $(READY)

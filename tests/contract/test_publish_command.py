@@ -62,6 +62,7 @@ def test_kaggles_program_and_kagglehub_fetch_what_was_exported(here: Desk) -> No
         assert hashlib.sha256((fetched / "2b/d/0a1b").read_bytes()).digest() == hashlib.sha256(WEIGHTS).digest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["safetensors", "peft"])
 def test_other_formats_go_to_a_framework_that_kaggle_has(tmp_path: Path, layout: str) -> None:
     with desk(tmp_path, layout=layout) as here:
@@ -98,6 +99,7 @@ def test_the_run_knows_where_it_was_published(here: Desk) -> None:
     assert f"published {TUNIX}/1 (private)" in shown
 
 
+@pytest.mark.slow
 def test_the_same_export_is_not_sent_again_and_another_becomes_the_next_version(here: Desk, tmp_path: Path) -> None:
     assert here.publish().exit_code == 0
     sent = len(here.made())
@@ -185,6 +187,7 @@ def test_a_version_of_a_public_model_needs_public_too(here: Desk) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_model_becomes_public_only_once_its_version_is_whole(tmp_path: Path) -> None:
     faults = FaultPlan(models=(ModelFault(version=1, action=ModelAction.FAIL),))
     with desk(tmp_path, faults=faults) as here:
@@ -285,6 +288,7 @@ def test_without_the_licence_of_the_base_model_on_kaggle_nothing_is_published(tm
 # --- faults -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["CreateModel", "CreateModelInstance", "CreateModelInstanceVersion", "UpdateModel"])
 def test_a_lost_answer_makes_no_second_version(tmp_path: Path, call: str) -> None:
     faults = FaultPlan(calls=(CallFault(call=call, action=LOST),))
@@ -296,6 +300,7 @@ def test_a_lost_answer_makes_no_second_version(tmp_path: Path, call: str) -> Non
         assert not the_model(here).about.is_private
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["CreateModelInstance", "CreateModelInstanceVersion"])
 def test_the_next_process_finds_the_version_that_an_interrupted_one_made(tmp_path: Path, call: str) -> None:
     first = call == "CreateModelInstance"
@@ -325,6 +330,7 @@ def test_it_waits_until_kaggle_has_processed_the_version_and_not_for_the_one_bef
                 assert here.kaggle.world.models.is_ready(f"{TUNIX}/{number}", now)
 
 
+@pytest.mark.slow
 def test_the_page_of_files_is_read_to_its_end(tmp_path: Path) -> None:
     with desk(tmp_path, rules=replace(AT_ONCE, page_size=3, page_size_max=3)) as here:
         assert here.publish().exit_code == 0

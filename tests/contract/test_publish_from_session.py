@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from orchestrator.base.clock import SystemClock
 from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.loader import check
@@ -86,6 +88,7 @@ def exported(root: Path, **spoilt: bytes) -> Iterator[Desk]:
         yield here
 
 
+@pytest.mark.slow
 def test_it_is_fetched_published_and_not_kept(tmp_path: Path) -> None:
     with exported(tmp_path) as here:
         done = here.relay("publish", EXPORTED, "--model", "rehearsal/gsm")
@@ -99,6 +102,7 @@ def test_it_is_fetched_published_and_not_kept(tmp_path: Path) -> None:
         assert list(HomeLayout(here.home).exports(EXPORTED).iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_was_published_is_neither_fetched_nor_sent_again(tmp_path: Path) -> None:
     with exported(tmp_path) as here:
         command = ("publish", EXPORTED, "--model", "rehearsal/gsm")

@@ -37,6 +37,8 @@ def served(folder: Path, environ: dict[str, str]) -> Iterator[dict[str, str]]:
         "rehearse",
         "small.yaml",
         "--serve",
+        "--faults",
+        "small.faults.yaml",
     ]
     serving = subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.PIPE, text=True)
     assert serving.stdout is not None
@@ -54,7 +56,10 @@ def served(folder: Path, environ: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_session_answers_as_relay_ask_does_on_this_machine(tmp_path: Path, compiled_programs: dict[str, str]) -> None:
+def test_a_session_answers_as_relay_ask_does_on_this_machine(
+    tmp_path: Path, compiled_programs: dict[str, str], quick_image: str
+) -> None:
+    (tmp_path / "small.faults.yaml").write_text(quick_image)
     (tmp_path / "small.yaml").write_text(PIPELINE)
     (tmp_path / "asked.jsonl").write_text(json.dumps({"question": QUESTION, "id": "sum"}) + "\n")
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), **compiled_programs}
@@ -81,7 +86,7 @@ def test_a_session_answers_as_relay_ask_does_on_this_machine(tmp_path: Path, com
         while json.loads(told("status", begun["run"], "--json"))["runs"][0]["state"] == "active":
             assert time.monotonic() < deadline, told("status", begun["run"])
             told("daemon", "--once")
-            time.sleep(0.5)
+            time.sleep(2.0)  # each look is two processes, which take their time from the session
         (artifact,) = json.loads(told("artifacts", begun["run"], "--json"))["artifacts"]
     assert artifact["name"] == begun["artifact"] == "answers-answer.jsonl"
     (row,) = map(json.loads, Path(artifact["path"]).read_text(encoding="utf-8").splitlines())

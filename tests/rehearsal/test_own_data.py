@@ -17,14 +17,14 @@ accelerator: TpuV5E8
 session: {limit_s: 600, margin_s: 10, save_interval_s: 0.5}
 inputs: {files: [gsm8k_train.jsonl, gsm8k_test.jsonl]}
 stages:
-  - {name: sft, kind: sft, steps: 30, options: {data: [gsm8k], max_seq_length: 64, batch: 4, mode: lora, lora_rank: 2}}
+  - {name: sft, kind: sft, steps: 16, options: {data: [gsm8k], max_seq_length: 64, batch: 4, mode: lora, lora_rank: 2}}
   - {name: ask, kind: evaluate, steps: 1, options: {data: [gsm8k, "mbpp:4"], max_prompt_length: 48, max_completion_length: 8, batch: 4}}
 """
 
 FAULTS = """
 seed: 1
 sessions:
-  - {action: kill, stage: sft, step: 20, within_s: 0.2}
+  - {action: kill, stage: sft, step: 10, within_s: 0.2}
 """
 
 
@@ -37,12 +37,12 @@ def rows(first: int, count: int) -> str:
 
 @pytest.mark.slow
 def test_every_session_trains_on_the_users_files_and_the_run_says_what_was_made_up(
-    tmp_path: Path, compiled_programs: dict[str, str]
+    tmp_path: Path, compiled_programs: dict[str, str], quick_image: str
 ) -> None:
     (tmp_path / "gsm8k_train.jsonl").write_text(rows(0, 90), encoding="utf-8")
     (tmp_path / "gsm8k_test.jsonl").write_text(rows(90, 8), encoding="utf-8")
     (tmp_path / "own.yaml").write_text(PIPELINE, encoding="utf-8")
-    (tmp_path / "own.faults.yaml").write_text(FAULTS, encoding="utf-8")
+    (tmp_path / "own.faults.yaml").write_text(FAULTS + quick_image, encoding="utf-8")
     command = [sys.executable, "-m", "orchestrator", "--home", str(tmp_path / "home")]
     done = subprocess.run(
         [*command, "rehearse", str(tmp_path / "own.yaml")],

@@ -29,7 +29,7 @@ RUN, PLACE = "gsm-3f9a", "grpo:400"
 """What the pages call a run, and an older checkpoint of it; each scene has its own."""
 
 ELSEWHERE = {
-    r"make (rehearse|test|quick|check|fix|diagram|test-compat)": "make test is what runs this; make rehearse: test_training_chain",
+    r"make (rehearse|test|nightly|quick|check|fix|diagram|test-compat)": "make test is what runs this; make rehearse: test_training_chain",
     r"pip install": "tests/rehearsal/test_wheel.py installs the built wheel",
     r"export KAGGLE_API_TOKEN=": "the desk has a token of its own",
     r"relay plan \S+ --memory": "tests/training/test_memory.py",

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.daemon import LEASE_S
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from tests.rehearsal.laptop import Laptop, laptop
 
@@ -130,7 +129,7 @@ def test_a_daemon_that_was_held_for_longer_than_its_lease_goes_on_where_nobody_t
     with laptop(tmp_path) as (mine, kaggle):
         held = mine.daemon()
         hold(mine, held)
-        time.sleep(LEASE_S + 1.0)
+        run_out(mine)
         held.send_signal(signal.SIGCONT)
         mine.until(mine.is_over, held)
         mine.assert_finished(kaggle)

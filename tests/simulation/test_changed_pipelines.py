@@ -49,6 +49,7 @@ def orders_digests(chain: Chain) -> list[str]:
     return [trained.order.pipeline_digest for trained in chain.kaggle.trained]
 
 
+@pytest.mark.slow
 def test_a_session_keeps_its_order_and_the_next_one_follows_the_changed_pipeline(chain: Chain, folder: Path) -> None:
     until(chain, "seen_running", times=2)
     said = told(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", MORE), "--yes")
@@ -83,6 +84,7 @@ def test_a_change_of_a_run_that_waits_for_its_next_session_resizes_the_planned_o
     assert [session.limit_s for session in state.sessions] == [2000.0, 2000.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -131,6 +133,7 @@ def test_from_an_older_checkpoint_an_unchanged_file_names_the_command_that_goes_
     assert f"or type relay resume {RUN} --from-step {place} to try it unchanged" in result.output
 
 
+@pytest.mark.slow
 def test_status_and_report_show_the_change_with_the_session_before_it(chain: Chain, folder: Path) -> None:
     until(chain, "checkpoint_published")
     told(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", LONGER), "--yes")
@@ -192,6 +195,7 @@ def test_a_finished_or_cancelled_run_is_not_changed(chain: Chain, folder: Path) 
     assert "sim-0001 is cancelled, and relay edit is for a run that is active or waiting or parked" in result.output
 
 
+@pytest.mark.slow
 def test_a_program_changes_a_run_too(chain: Chain, folder: Path) -> None:
     until(chain, "checkpoint_published")
     relay_here = orchestrator.open(folder, environ={})
@@ -213,6 +217,7 @@ def editor(folder: Path, script: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_the_editor_opens_the_users_own_text_with_its_comments_and_the_last_change(chain: Chain, folder: Path) -> None:
     commented = PIPELINE.replace("stages:", "# by hand\nstages:")
     write_pipeline(folder / "sim.yaml", commented)
@@ -246,6 +251,7 @@ def test_without_any_text_the_editor_opens_the_runs_pipeline_as_yaml(chain: Chai
     assert final_digest(chain.drive()) == expected_digest(parse(PIPELINE.replace("120", "130"), "p"))
 
 
+@pytest.mark.slow
 def test_a_second_change_in_the_editor_keeps_the_first_which_still_waits(chain: Chain, folder: Path) -> None:
     until(chain, "seen_running")
     for script in ('sed -i "s/limit_s: 1000.0/limit_s: 2000.0/" "$1"', 'sed -i "s/steps: 120/steps: 150/" "$1"'):
@@ -280,6 +286,7 @@ six==1.17.0 --hash=sha256:{"0" * 64}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("removed", [True, False])
 def test_a_lock_file_that_was_removed_is_not_missed_and_one_that_changed_is_named(folder: Path, removed: bool) -> None:
     locked = f"environment: my.lock.txt{PIPELINE}"
@@ -343,6 +350,7 @@ def test_a_daemon_that_dies_at_any_time_takes_a_change_over_once(folder: Path) -
             assert set(chain.kaggle.started.values()) == {1}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_lost_after_a_change_is_made_again_with_it(chain: Chain, folder: Path) -> None:
     until(chain, "checkpoint_published")
     told(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", MORE), "--yes")
@@ -357,6 +365,7 @@ def test_a_run_that_is_lost_after_a_change_is_made_again_with_it(chain: Chain, f
     assert state.run.status is RunStatus.FINISHED
 
 
+@pytest.mark.slow
 def test_the_order_of_a_session_holds_the_pipeline_that_it_follows(chain: Chain, folder: Path) -> None:
     until(chain, "checkpoint_published")
     told(chain, "edit", RUN, "--pipeline", write_pipeline(folder / "sim.yaml", MORE), "--yes")
@@ -366,6 +375,7 @@ def test_the_order_of_a_session_holds_the_pipeline_that_it_follows(chain: Chain,
     assert set(texts[1:]) == {parse(MORE, "p").canonical()}
 
 
+@pytest.mark.slow
 def test_a_backup_from_before_a_change_learns_of_it_from_the_order_of_the_session_that_runs(
     chain: Chain, folder: Path
 ) -> None:
@@ -386,6 +396,7 @@ def test_a_backup_from_before_a_change_learns_of_it_from_the_order_of_the_sessio
     assert set(chain.kaggle.started.values()) == {1}
 
 
+@pytest.mark.slow
 def test_a_run_that_went_back_and_shrank_the_stage_that_it_left_is_made_again(folder: Path) -> None:
     old = PIPELINE.replace("steps: 120", "steps: 220")
     chain = Chain(SimulatedKaggle(parse(old, "sim.yaml")), folder, store=Store.at(folder))

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyarrow import parquet
+
 from stages.catalog import KINDS
 from stages.contract import Cursor, StageSpec
 from stages.data.mounted import Brought
@@ -38,6 +40,10 @@ ANSWERS = {"data": ["gsm8k"], "max_prompt_length": 24, "max_completion_length": 
 ROLLOUTS = {**ANSWERS, "batch": 4, "num_generations": 2, "lora_rank": 2}
 
 
+ROWS_MAX = 250
+"""Rows of each file of a data set that are kept: every session reads them all, and no test here needs more."""
+
+
 def small_inputs(inputs: Path) -> Path:
     """Small models and data sets in the place where a session has its inputs; a second call finds them there."""
     from orchestrator.rehearsal.local_kaggle.stand_ins.model import write_model
@@ -53,6 +59,8 @@ def small_inputs(inputs: Path) -> Path:
         write_model(folder, kind, source.split("/")[2], vocabulary=vocabulary_size(kind), **sizes)
         write_tokenizer_of(kind, folder)
     write_sets(inputs / "sets")
+    for path in (inputs / "sets").rglob("*.parquet"):
+        parquet.write_table(parquet.read_table(path).slice(0, ROWS_MAX), path)
     return inputs
 
 

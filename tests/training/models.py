@@ -1,5 +1,6 @@
 """Tiny models in files for tests, and what a model says to a fixed text."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ def written(folder: Path, kind: str = "gemma2", layout: str = "flax", **sizes: i
 def loaded(values: dict[str, Any], **options: Any) -> Foundation:
     """The model of a path; nothing is mounted."""
     return load({**values, **options}, Path("no-inputs"), Path("no-scratch"))
+
+
+def quick_compile() -> dict[str, str]:
+    """Variables by which a process that inherits nothing compiles as these tests do, and shares the programs."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("JAX_", "XLA_"))}
+
+
+def devices(count: int) -> dict[str, str]:
+    """The variable that gives a process as many devices, beside the flags that all tests have."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
+    return {"XLA_FLAGS": flags.strip()}
 
 
 def logits(model: nnx.Module) -> np.ndarray[Any, Any]:

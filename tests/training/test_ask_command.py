@@ -27,11 +27,13 @@ from stages.training.generate import Generator
 from state.store import Store
 from tests.contract.local import AT_ONCE
 from tests.contract.test_commands import relay
+from tests.training.models import quick_compile
 from tests.training.test_export_command import ROOT, RUN, Laptop, laptop
 
 pytestmark = pytest.mark.slow  # each answer is a process that imports JAX
 
 QUESTION, TOKENS = "What is 2 + 3?", 24
+ENVIRON = {"PYTHONPATH": str(ROOT), **quick_compile()}
 SHORT = ("--max-new-tokens", str(TOKENS))
 
 
@@ -49,7 +51,7 @@ def wanted(desk: Laptop) -> str:
 
 def ask(desk: Laptop, *arguments: str) -> subprocess.CompletedProcess[str]:
     (desk.root / "here").mkdir(exist_ok=True)
-    return relay("ask", *arguments, home=desk.home, environ={"PYTHONPATH": str(ROOT)}, cwd=desk.root / "here")
+    return relay("ask", *arguments, home=desk.home, environ=ENVIRON, cwd=desk.root / "here")
 
 
 def leftovers(desk: Laptop) -> list[str]:
@@ -109,7 +111,7 @@ def test_bad_input_is_one_sentence(
     (desk.root / "here").mkdir(exist_ok=True)
     monkeypatch.chdir(desk.root / "here")
     asked = ["--home", str(desk.home), "ask", *arguments]
-    done = CliRunner(env={"HOME": str(desk.home.parent), "COLUMNS": "120", "PYTHONPATH": str(ROOT)}).invoke(main, asked)
+    done = CliRunner(env={"HOME": str(desk.home.parent), "COLUMNS": "120", **ENVIRON}).invoke(main, asked)
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr.splitlines()[-1]
     assert leftovers(desk) == []
@@ -147,7 +149,7 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(desk: Laptop, 
 def test_a_piped_question_is_answered_and_a_seed_gives_the_same_again(desk: Laptop) -> None:
     command = [sys.executable, "-m", "orchestrator", "--home", str(desk.home), "ask", "tiny", "--raw"]
     command += ["--temperature", "1.5", "--seed", "4", *SHORT]
-    environ = {"PATH": os.environ["PATH"], "HOME": str(desk.root), "PYTHONPATH": str(ROOT)}
+    environ = {"PATH": os.environ["PATH"], "HOME": str(desk.root), **ENVIRON}
     found = {
         subprocess.run(command, input=f"{QUESTION}\n", env=environ, capture_output=True, text=True, check=True).stdout
         for _ in range(2)
@@ -170,7 +172,7 @@ class Terminal:
     """relay at a terminal of its own."""
 
     def __init__(self, desk: Laptop, *arguments: str) -> None:
-        environ = {"PATH": os.environ["PATH"], "HOME": str(desk.root), "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+        environ = {"PATH": os.environ["PATH"], "HOME": str(desk.root), **ENVIRON, "TERM": "xterm"}
         self._file, its = os.openpty()
         self._process = subprocess.Popen(
             [sys.executable, "-c", AT_TERMINAL, "--home", str(desk.home), "ask", *arguments],
@@ -219,7 +221,7 @@ class Terminal:
 
 
 def test_at_a_prompt_questions_follow_each_other_and_ctrl_c_stops_an_answer(desk: Laptop, wanted: str) -> None:
-    with Terminal(desk, "tiny", "--max-new-tokens", "4000") as terminal:
+    with Terminal(desk, "tiny", "--max-new-tokens", "1500") as terminal:
         assert "/quit or Ctrl-D ends" in terminal.until("ask> ")
         terminal.type(f"{QUESTION}\n")
         terminal.until(wanted.split()[0])

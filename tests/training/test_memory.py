@@ -87,7 +87,7 @@ stages:
     assert "3 of 3 programs were lowered before" in again.stderr and "of 4 lowered" not in again.stderr
 
 
-@pytest.mark.parametrize("recipe", ["gemma2_2b", "gemma3_1b"])
+@pytest.mark.parametrize("recipe", ["gemma2_2b", pytest.param("gemma3_1b", marks=pytest.mark.nightly)])
 def test_a_published_recipe_fits_into_the_chips_it_names(recipe: str, tmp_path: Path) -> None:
     ran = CliRunner().invoke(
         main, ["--home", str(tmp_path), "plan", str(ROOT / "examples" / f"{recipe}.yaml"), "--memory", "--json"]

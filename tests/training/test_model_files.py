@@ -27,7 +27,7 @@ from stages.stage import StageFailed
 from stages.training.checkpoints import tree_digest
 from stages.training.families import full_size, full_size_config, model_class
 from stages.training.model import arrays_of, load
-from tests.training.models import SMALL, loaded, logits, written
+from tests.training.models import SMALL, devices, loaded, logits, written
 
 KINDS = ("gemma2", "gemma3")
 LAYOUTS = ("flax", "transformers")
@@ -388,7 +388,7 @@ except StageFailed as failed:
 @pytest.mark.slow
 def test_a_model_on_a_mesh_of_eight_devices_computes_the_same(tmp_path: Path) -> None:
     models = [written(tmp_path / f"{kind}-{layout}", kind, layout, heads=4) for kind in KINDS for layout in LAYOUTS]
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment = {**os.environ, **devices(8)}
     command = [sys.executable, "-c", ON_EIGHT_DEVICES, json.dumps(models)]
     probe = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert probe.returncode == 0, probe.stderr

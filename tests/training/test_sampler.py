@@ -23,7 +23,7 @@ from stages.training.families import full_size_config, model_class, without_rema
 from stages.training.lora import with_adapter
 from stages.training.model import WEIGHTS, Foundation, arrays_of, put_arrays
 from stages.training.sampler import ContinuousSampler, Draw, DrawnTokens, SamplerLimits
-from tests.training.models import loaded, written
+from tests.training.models import devices, loaded, written
 
 pytestmark = pytest.mark.slow
 
@@ -269,7 +269,7 @@ def test_a_mesh_draws_the_same_tokens_from_a_cache_in_parts(tmp_path: Path) -> N
     models = [
         (written(tmp_path / str(heads), "gemma3", "transformers", heads=4, kv_heads=heads), heads) for heads in (1, 2)
     ]
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    environment = {**os.environ, **devices(4)}
     command = [sys.executable, "-c", ON_FOUR_DEVICES, json.dumps(models)]
     probe = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert probe.stdout == "same\n", probe.stderr

@@ -54,6 +54,7 @@ def gemma_like(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "m.model").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_gemma_like_tokenizer_gives_the_same_tokens(gemma_like: bytes) -> None:
     ours, theirs = Tokenizer(gemma_like), read(gemma_like)
     for text in [*paragraphs(), *ODD]:

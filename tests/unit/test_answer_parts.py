@@ -39,6 +39,7 @@ def shown(chunks: list[str], *, raw: bool = False) -> str:
     return stream.getvalue()
 
 
+@pytest.mark.slow
 @given(TEXT, st.data())
 def test_any_chunks_of_a_text_show_the_same(text: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)))))

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from orchestrator.base.disk import private_folder
 from orchestrator.engine.home import HomeLayout
@@ -117,7 +116,10 @@ def test_no_text_keeps_verdicts_from_being_read(text: str) -> None:
 # --- evaluations --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_answers_to_the_same_problems_are_paired_and_tested_by_mcnemar(tmp_path: Path) -> None:
+    from scipy import stats  # takes seconds
+
     draw = random.Random(5)
     keys = [f"{number:016x}" for number in range(300)]
     first = {key: draw.random() < 0.4 for key in keys[:250]}
@@ -138,7 +140,10 @@ def test_answers_to_the_same_problems_are_paired_and_tested_by_mcnemar(tmp_path:
     assert "210 same problems (of 260 and 250 asked)" in significance_text(test)
 
 
+@pytest.mark.slow
 def test_without_verdicts_two_shares_are_compared_and_that_is_said(tmp_path: Path) -> None:
+    from scipy import stats  # takes seconds
+
     found = compared(tmp_path, trained_run("tiny-a"), trained_run("tiny-b", better=0.25))
     test = next(one for one in found["tests"] if one["stage"] == "after-continued")
     values = next(row["values"] for row in found["evaluations"] if row["stage"] == "after-continued")
@@ -152,6 +157,7 @@ def test_without_verdicts_two_shares_are_compared_and_that_is_said(tmp_path: Pat
     ]
 
 
+@pytest.mark.slow
 def test_evaluations_without_a_problem_in_common_are_not_paired(tmp_path: Path) -> None:
     verdicts = {("tiny-a", "after-sft"): {"x": True}, ("tiny-b", "after-sft"): {"y": True}}
     found = compared(tmp_path, trained_run("tiny-a"), trained_run("tiny-b"), verdicts=verdicts)
@@ -173,6 +179,7 @@ def test_the_last_evaluations_are_compared_under_different_names_and_what_is_alo
     assert found["stages"] is None
 
 
+@pytest.mark.slow
 def test_an_unfinished_evaluation_is_named_with_its_progress(tmp_path: Path) -> None:
     half = Told(run="tiny-b")
     half.session(305, lasts_s=3600.0)
@@ -226,6 +233,7 @@ def test_the_quota_at_a_step_is_that_of_earlier_sessions_and_the_sessions_own(
     assert clock.total_s == 150.0
 
 
+@pytest.mark.slow
 def test_what_hours_bought_is_the_change_in_accuracy_over_the_quota_in_between(tmp_path: Path) -> None:
     found = compared(tmp_path, trained_run("tiny-a", sessions=1, lasts_s=47_300.0), trained_run("tiny-b"))
     gains = found["hours"][0]["gains"]
@@ -241,6 +249,7 @@ def test_what_hours_bought_is_the_change_in_accuracy_over_the_quota_in_between(t
         assert "of quota: +" in gain_text(gain, "tiny-a")
 
 
+@pytest.mark.slow
 def test_the_quota_of_the_stages_adds_up_to_that_of_the_run(tmp_path: Path) -> None:
     found = compared(tmp_path, trained_run("tiny-a"), trained_run("tiny-b", sessions=5))
     for hours in found["hours"]:
@@ -251,6 +260,7 @@ def test_the_quota_of_the_stages_adds_up_to_that_of_the_run(tmp_path: Path) -> N
 # --- curves -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_curves_lie_over_each_other_by_step_and_by_quota_hour(tmp_path: Path) -> None:
     found = compared(tmp_path, trained_run("tiny-a"), trained_run("tiny-b", lasts_s=7200.0))
     loss = next(curve for curve in found["curves"] if curve["name"] == "loss")
@@ -267,6 +277,7 @@ def test_curves_lie_over_each_other_by_step_and_by_quota_hour(tmp_path: Path) ->
     assert found["stages"] is not None
 
 
+@pytest.mark.slow
 def test_a_metric_of_one_run_alone_is_named_and_not_drawn(tmp_path: Path) -> None:
     first, second = trained_run("tiny-a"), trained_run("tiny-b")
     second.metrics = [one for one in second.metrics if one.name not in ("kl", "reward")]
@@ -401,6 +412,7 @@ def test_an_accuracy_is_shown_with_its_interval_and_its_problems() -> None:
     assert accuracy_text(None) == "–"
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_asks_for_nothing_and_shows_hostile_names_as_text(tmp_path: Path) -> None:
     found = compared(tmp_path, trained_run("tiny-a"), trained_run("tiny-b", changed(seed=3)))
     found["not_compared"].append(EVIL)

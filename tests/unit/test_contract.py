@@ -75,7 +75,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cls", VERSIONED)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_a_document_survives_being_written_and_read(cls: type[Versioned], data: st.DataObject) -> None:
     document = data.draw(documents(cls))

@@ -43,6 +43,7 @@ def on_devices(monkeypatch: pytest.MonkeyPatch, local_devices: Callable[[], list
     monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(local_devices=local_devices))
 
 
+@pytest.mark.slow
 @ON_LINUX
 def test_a_stages_peak_is_its_own_and_not_that_of_a_larger_one_before() -> None:
     done = subprocess.run([sys.executable, "-c", HOLDS_AND_LETS_GO], capture_output=True, text=True, check=True)

@@ -85,6 +85,7 @@ def test_an_address_is_shown_as_its_kind_and_its_server(private: str, shown: str
     assert mask_address(private) == shown
 
 
+@pytest.mark.slow
 def test_two_services_that_look_alike_are_told_apart(tmp_path: Path) -> None:
     found = read(written(tmp_path, "- json://localhost/one-5ecret\n- json://localhost/two-5ecret"), {})
     assert found is not None

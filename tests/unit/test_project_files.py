@@ -93,10 +93,11 @@ def test_what_runs_before_a_commit_is_what_make_check_runs() -> None:
     assert entries == {f".venv/bin/{command}" for command in checked}
 
 
-def test_the_workflow_runs_what_ci_run_runs_with_the_python_of_the_metadata() -> None:
-    workflow = yaml.safe_load(ABOUT[".github/workflows/ci.yml"])
+@pytest.mark.parametrize(("name", "command"), [("ci", ".ci/run"), ("nightly", ".ci/run nightly")])
+def test_the_workflows_run_what_ci_run_runs_with_the_python_of_the_metadata(name: str, command: str) -> None:
+    workflow = yaml.safe_load(ABOUT[f".github/workflows/{name}.yml"])
     steps = workflow["jobs"]["test"]["steps"]
-    assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
+    assert [step["run"] for step in steps if "run" in step] == [command]
     (python,) = [step["with"]["python-version"] for step in steps if "setup-python" in step.get("uses", "")]
     assert PROJECT["requires-python"] == f">={python}"
     assert f"Programming Language :: Python :: {python}" in PROJECT["classifiers"]

@@ -66,6 +66,7 @@ def parked() -> Told:
     return told
 
 
+@pytest.mark.slow
 def test_what_was_published_is_in_the_chain_of_checkpoints(tmp_path: Path) -> None:
     told = trained()
     before = history(told, tmp_path / "before")["headline"]

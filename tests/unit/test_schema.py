@@ -18,8 +18,6 @@ from stages.catalog import KINDS
 
 ROOT = Path(__file__).parents[2]
 PIPELINES = [path for path in sorted((ROOT / "examples").glob("*.yaml")) if ".faults" not in path.name]
-WRITTEN = schema()
-SCHEMA = Draft202012Validator(WRITTEN)
 
 GOOD = """
 name: count
@@ -88,6 +86,16 @@ MISTAKES = [
 ]
 
 
+@functools.cache
+def written() -> dict[str, Any]:
+    return schema()
+
+
+@functools.cache
+def validator() -> Draft202012Validator:
+    return Draft202012Validator(written())
+
+
 @pytest.mark.slow
 def test_the_schema_is_one_of_the_draft_that_it_names() -> None:
     Draft202012Validator.check_schema(schema())
@@ -97,34 +105,34 @@ def test_the_schema_is_one_of_the_draft_that_it_names() -> None:
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.name)
 def test_every_example_fits_the_schema(path: Path) -> None:
     assert load(path).stages
-    SCHEMA.validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    validator().validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: str(example["name"]))
 def test_the_examples_in_the_schema_are_pipelines(example: dict[str, Any]) -> None:
     assert parse(yaml.safe_dump(example), "example").stages
-    SCHEMA.validate(example)
+    validator().validate(example)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("right", "wrong"), MISTAKES)
 def test_a_mistake_is_refused_by_the_loader_and_by_the_schema(right: str, wrong: str) -> None:
-    SCHEMA.validate(yaml.safe_load(GOOD))
+    validator().validate(yaml.safe_load(GOOD))
     assert parse(GOOD, "p.yaml")
     text = GOOD.replace(right, wrong, 1)
     assert text != GOOD
     with pytest.raises(BadInput):
         parse(text, "p.yaml")
-    assert not SCHEMA.is_valid(yaml.safe_load(text))
+    assert not validator().is_valid(yaml.safe_load(text))
 
 
 def test_options_and_model_of_the_users_own_stages_are_free(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def train(context): ...\n", encoding="utf-8")
     text = "name: own\nmodel: {width: 3}\nstages: [{name: a, kind: 'own:train', steps: 3, options: {anything: [1]}}]\n"
     assert parse(text, "p.yaml", tmp_path).stages
-    SCHEMA.validate(yaml.safe_load(text))
+    validator().validate(yaml.safe_load(text))
     for name in ("own:", ":train", "own train:a"):
-        assert not SCHEMA.is_valid(yaml.safe_load(text.replace("own:train", name)))
+        assert not validator().is_valid(yaml.safe_load(text.replace("own:train", name)))
 
 
 def _values() -> st.SearchStrategy[Any]:
@@ -142,7 +150,7 @@ def _values() -> st.SearchStrategy[Any]:
 
 def _options(kind: str) -> st.SearchStrategy[dict[str, Any]]:
     # Without `gradient_accumulation_steps`, whose bound is another option, and text for numbers, whose bounds the schema does not see.
-    known = [name for name in WRITTEN["$defs"][kind]["properties"] if name != "gradient_accumulation_steps"]
+    known = [name for name in written()["$defs"][kind]["properties"] if name != "gradient_accumulation_steps"]
     return st.dictionaries(st.sampled_from([*known, "mispelt"]), _values(), max_size=3)
 
 
@@ -184,6 +192,6 @@ def test_whatever_the_loader_takes_fits_the_schema_and_the_other_way_round(pipel
     try:
         parse(text, "p.yaml")
     except BadInput as error:
-        assert not SCHEMA.is_valid(pipeline), f"only the loader refuses: {error}"
+        assert not validator().is_valid(pipeline), f"only the loader refuses: {error}"
     else:
-        SCHEMA.validate(pipeline)
+        validator().validate(pipeline)

@@ -5,7 +5,6 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from orchestrator.views.history.significance import fisher, mcnemar
 
@@ -29,8 +28,11 @@ def test_mcnemars_test_is_a_sign_test_of_the_problems_that_one_alone_solved(
     assert mcnemar(only_first, only_second) == pytest.approx(p, rel=1e-2)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_mcnemars_p_is_scipys_of_a_fair_coin(only_first: int, only_second: int) -> None:
+    from scipy import stats  # takes seconds
+
     found = mcnemar(only_first, only_second)
     assert found == mcnemar(only_second, only_first)
     if only_first + only_second:
@@ -40,6 +42,8 @@ def test_mcnemars_p_is_scipys_of_a_fair_coin(only_first: int, only_second: int) 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.data())
 def test_fishers_p_is_scipys(asked: int, other_asked: int, data: st.DataObject) -> None:
+    from scipy import stats  # takes seconds
+
     first = (data.draw(st.integers(0, asked)), asked)
     second = (data.draw(st.integers(0, other_asked)), other_asked)
     table = [[right, all_ - right] for right, all_ in (first, second)]

@@ -180,6 +180,7 @@ def test_it_says_what_makes_sense_for_the_run(
     assert [part for part in is_silent_about if part in text] == []
 
 
+@pytest.mark.slow
 def test_the_text_of_a_model_cannot_become_markup(tmp_path: Path) -> None:
     text, _ = texted(sources_in(tmp_path, trained()), default_template())
     assert "window.hacked" in text
@@ -195,6 +196,7 @@ class ModelNamed(Fact):
     model: str
 
 
+@pytest.mark.slow
 def test_the_newest_version_of_each_published_variation_is_named_with_the_fact_that_tells_of_it(tmp_path: Path) -> None:
     sources = sources_in(tmp_path, counting())
     ids = ["me/a/jax/2b/9", "me/a/jax/2b/10", "you/b@0a1b", "you/b@77aa", "me/a/other/2b/1"]
@@ -214,6 +216,7 @@ def rehearsed(home: Path) -> WriteupSources:
     return dataclasses.replace(sources, compared=dataclasses.replace(sources.compared, document=document))
 
 
+@pytest.mark.slow
 def test_a_rehearsal_does_not_claim_that_anything_was_trained_on_kaggle(tmp_path: Path) -> None:
     text, _ = texted(rehearsed(tmp_path), default_template())
     assert text.startswith("# tiny: a rehearsal of relay/tiny-gemma2/flax/base/1 with stand-ins\n")
@@ -222,12 +225,14 @@ def test_a_rehearsal_does_not_claim_that_anything_was_trained_on_kaggle(tmp_path
     assert "trained on Kaggle" not in text and "We train" not in text
 
 
+@pytest.mark.slow
 def test_a_real_run_names_its_accelerator_plainly_and_its_own_limit(tmp_path: Path) -> None:
     text, _ = texted(sources_in(tmp_path, trained()), default_template())
     assert "on Kaggle's TPU v5e-8 in 7 stages" in text and "TpuV5E8" not in text
     assert "This run's sessions end after 1 min." in text
 
 
+@pytest.mark.slow
 def test_equal_rewards_are_told_once_and_only_those_in_use_are_explained(tmp_path: Path) -> None:
     sources = sources_in(tmp_path / "both", trained())
     text, _ = texted(sources, default_template())

@@ -53,6 +53,7 @@ def test_exactly_the_most_words_are_taken_and_one_more_is_refused_with_the_longe
         require_short("# Short\n# Long\n" + "word " * WORDS_MAX, "it")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["grpo", "sft", "evaluate", "counting"])
 def test_the_default_template_stays_short_however_many_stages_there_are(tmp_path: Path, kind: str) -> None:
     options = "" if kind == "counting" else ", options: {data: [magpie:5, ultrafeedback:6, gsm8k:7, mbpp:8], batch: 8}"

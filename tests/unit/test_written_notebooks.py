@@ -104,6 +104,7 @@ def test_a_session_stops_itself_forty_minutes_before_the_limit_of_nine_hours(lim
     assert stop_after_s(limit_s) / 3600 == pytest.approx(hours, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("expect", "said"),
     [
@@ -216,6 +217,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_a_written_value_is_read_as_the_same_value(value: Any) -> None:
     assert ast.literal_eval(written(value, 4)) == value
@@ -235,12 +237,14 @@ def pipeline_at(folder: Path, stages: str, model: str = "{kind: gemma2-2b}", own
 GRPO = "  - {name: grpo, kind: grpo, steps: 1, options: {rewards: {'own_reward:longer': 1.0}}}\n"
 
 
+@pytest.mark.slow
 def test_the_users_own_module_is_a_cell_that_imports_from_the_notebooks_package(tmp_path: Path) -> None:
     write_notebook(pipeline_at(tmp_path, GRPO), NotebookChoice(tmp_path / "n.ipynb"))
     text = modules(nbformat.read(tmp_path / "n.ipynb", as_version=4))["own_reward.py"]
     assert text.startswith(f"from {PACKAGE}.data.order import derive_seed\nfrom {PACKAGE}.stage import StageFailed\n")
 
 
+@pytest.mark.slow
 def test_a_stage_of_the_users_own_is_a_cell_and_a_call(tmp_path: Path) -> None:
     own = "from stages.stage import Context\n\ndef train(context: Context) -> None: ...\ndef longer(**_): ...\n"
     path = pipeline_at(tmp_path, GRPO + "  - {name: mine, kind: 'own_reward:train', steps: 2}\n", own=own)
@@ -250,6 +254,7 @@ def test_a_stage_of_the_users_own_is_a_cell_and_a_call(tmp_path: Path) -> None:
     assert [cell.source for cell in notebook.cells if '"mine", own_reward.train' in cell.source]
 
 
+@pytest.mark.slow
 def test_a_stage_that_needs_relay_and_changes_no_weight_is_left_out_and_told(tmp_path: Path) -> None:
     path = pipeline_at(tmp_path, GRPO + "  - {name: out, kind: export, steps: 1}\n")
     said = write_notebook(path, NotebookChoice(tmp_path / "n.ipynb"))
@@ -306,6 +311,7 @@ def test_evaluations_are_said_to_ask_the_same_problems_only_if_they_do(steps: in
     assert said in about_stage(stages[0], stages)
 
 
+@pytest.mark.slow
 def test_the_stand_in_of_a_rehearsal_is_named_as_a_model_that_nobody_can_attach(tmp_path: Path) -> None:
     said = write_notebook(EXAMPLES / "tiny.yaml", NotebookChoice(tmp_path / "n.ipynb"))
     assert "the model relay/tiny-gemma2/flax/base/1 is a stand-in of rehearsals, which nobody can attach" in said
@@ -318,6 +324,7 @@ def test_a_notebook_speaks_of_one_version_of_tunix(real: Any) -> None:
 # --- the command -------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_overwrites_a_file_only_if_forced(tmp_path: Path) -> None:
     target = tmp_path / "n.ipynb"
     target.write_text("mine")

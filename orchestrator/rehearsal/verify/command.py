@@ -20,6 +20,8 @@ from orchestrator.views.printing import print_view
 from stages.contract import Order
 from stages.session import packages
 
+INHERITED = ("JAX_PLATFORMS", "JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS")
+"""Variables that sessions take over from this process: the bits that they compute depend on them."""
 CUTS = 20
 """Default number of random cuts, used when neither `--at` nor `--cuts` is given."""
 
@@ -81,7 +83,7 @@ def _root(keep: Path | None) -> Iterator[Path]:
 
 def _environment(order: Order) -> dict[str, str]:
     """Select the sessions' environment variables, and emulate as many host devices as the model is sharded over."""
-    found = {name: os.environ[name] for name in ("JAX_PLATFORMS", "XLA_FLAGS") if name in os.environ}
+    found = {name: os.environ[name] for name in INHERITED if name in os.environ}
     devices = chain.devices_of(order)
     if devices > 1 and "XLA_FLAGS" not in found:
         found["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
