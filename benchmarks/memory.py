@@ -5,8 +5,8 @@
 
 FOLDER holds a model's weights and tokenizer, such as Gemma 3 270M from Hugging Face. Each phase is a pipeline of one
 stage with `accelerator: cpu`. It is planned first; then a session runs a few steps of it in a process of its own, as the
-script that would be pushed, with made-up data sets: rows are padded, so that their content does not matter. Measured is
-the peak of resident memory (VmHWM) of the session and its judges, as its report has it. The exit status is 1 if an error
+script that would be pushed, with made-up data sets whose examples are as long as the options allow: a plan is for the
+longest rows, and those of real data take less. Measured is the peak of resident memory (VmHWM) of the session and its judges, as its report has it. The exit status is 1 if an error
 exceeds 15 %. A phase of Gemma 3 270M takes some minutes and at most 9 GiB.
 """
 
@@ -18,21 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compile_cache import session
+from benchmarks.filled_sets import write_filled
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.preflight.memory.forecast import memory_document
-from orchestrator.rehearsal.local_kaggle.stand_ins.sets import write_sets
 from stages.contract import Cursor, Order, StageSpec
+from stages.options import Model, fit
 
 ERROR_MAX = 0.15
 GIB = 2**30
 LORA = {"mode": "lora", "lora_rank": 16, "lora_alpha": 16.0}
 LENGTHS = {"data": ["gsm8k"], "max_prompt_length": 96, "max_completion_length": 64}
 PHASES: dict[str, dict[str, Any]] = {
-    "sft": {"data": ["magpie", "ultrafeedback"], "batch": 2, "max_seq_length": 384, **LORA},
+    "sft": {"data": ["magpie"], "batch": 2, "max_seq_length": 384, **LORA},
     "grpo": {"batch": 1, "num_generations": 4, **LENGTHS, **LORA},
     "evaluate": {"batch": 8, **LENGTHS},
-    "full": {"data": ["magpie", "ultrafeedback"], "batch": 2, "max_seq_length": 128, "mode": "full"},
+    "full": {"data": ["magpie"], "batch": 2, "max_seq_length": 128, "mode": "full"},
 }
 """Options by phase. `full` is SFT of every weight; it is not among the default phases, as it takes most."""
 
@@ -56,7 +57,8 @@ def planned_bytes(pipeline: Pipeline, cache: Path) -> tuple[int, str]:
 def measured_bytes(pipeline: Pipeline, root: Path) -> int:
     """Run a session; return the peak of its host's memory."""
     (stage,) = pipeline.stages
-    write_sets(root / "inputs")
+    lengths = {"prompt": stage.options.get("max_prompt_length", 64), "whole": stage.options.get("max_seq_length", 64)}
+    write_filled(root / "inputs", fit(Model, dict(pipeline.model), "model"), **lengths)
     order = Order(
         run="bench-0001",
         session=1,

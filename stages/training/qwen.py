@@ -12,7 +12,7 @@ from stages.options import Model
 from stages.options.families import FAMILIES, Sizes
 from stages.training.attention import AttentionForm, attend, has_places
 from stages.training.port import Port
-from stages.training.selective import Selective, selective
+from stages.training.selective import Selective, gradients_in_turn, selective
 
 
 def qwen2_config(sizes: Sizes, options: Model) -> Any:
@@ -56,8 +56,9 @@ class SelectiveQwen2(Selective):
         sin, cos = qwen2._generate_pos_embeddings(positions, config.head_dim, config.rope_theta)
         sin, cos = sin.astype(x.dtype), cos.astype(x.dtype)
         filled: dict[str, Any] | None = None if cache is None else {}
-        for number, layer in enumerate(self.layers):  # type: ignore[attr-defined]
+        for number, each in enumerate(self.layers):  # type: ignore[attr-defined]
             name = f"layer_{number}"
+            layer, x = gradients_in_turn(each, x) if number and cache is None else (each, x)
             found, x = layer(x, None if cache is None else cache[name], attention_mask, sin, cos)
             if filled is not None:
                 filled[name] = found

@@ -7,6 +7,9 @@ in chunks, so that all logits never exist at once.
 
 The selection is inside `__call__` because Qwix adds adapters to that method alone: a forward pass beside it would run
 the base model without its adapter.
+
+Without a cache, the gradients of each layer's adapter are computed before the backward pass of the layer below it begins:
+see `gradients_in_turn`.
 """
 
 import functools
@@ -15,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 CHUNK_TOKENS = 1024
 """Number of tokens whose logits exist at once, on all devices together."""
@@ -52,8 +56,9 @@ class Selective:
     def run_layers(self, x: jax.Array, positions: jax.Array, cache: Any, attention_mask: jax.Array) -> Any:
         """Return (hidden states before the final norm, new cache)."""
         filled: dict[str, Any] | None = None if cache is None else {}
-        for number, layer in enumerate(self.layers):  # type: ignore[attr-defined]
+        for number, each in enumerate(self.layers):  # type: ignore[attr-defined]
             name = f"layer_{number}"
+            layer, x = gradients_in_turn(each, x) if number and cache is None else (each, x)
             found, x = layer(x, positions, None if cache is None else cache[name], attention_mask)
             if filled is not None:
                 filled[name] = found
@@ -72,6 +77,39 @@ class Selective:
         logits: jax.Array = self.embedder.decode(hidden) if output is None else output(hidden)  # type: ignore[attr-defined]
         softcap = getattr(self, "final_logits_softcap", None)  # Gemma 2's
         return logits if softcap is None else jnp.tanh(logits / softcap) * softcap
+
+
+def gradients_in_turn(layer: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+    """Return a copy of the layer and its input (rows × positions × width), tied together for the backward pass.
+
+    An adapter's gradient is a small product of two large arrays: a layer's input and the gradient of its output. The
+    order is the compiler's, and XLA's schedulers postpone such products, because by themselves they free nothing: then
+    those arrays of all layers exist at once. The tie is an optimization barrier on the gradients of the layer's input
+    and of its adapter, so that nothing below the layer is computed before both. It changes neither values nor the
+    forward pass. A layer without an adapter is returned as it is: gradients of all weights are large themselves, and
+    their sums over devices may go on beside the next layer.
+    """
+    graph, adapter, rest = nnx.split(layer, nnx.LoRAParam, ...)
+    if not jax.tree.leaves(adapter):
+        return layer, x
+    x, adapter = _tied(x, adapter)
+    return nnx.merge(graph, adapter, rest), x
+
+
+@jax.custom_vjp
+def _tied(x: jax.Array, adapter: Any) -> Any:
+    return x, adapter
+
+
+def _tied_forwards(x: jax.Array, adapter: Any) -> tuple[Any, None]:
+    return (x, adapter), None
+
+
+def _tied_backwards(_: None, gradients: Any) -> Any:
+    return jax.lax.optimization_barrier(gradients)
+
+
+_tied.defvjp(_tied_forwards, _tied_backwards)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from orchestrator.preflight.memory import abstract_model, lowering, measure, xla_buffer_plan
+from orchestrator.preflight.memory import abstract_model, depths, lowering, measure, xla_buffer_plan
 from orchestrator.preflight.memory.programs import Program
 from stages.options import Model, Sft
 from stages.training import decoding
@@ -111,6 +111,25 @@ def plan(kind: str, folder: Path) -> dict[str, Any]:
     }
 
 
+def few_layers() -> dict[str, Any]:
+    """What a step of an adapter needs with all layers: planned from few, and compiled."""
+    program, mesh, layers = (
+        program_of(LORA, "grpo", answer_tokens=32),
+        abstract_model.mesh_of(OPTIONS),
+        depths.LAYERS_MIN,
+    )
+    config = dataclasses.replace(config_of(layers), num_embed=65_536)
+    samples = depths.samples_of(program, layers, config.num_embed, chips=8)
+    found = {}
+    for sample in (*samples, depths.WHOLE):
+        small = abstract_model.shortened(config, sample.layers or layers)
+        if sample.narrow:
+            small = abstract_model.with_vocabulary(small, depths.narrow_vocabulary(8))
+        sizes, ((part,),) = lowering.compiled(program, [8], small, OPTIONS, mesh)
+        found[sample] = {"sizes": {name: list(each) for name, each in sizes.items()}, "part": part}
+    return {"few": depths.extrapolated(found, layers), "all": found[depths.WHOLE] | {"layers": layers}}
+
+
 def cache() -> dict[str, Any]:
     """Where the sampler's cache is once it is made."""
     mesh = abstract_model.mesh_of(OPTIONS)
@@ -138,6 +157,7 @@ QUESTIONS = {
     "plan-sft": lambda: plan("sft", Path(sys.argv[2])),
     "plan-grpo": lambda: plan("grpo", Path(sys.argv[2])),
     "cache": cache,
+    "few-layers": few_layers,
 }
 
 if __name__ == "__main__":

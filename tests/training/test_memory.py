@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import main
+from orchestrator.preflight.memory.depths import GAP_MAX
 from orchestrator.preflight.memory.measure import ALWAYS, XLA_FLAGS, environment
 from orchestrator.preflight.memory.xla_buffer_plan import flags
 from tests.training.harness import SMALL, small_inputs
@@ -51,6 +52,12 @@ def test_the_plan_that_is_read_before_compiling_ends_is_that_of_the_compiled_pro
     found = probe(f"plan-{kind}", str(tmp_path), xla=flags(tmp_path))
     assert found["written"] == found["compiled"]
     assert all(found["written"])
+
+
+def test_a_plan_from_few_layers_is_that_from_all_layers() -> None:
+    found = probe("few-layers")
+    assert found["few"]["sizes"] == found["all"]["sizes"]
+    assert found["few"]["part"] == pytest.approx(found["all"]["part"], rel=GAP_MAX)
 
 
 def test_the_cache_is_made_in_its_layout_as_foreseen() -> None:

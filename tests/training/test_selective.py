@@ -110,3 +110,19 @@ def test_no_more_logits_exist_at_once_than_those_of_a_chunk() -> None:
     text = str(jax.make_jaxpr(jax.grad(loss))(hidden))
     assert f"f32[4,8,{vocabulary}]" in text
     assert f"4,64,{vocabulary}" not in text
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "qwen2.5"])
+def test_a_layers_adapter_has_its_gradients_before_the_layer_below_has_any(kind: str) -> None:
+    """Each layer but the first is tied by a barrier on the gradients of its input and of its adapter alone."""
+    _, model = adapted(kind)
+    graph, adapter, rest = nnx.split(model, nnx.LoRAParam, ...)
+
+    def loss(adapter: Any) -> jax.Array:
+        hidden, _ = nnx.merge(graph, adapter, rest)(TOKENS, POSITIONS, None, MASK, at=slice(0, 2))
+        return jnp.sum(hidden)
+
+    barriers = [each for each in jax.make_jaxpr(jax.grad(loss))(adapter).eqns if "barrier" in str(each.primitive)]
+    factors = [len(jax.tree.leaves(nnx.state(layer, nnx.LoRAParam))) for layer in model.layers]
+    assert len(factors) > 1 and min(factors) > 0
+    assert [len(each.invars) for each in barriers] == [1 + count for count in reversed(factors[1:])]

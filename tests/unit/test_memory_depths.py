@@ -12,32 +12,42 @@ PROGRAM = Program("sft", 1024, rank=8, targets=".*q_einsum")
 LAYERS = 26
 
 
-def answer(sample: Sample, logits: int, embedding: int = 0, layers: int | None = None) -> dict[str, Any]:
-    """Made-up needs: 100 bytes of temporaries a layer with its share of 30 at the turn, or the logits and 5 a layer."""
+def answer(sample: Sample, logits: int, each: int = 100, layers: int | None = None) -> dict[str, Any]:
+    """Made-up needs: at the turn 100 bytes of temporaries a layer and 30, or the logits and `each` a layer."""
     count = sample.layers if layers is None else layers
     vocabulary = 64 if sample.narrow else 4096
-    seen = logits * vocabulary // 4096
-    peak = max(seen + 5 * count, 30 + 100 * count + embedding * vocabulary)
+    peak = max(logits * vocabulary // 4096 + each * count, 30 + 100 * count)
     weights = vocabulary + 7 * count
     sizes = {"weights": [weights, 8 * weights], "largest": [vocabulary, 8 * vocabulary]}
     return {"sizes": sizes, "part": {"rows": 8, "temporaries": peak, "cache": 3 * count}, "layers": count}
 
 
-@pytest.mark.parametrize(("logits", "tells"), [(0, True), (400, True), (450, True), (1000, False), (5000, False)])
-def test_few_layers_tell_all_unless_logits_hide_what_layers_need(logits: int, tells: bool) -> None:
-    found = extrapolated({sample: answer(sample, logits) for sample in SAMPLES}, LAYERS, trains_all=False)
+@pytest.mark.parametrize(
+    ("logits", "each", "tells"),
+    [
+        (0, 100, True),
+        (5000, 100, True),  # what every layer adds is the same at both moments
+        (400, 5, True),  # the layers need more from the start
+        (450, 5, True),
+        (1000, 5, False),  # the layers need more from the eleventh on: how much more is not seen
+        (5000, 5, False),
+    ],
+)
+def test_few_layers_tell_all_unless_logits_hide_what_layers_need(logits: int, each: int, tells: bool) -> None:
+    found = extrapolated({sample: answer(sample, logits, each) for sample in SAMPLES}, LAYERS)
     assert (found is not None) == tells
     if found is not None:
-        whole = answer(WHOLE, logits, layers=LAYERS)
+        whole = answer(WHOLE, logits, each, layers=LAYERS)
         assert (found["sizes"], found["layers"]) == (whole["sizes"], LAYERS)
         assert found["part"] == pytest.approx(whole["part"], rel=0.02)
 
 
-def test_the_gradient_of_the_embedding_counts_with_the_layers_where_all_weights_train() -> None:
-    answers = {sample: answer(sample, 0, embedding=1) for sample in SAMPLES}
-    assert extrapolated(answers, LAYERS, trains_all=False) is None
-    found = extrapolated(answers, LAYERS, trains_all=True)
-    assert found is not None and found["part"] == answer(WHOLE, 0, embedding=1, layers=LAYERS)["part"]
+def test_a_plan_of_few_layers_is_never_below_that_of_all_and_at_most_the_allowed_gap_above() -> None:
+    answers = {sample: answer(sample, 1000, 5) for sample in SAMPLES}
+    needed = answer(WHOLE, 1000, 5, layers=LAYERS)["part"]["temporaries"]
+    assert extrapolated(answers, LAYERS, gap_bytes=500) is None
+    found = extrapolated(answers, LAYERS, gap_bytes=700)
+    assert found is not None and needed < found["part"]["temporaries"] <= needed + 700
 
 
 @pytest.mark.parametrize(

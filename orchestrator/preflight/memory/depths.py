@@ -3,10 +3,11 @@
 A program's temporaries peak at one of a few moments: at the logits, or at the turn from the forward to the backward
 pass. Each is a linear function of the number of layers, so the peak is the largest of a few lines, and a line through
 two models of few layers can be the wrong one. A model with a small vocabulary has small logits, so its line is that of
-the layers. With it the needs of all layers have a lower and an upper bound:
+the layers; the line of the logits is that through two models with the whole vocabulary. Both together bound the needs of
+all layers:
 
-- lower: the model with the small vocabulary, and its growth by each further layer;
-- upper: the model of as many layers with the whole vocabulary, and the same growth.
+- lower: the higher one of the two lines, at that number of layers;
+- upper: the need of the larger model with the whole vocabulary, and the faster growth of the two lines.
 
 Where both agree, the upper bound is the plan; where they do not, the model is lowered with all its layers.
 """
@@ -41,7 +42,7 @@ class Sample:
 
 
 WHOLE = Sample()
-SAMPLES = (Sample(MORE), Sample(MORE, narrow=True), Sample(FEW, narrow=True))
+SAMPLES = (Sample(MORE), Sample(FEW), Sample(MORE, narrow=True), Sample(FEW, narrow=True))
 
 
 def samples_of(program: Program, layers: int, vocabulary: int, chips: int) -> tuple[Sample, ...]:
@@ -56,24 +57,27 @@ def narrow_vocabulary(chips: int) -> int:
     return NARROW_PER_CHIP * chips
 
 
-def extrapolated(found: Mapping[Sample, Mapping[str, Any]], layers: int, trains_all: bool) -> dict[str, Any] | None:
-    """Return the answer for all `layers` from the answers for `SAMPLES`, or None if the bounds of its temporaries differ.
+def extrapolated(found: Mapping[Sample, Mapping[str, Any]], layers: int, gap_bytes: int = 0) -> dict[str, Any] | None:
+    """Return the answer for all `layers` from the answers for `SAMPLES`, or None if the bounds of its temporaries differ
+    by more than `GAP_MAX` of them, and by more than `gap_bytes`.
 
-    An answer has `sizes` (name → bytes on one chip and in total) and `part` (name → bytes). `trains_all`: the gradient
-    of the embedding exists from the logits to the end, so that it belongs to the lower bound, too.
+    An answer has `sizes` (name → bytes on one chip and in total) and `part` (name → bytes). Sizes, caches, inputs and
+    outputs grow by the same with each layer, so that they are exact.
     """
-    whole, narrow, few = (found[sample] for sample in SAMPLES)
+    more, few, more_narrow, few_narrow = (found[sample] for sample in SAMPLES)
 
-    def grown(at: int, small: int, smaller: int) -> int:
-        return at + (small - smaller) * (layers - MORE) // (MORE - FEW)
+    def line(at: int, before: int) -> int:
+        return at + (at - before) * (layers - MORE) // (MORE - FEW)
 
-    part = {name: grown(value, narrow["part"][name], few["part"][name]) for name, value in whole["part"].items()}
+    part = {name: line(value, few["part"][name]) for name, value in more["part"].items()}
     sizes = {
-        name: [grown(*three) for three in zip(values, narrow["sizes"][name], few["sizes"][name], strict=True)]
-        for name, values in whole["sizes"].items()
+        name: [line(*two) for two in zip(values, few["sizes"][name], strict=True)]
+        for name, values in more["sizes"].items()
     }
-    embedding = whole["sizes"]["weights"][0] - narrow["sizes"]["weights"][0] if trains_all else 0
-    gap = whole["part"]["temporaries"] - narrow["part"]["temporaries"] - embedding
-    if gap > GAP_MAX * part["temporaries"]:
+    sizes["largest"] = more["sizes"]["largest"]
+    needs = [each["part"]["temporaries"] for each in (more, few, more_narrow, few_narrow)]
+    lower = max(line(*needs[:2]), line(*needs[2:]))
+    upper = needs[0] + max(needs[0] - needs[1], needs[2] - needs[3]) * (layers - MORE) // (MORE - FEW)
+    if upper - lower > max(GAP_MAX * upper, gap_bytes):
         return None
-    return {"sizes": sizes, "part": part | {"rows": whole["part"]["rows"]}, "layers": layers}
+    return {"sizes": sizes, "part": part | {"temporaries": upper, "rows": more["part"]["rows"]}, "layers": layers}

@@ -36,9 +36,11 @@ from stages.options.families import FULL_SIZE, family_name
 
 BATCH_MAX = 1 << 16
 """Largest batch that is looked at: if it fits, any does, since the sampler has a limited number of slots."""
+GAP_SHARE = 32
+"""Part of a chip's memory by which a plan from few layers may be above one from all layers; on a CPU it may not."""
 ITEMSIZE = {"float32": 4, "bfloat16": 2}
 ACCURACY = {
-    "cpu": "a session whose rows are shorter than they may be took a fifth less on a CPU",
+    "cpu": "within 15% of a session on a CPU whose rows are as long as they may be; shorter rows take less",
     "other": "not yet compared with an accelerator: leave a tenth free",
 }
 """What is known about the error of a plan, by kind of machine (docs/memory.md has the measurements)."""
@@ -87,7 +89,8 @@ def memory_document(
     devices = model.mesh_fsdp * model.mesh_tp
     on_cpu = pipeline.accelerator == "cpu"
     before = LoweredBefore(cache, model.source)
-    found = Lowering(lowered_options(pipeline), devices, model.mesh_fsdp, on_cpu, say, before).measure(wanted)
+    gap = 0 if on_cpu else machine_of(pipeline.accelerator).memory_bytes // GAP_SHARE
+    found = Lowering(lowered_options(pipeline), devices, model.mesh_fsdp, on_cpu, say, before, gap).measure(wanted)
     held = held_on_hosts(pipeline, model, needs, found)
     stages = [stage_verdict(each, found, machine, model, held[each.names]) for each in needs]
     checkpoints = checkpoint_verdicts(pipeline, needs, found)

@@ -1,7 +1,7 @@
 """Process that lowers a pipeline's programs: `python -m orchestrator.preflight.memory.lowering_process`, JSON in and out.
 
 It is a process of its own because JAX fixes the number of devices once. A request has the options of the model, the
-programs with their rows, and a folder. The answer has a line for each function of each program: its `program` (a number),
+programs with their rows, a folder, and `gap_bytes` (see `depths.extrapolated`). The answer has a line for each function of each program: its `program` (a number),
 `part`, `took_s`, and what `lowering.measured` returns, for all layers. A line with an `error` for the user is the last.
 """
 
@@ -69,21 +69,20 @@ def answers(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 each.layers = answer["layers"]
                 for wanted in depths.samples_of(each.program, each.layers, answer["vocabulary"], chips):
                     copies.add((each, wanted))
-        elif (told := _told(function, sample, answer)) is not None:
+        elif (told := _told(function, sample, answer, request["gap_bytes"])) is not None:
             yield told
         elif len(function.found) == len(depths.SAMPLES):  # they do not tell enough
             copies.add((function, WHOLE), first=True)
 
 
-def _told(function: Function, sample: Sample, answer: dict[str, Any]) -> dict[str, Any] | None:
+def _told(function: Function, sample: Sample, answer: dict[str, Any], gap_bytes: int) -> dict[str, Any] | None:
     """Return the line for a function, or None if more has to be lowered for it."""
     function.found[sample] = answer
     whole: dict[str, Any] | None = answer
     if sample != WHOLE:
         if len(function.found) < len(depths.SAMPLES):
             return None
-        trains_all = function.program.kind != "answers" and function.program.rank == 0
-        whole = depths.extrapolated(function.found, function.layers, trains_all)
+        whole = depths.extrapolated(function.found, function.layers, gap_bytes)
     if whole is None:
         return None
     began_s = min(each["began_s"] for each in function.found.values())

@@ -19,7 +19,9 @@ from orchestrator.preflight.memory.programs import FUNCTIONS, Program, share
 XLA_FLAGS = (
     # This scheduler minimizes memory, as a TPU's does; the CPU's default optimizes for speed.
     "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-    # The first pass is useless here and takes a third of the time; the second would undo the recomputation of `remat`.
+    # The first pass is useless here and takes a third of the time. The second removes optimization barriers, which
+    # `remat` and `stages.training.selective` rely on: the CPU's compiler does it before it removes common
+    # subexpressions, those of GPUs and TPUs after everything has been scheduled, just before memory is assigned.
     "--xla_disable_hlo_passes=cpu-all-reduce-combiner,cse_barrier_expander",
 )
 """Flags with which the CPU's compiler plans memory as an accelerator's would; a CPU session's own plan needs none."""
@@ -77,6 +79,8 @@ class Lowering:
     """True if the session runs on a CPU: then its memory is planned by the compiler that plans it here."""
     say: Callable[[str], None]
     before: LoweredBefore
+    gap_bytes: int = 0
+    """How far a plan from few layers may be above one from all (see `depths.extrapolated`)."""
 
     def measure(self, programs: Mapping[Program, int]) -> dict[Program, Needs]:
         """Lower each program at its number of rows.
@@ -101,6 +105,7 @@ class Lowering:
             "model": dict(self.model),
             "flags": self._flags,
             "devices": self.devices,
+            "gap_bytes": self.gap_bytes,
         }
 
     @property
@@ -128,7 +133,12 @@ class Lowering:
         """Yield the lines of a process that lowers the programs."""
         with TemporaryDirectory() as folder:
             asked = [{"program": dataclasses.asdict(program), "rows": rows} for program, rows in programs.items()]
-            request = {"model": dict(self.model), "programs": asked, "folder": folder}
+            request = {
+                "model": dict(self.model),
+                "programs": asked,
+                "folder": folder,
+                "gap_bytes": self.gap_bytes,
+            }
             with (
                 Path(folder, "errors").open("w+", encoding="utf-8") as errors,
                 subprocess.Popen(
