@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
 from orchestrator.base.validation import Mistakes, unknown, validated
-from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
+from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of, similar_accelerator
 from orchestrator.pipeline.examples import near_miss
 from orchestrator.pipeline.files_beside import NO_LOCK, KnownLock, with_files_beside
 from orchestrator.pipeline.mended import without_mistakes
@@ -154,6 +154,8 @@ def _mistakes(pipeline: Pipeline, where: str, folder: Path) -> Iterator[str]:
 def _unknown_accelerator(where: str, found: str, key: str = "accelerator") -> str:
     meant, retired = replacement_of(found)
     if not meant:
+        if near := similar_accelerator(found):
+            return f"{where}: {key}: {found!r} is not a value that relay knows: did you mean {near!r}?"
         return _unknown(where, key, found, list(HARDWARE))
     what = "is no longer available on Kaggle" if retired else "is not a value that relay knows"
     return f"{where}: {key}: {found!r} {what}: use {meant}"

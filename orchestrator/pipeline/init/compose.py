@@ -9,7 +9,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.examples import example
-from orchestrator.pipeline.init.answers import MODELS, RECIPES, ModelExample, Problems, WizardAnswers
+from orchestrator.pipeline.init.answers import MODELS, RECIPES, ModelExample, Problems, WizardAnswers, base_for
 from orchestrator.pipeline.init.yaml_edit import (
     commented_text,
     copy_comments,
@@ -32,9 +32,9 @@ LEARNING = ("sft", "grpo", "continued")
 INPUTS_COMMENT = "published once for the run, as a private dataset"
 
 
-def base_of(model: str) -> CommentedMap:
+def base_of(model: str, accelerator: str = "") -> CommentedMap:
     """Return the example from which a model's pipeline is made, with all comments."""
-    base = MODELS[model]
+    base = base_for(model, accelerator)
     found = _read(base.example)
     if base.explained_by:
         _explain(found, _read(base.explained_by))
@@ -54,7 +54,7 @@ def _replace_model(made: CommentedMap, base: ModelExample) -> None:
 
 def composed(answers: WizardAnswers, into: Path) -> str:
     """Return the pipeline's text; data files are named relative to `into`, its future path. Raises BadInput."""
-    made = base_of(answers.model)
+    made = base_of(answers.model, answers.accelerator)
     made.yaml_set_start_comment(_head(answers, head_of(made)))
     if end := RECIPES[answers.recipe].ends_before:
         _end_before(made, end)
@@ -94,7 +94,7 @@ def _end_before(made: CommentedMap, kind: str) -> None:
 
 
 def _head(answers: WizardAnswers, head: str) -> str:
-    base = MODELS[answers.model]
+    base = base_for(answers.model, answers.accelerator)
     own = (
         f"{answers.name}: {base.description}, recipe {answers.recipe}. Written by `relay init` from relay's {base.example}, and "
         "yours to change: `relay explain` tells what every key and option means."
