@@ -1,12 +1,12 @@
 """Loads the pipeline file: checks all of it before anything is created; reports each mistake in one sentence."""
 
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
+from orchestrator.base.systems import shell_word
 from orchestrator.base.validation import Mistakes, unknown, validated
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of, similar_accelerator
 from orchestrator.pipeline.examples import near_miss
@@ -81,7 +81,7 @@ def examine(path: Path, lock: KnownLock = NO_LOCK) -> tuple[Pipeline | None, tup
 def _and_more(path: Path, more: int) -> str:
     if more < 1:
         return ""
-    return f" (and {more} more mistake{'s' if more > 1 else ''}: relay check {shlex.quote(str(path))} lists all)"
+    return f" (and {more} more mistake{'s' if more > 1 else ''}: relay check {shell_word(str(path))} lists all)"
 
 
 def _examined(text: str, where: str, folder: Path, lock: KnownLock) -> tuple[Pipeline | None, tuple[str, ...]]:
