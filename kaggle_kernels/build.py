@@ -36,7 +36,7 @@ def script(order: Order, *, stages: Path | None = None) -> str:
     """
     sources = _own_bundle() if stages is None else bundle(stages)
     filled = _fill(
-        Path(__file__).with_name("bootloader.py").read_text(),
+        Path(__file__).with_name("bootloader.py").read_text(encoding="utf-8"),
         ORDER=repr(order.to_json()),
         BUNDLE_SHA256=repr(hashlib.sha256(sources).hexdigest()),
         BUNDLE=_encoded(sources),

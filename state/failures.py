@@ -137,11 +137,11 @@ def _unreadable_message(database: Path, error: Exception) -> str:
 
 def holders(database: Path) -> str:
     """Return the other processes that lock the database, from /proc/locks; empty if unknown."""
-    files = {_lock_key(path) for path in (database, database.with_name(f"{database.name}-shm")) if path.exists()}
     try:
         locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except OSError:
         return ""
+    files = {_lock_key(path) for path in (database, database.with_name(f"{database.name}-shm")) if path.exists()}
     found = set()
     for line in locks:  # for example "1: POSIX  ADVISORY  WRITE 4711 00:1c:1234 120 120"
         words = line.split()

@@ -23,6 +23,7 @@ from orchestrator.app.export import (
 from orchestrator.base.disk import disk_errors, private_folder
 from orchestrator.base.errors import BadInput, Permanent, Transient
 from orchestrator.base.memory import free_memory_bytes
+from orchestrator.base.systems import require_posix
 from orchestrator.core.asking import Answered, AskedQuestion, AskRequest, Drawing
 from orchestrator.core.selectors import verified_checkpoint
 from orchestrator.pipeline.model import Pipeline
@@ -209,6 +210,7 @@ class AnsweringProcess:
 @contextlib.contextmanager
 def answering(app: App, model: AnsweringModel) -> Iterator[AnsweringProcess]:
     """Start the process and wait until it has loaded the model; it ends with the `with` block."""
+    require_posix("answering on this machine", "relay ask RUN --file QUESTIONS.jsonl answers in a session on Kaggle")
     home = private_folder(app.home.path)
     with disk_errors(home), TemporaryDirectory(prefix=".relay-ask-", dir=home) as folder:
         request = model.request.to_dict()

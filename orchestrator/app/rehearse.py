@@ -18,6 +18,7 @@ from orchestrator.base.clock import Stop, SystemClock
 from orchestrator.base.disk import disk_errors
 from orchestrator.base.errors import BadInput
 from orchestrator.base.humanize import duration
+from orchestrator.base.systems import require_posix
 from orchestrator.pipeline import loader
 from orchestrator.pipeline import model as pipelines
 from orchestrator.pipeline.examples import default_pipeline, without_training
@@ -209,6 +210,9 @@ def local_kaggle(
     home: Path, port: int, faults: FaultPlan, limit_s: float | None, devices: int = 1, *, hasty: bool = False
 ) -> Iterator[LocalKaggle]:
     """Run a local Kaggle below `home`, which is cleared if an earlier rehearsal left it. `hasty`: see `QUICK_COMPILE`."""
+    require_posix(
+        "a rehearsal with real processes", "relay rehearse PIPELINE --simulate 100 plays chains in memory here"
+    )
     _check_port(port)
     _clear(home)
     clock = SystemClock()

@@ -4,7 +4,7 @@ from functools import cached_property
 
 from orchestrator.app.settings import Settings
 from orchestrator.base.clock import Stop, SystemClock
-from orchestrator.base.disk import FULL, disk_error, shortage_message
+from orchestrator.base.disk import FULL, disk_error, modes_for_others, shortage_message
 from orchestrator.base.errors import BadInput
 from orchestrator.engine.home import HomeLayout
 from orchestrator.views.lost import lost_sentence, pipeline_of
@@ -54,8 +54,9 @@ class Workspace:
         if not path.exists():
             return []
         full = shortage_message(path)
-        mode = path.stat().st_mode & 0o777
-        open_ = f"{path} is open to other users of this machine: type `chmod 700 {path}`" if mode & 0o077 else ""
+        open_ = (
+            f"{path} is open to other users of this machine: type `chmod 700 {path}`" if modes_for_others(path) else ""
+        )
         return [sentence for sentence in (full, open_) if sentence]
 
     @property

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,13 +100,38 @@ def write_whole(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
+    replace_file(part, path)
     sync_folder(path.parent)
+
+
+REPLACE_TRIES = 40
+REPLACE_WAIT_S = 0.05
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Rename a file over another one.
+
+    Windows refuses this while any program has one of the two open, as an indexer or a virus scanner has for moments: there it
+    is tried for two seconds. Raises OSError.
+    """
+    for _ in range(REPLACE_TRIES if sys.platform == "win32" else 0):
+        try:
+            source.replace(target)
+        except PermissionError:
+            threading.Event().wait(REPLACE_WAIT_S)
+        else:
+            return
+    source.replace(target)
+
+
+def modes_for_others(path: Path) -> int:
+    """Return the permissions of a file that others than its owner have; 0 on Windows, whose modes say nothing of others."""
+    return 0 if sys.platform == "win32" else path.stat().st_mode & 0o077
 
 
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable (fsync)."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         return  # Windows cannot open a folder; a rename is durable there
     handle = os.open(path, os.O_RDONLY)
     try:

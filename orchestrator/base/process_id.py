@@ -12,17 +12,18 @@ def process_id() -> str:
 
 
 def is_alive(other: str) -> bool | None:
-    """Return True if a holder's process runs; None for a process of another machine, which cannot be checked here."""
+    """Return True if a holder's process runs; None for a process of another machine, which cannot be checked here.
+
+    An id without a start, as earlier versions wrote it outside Linux, is compared by its number alone.
+    """
+    import psutil  # on Windows, os.kill(pid, 0) would send Ctrl-C
+
     node, pid, started = split_holder(other)
     if node != platform.node() or pid is None:
         return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    if not psutil.pid_exists(pid):
         return False
-    except PermissionError:
-        return True
-    return started == _started(pid)
+    return not started or started == _started(pid)
 
 
 def split_holder(holder: str) -> tuple[str, int | None, str]:
@@ -32,8 +33,15 @@ def split_holder(holder: str) -> tuple[str, int | None, str]:
 
 
 def _started(pid: int) -> str:
-    """Return when a process began, in the kernel's ticks since boot; empty if the system does not tell."""
+    """Return when a process began: on Linux in the kernel's ticks since boot, which no change of the clock moves, elsewhere
+    in milliseconds since 1970; empty if the system does not tell."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
+        pass
+    import psutil
+
+    try:
+        return str(round(1000 * psutil.Process(pid).create_time()))
+    except psutil.Error:
         return ""

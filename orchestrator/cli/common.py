@@ -62,7 +62,7 @@ def workspace_of(context: click.Context) -> "Workspace":
 
 
 def stop_on_signals(stop: "Stop") -> None:
-    """Make SIGTERM, SIGINT and SIGHUP request a stop. A second signal ends the program at once.
+    """Make SIGTERM, SIGINT, SIGHUP and Windows' SIGBREAK request a stop. A second signal ends the program at once.
 
     SIGHUP is left alone if it is ignored, as under `nohup`: the program should then outlive the terminal.
     """
@@ -74,6 +74,8 @@ def stop_on_signals(stop: "Stop") -> None:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
+    if hasattr(signal, "SIGBREAK"):  # Ctrl-Break, and a console window that closes
+        signal.signal(signal.SIGBREAK, ask)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, ask)
 

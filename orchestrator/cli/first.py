@@ -21,7 +21,9 @@ from orchestrator.cli.common import JSON, PIPELINE
 @click.option(
     "--data", multiple=True, type=click.Path(path_type=Path), help="A .jsonl file of your own; can be repeated."
 )
-@click.option("--accelerator", help="Accelerator to train on [default: TpuV5E8].")
+@click.option(
+    "--accelerator", help="TpuV5E8, TpuV6E8, T4 (two GPUs, 30 hours a week of their own) or cpu [default: TpuV5E8]."
+)
 @click.option("--on-timeout", help="After a timeout: resume, or park the run [default: resume].")
 @click.option(
     "--from",

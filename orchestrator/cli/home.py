@@ -50,6 +50,9 @@ def service_manager_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--systemd", "wanted", flag_value="systemd", help="Use a user unit of systemd [default on Linux]."
         ),
         click.option("--launchd", "wanted", flag_value="launchd", help="Use a launchd agent [default on macOS]."),
+        click.option(
+            "--schtasks", "wanted", flag_value="schtasks", help="Use Windows' Task Scheduler [default there]."
+        ),
     )
     for option in reversed(options):
         command = option(command)

@@ -1,6 +1,5 @@
 """Command that finds out whether Kaggle behaves as relay assumes."""
 
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.base.errors import BadInput
+from orchestrator.base.systems import shell_word
 from orchestrator.cli.common import JSON, PIPELINE_OR_NONE, app_of, stop_on_signals, workspace_of
 from orchestrator.cli.daemons import open_daemon_log
 
@@ -112,7 +112,7 @@ def _probe(context: click.Context, path: Path, options: dict[str, Any]) -> bool:
     stop_on_signals(app.stop)
     begun = [command.begin_machine(app, trained, path, _sayer(as_json), again=again)]
     settled = _carry_out(app, begun[-1], as_json=as_json)
-    typed = f"relay probe {shlex.quote(str(path))}{' --accelerator' if options['measure'] else ''}"
+    typed = f"relay probe {shell_word(str(path))}{' --accelerator' if options['measure'] else ''}"
     document = _kept(app, trained.name, begun, typed, settled=settled)
     if options["measure"] and settled and view.is_stopped(document):
         click.echo("relay: the accelerator is not measured: what the first sessions saw stops a run", err=True)

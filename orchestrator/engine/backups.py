@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.base.disk import is_unread, private_folder, shortage_message, sync_folder
+from orchestrator.base.disk import is_unread, private_folder, replace_file, shortage_message, sync_folder
 from orchestrator.engine.home import HomeLayout
 from state import backups as copies
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -105,8 +105,8 @@ class Backups:
                 private_folder(self.home.backups) / f"replaced-{self._next():06d}-{at:%Y%m%dT%H%M%SZ}"
             )
             for path in beside:  # the database first: a log beside a new database would be replayed into it
-                path.replace(aside / path.name)
-        ready.replace(database)
+                replace_file(path, aside / path.name)
+        replace_file(ready, database)
         sync_folder(self.home.path)
         return aside
 

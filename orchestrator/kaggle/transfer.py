@@ -15,8 +15,9 @@ from typing import BinaryIO
 
 import requests
 
-from orchestrator.base.disk import disk_errors, sync_folder
+from orchestrator.base.disk import disk_errors, replace_file, sync_folder
 from orchestrator.base.errors import Corrupt, RelayError
+from orchestrator.base.systems import DEVICE
 from orchestrator.kaggle.background_hash import BackgroundHasher
 from orchestrator.kaggle.retry import RetryPolicy, StaleUrl
 from orchestrator.kaggle.transport import (
@@ -85,8 +86,6 @@ PART_BYTES_MAX = 200
 
 NAME_BYTES_MAX = 1_000
 NAME_CHARS_SHOWN = 80
-DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Names that Windows treats as devices, in any folder and with any suffix."""
 
 
 def safe_name(name: str) -> str:
@@ -159,7 +158,7 @@ class _Part:
         with disk_errors(self.path):
             if self.wanted.damaged is not None and self.path.exists():
                 self.wanted.damaged.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self.path.replace(self.wanted.damaged)
+                replace_file(self.path, self.wanted.damaged)
             self.path.unlink(missing_ok=True)
 
     def keep(self) -> Downloaded:
@@ -167,7 +166,7 @@ class _Part:
         with disk_errors(self.into):
             with self.path.open("ab") as file:  # creates the file if the download is empty
                 os.fsync(file.fileno())
-            self.path.replace(self.into)
+            replace_file(self.path, self.into)
             sync_folder(self.into.parent)
         return Downloaded(path=self.into, size_bytes=self.size, sha256=self.sha256.hexdigest())
 

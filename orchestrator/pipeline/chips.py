@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from stages.session.accelerator import GPU_MEMORY_SHARE
+
 GIB = 2**30
 GB = 10**9
 
@@ -25,10 +27,11 @@ class Host:
 CHIPS = {
     "TpuV5E8": Chip("TPU v5e", 16 * GIB),
     "TpuV6E8": Chip("TPU v6e", 32 * GIB),
-    "NvidiaTeslaT4": Chip("Tesla T4", 15 * GIB),
+    "NvidiaTeslaT4": Chip("Tesla T4", int(14.74 * GIB * GPU_MEMORY_SHARE)),
 }
-"""Chips by `accelerator`. TPUs: Google Cloud's TPU documentation, "System architecture" ("HBM capacity per chip"); T4:
-its 16 GB minus the driver's share. A CPU session has none: its arrays are in the host's memory."""
+"""Chips by `accelerator`. TPUs: Google Cloud's TPU documentation, "System architecture" ("HBM capacity per chip"). T4: of
+its 15 GiB (`nvidia-smi`) a program sees 14.74 (PyTorch's messages on a T4), and JAX takes a share of these for arrays
+(`GPU_MEMORY_SHARE`): 13.56 GiB. A CPU session has no chip: its arrays are in the host's memory."""
 
 _DOCUMENTED = "Kaggle's notebook documentation, technical specifications"
 HOSTS = {

@@ -1,5 +1,6 @@
 """Kaggle's accelerators with their limits, and the packages that a session needs on them."""
 
+import difflib
 import re
 from functools import cache
 from pathlib import Path
@@ -45,16 +46,36 @@ RETIRED = {
 """Names that Kaggle's client no longer accepts, by their replacement; lower case, without hyphens."""
 
 
+ALIASES = {
+    "cpu": ("none",),
+    "TpuV5E8": ("tpu", "tpuv5e", "v5e8", "v5e", "v5litepod8"),
+    "TpuV6E8": ("tpuv6e", "v6e8", "v6e"),
+    "NvidiaTeslaT4": ("t4", "t4x2", "2xt4", "gput4x2", "gput4", "nvidiat4", "teslat4", "gpu", "cuda"),
+}
+"""Other spellings of accelerators, such as those on Kaggle's pages; lower case, letters and digits only."""
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower().replace("×", "x"))
+
+
 def replacement_of(name: str) -> tuple[str, bool]:
-    """Return the accelerator meant by a misspelt or retired name, and whether the name is retired.
+    """Return the accelerator meant by another spelling or a retired name, and whether the name is retired.
 
     The accelerator is empty if none matches.
     """
-    bare = re.sub(r"[^a-z0-9]", "", name.lower())
+    bare = _bare(name)
     for new, names in RETIRED.items():
         if bare in names:
             return new, True
-    return next((known for known in HARDWARE if known.lower() == bare), ""), False
+    return next((known for known in HARDWARE if bare in (known.lower(), *ALIASES[known])), ""), False
+
+
+def similar_accelerator(name: str) -> str:
+    """Return the accelerator whose name or other spelling resembles a mistyped one; empty if none does."""
+    spellings = {spelling: known for known in HARDWARE for spelling in (known.lower(), *ALIASES[known])}
+    near = difflib.get_close_matches(_bare(name), spellings, n=1, cutoff=0.75)
+    return spellings[near[0]] if near else ""
 
 
 COMMON = (

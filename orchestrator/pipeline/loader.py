@@ -1,14 +1,14 @@
 """Loads the pipeline file: checks all of it before anything is created; reports each mistake in one sentence."""
 
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
+from orchestrator.base.systems import shell_word
 from orchestrator.base.validation import Mistakes, unknown, validated
-from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
+from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of, similar_accelerator
 from orchestrator.pipeline.examples import near_miss
 from orchestrator.pipeline.files_beside import NO_LOCK, KnownLock, with_files_beside
 from orchestrator.pipeline.mended import without_mistakes
@@ -81,7 +81,7 @@ def examine(path: Path, lock: KnownLock = NO_LOCK) -> tuple[Pipeline | None, tup
 def _and_more(path: Path, more: int) -> str:
     if more < 1:
         return ""
-    return f" (and {more} more mistake{'s' if more > 1 else ''}: relay check {shlex.quote(str(path))} lists all)"
+    return f" (and {more} more mistake{'s' if more > 1 else ''}: relay check {shell_word(str(path))} lists all)"
 
 
 def _examined(text: str, where: str, folder: Path, lock: KnownLock) -> tuple[Pipeline | None, tuple[str, ...]]:
@@ -154,6 +154,8 @@ def _mistakes(pipeline: Pipeline, where: str, folder: Path) -> Iterator[str]:
 def _unknown_accelerator(where: str, found: str, key: str = "accelerator") -> str:
     meant, retired = replacement_of(found)
     if not meant:
+        if near := similar_accelerator(found):
+            return f"{where}: {key}: {found!r} is not a value that relay knows: did you mean {near!r}?"
         return _unknown(where, key, found, list(HARDWARE))
     what = "is no longer available on Kaggle" if retired else "is not a value that relay knows"
     return f"{where}: {key}: {found!r} {what}: use {meant}"

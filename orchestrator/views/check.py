@@ -1,11 +1,12 @@
 """Findings of `relay check` and `relay doctor` as text: a mark and a sentence for each, with its remedy below."""
 
-import shlex
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from orchestrator.base.systems import shell_word
 
 MARKS = {"ok": ("✓", "green"), "note": ("·", "cyan"), "warning": ("!", "yellow"), "problem": ("✗", "bold red")}
 
@@ -49,7 +50,7 @@ def _sentence(finding: dict[str, Any], style: str) -> Text:
 def _summary(document: dict[str, Any]) -> str:
     path, problems, warnings = document["path"], document["problems"], document["warnings"]
     beside = f", and {_count(warnings, 'warning')}" if warnings else ""
-    start = f"relay start {shlex.quote(path)}"
+    start = f"relay start {shell_word(path)}"
     if document["pipeline"] is None:
         return f"{_count(problems, 'mistake')} in {path}: nothing else was checked"
     if problems:

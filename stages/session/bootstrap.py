@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from stages.contract import Order
-from stages.session import packages, packing, runner, user_code, wheels
+from stages.session import accelerator, packages, packing, runner, user_code, wheels
 from stages.stage import StageFailed
 
 ORDER_NAME = "order.json"
@@ -115,6 +115,7 @@ def _order(places: Places) -> Order:
 def _run(order: Order, places: Places, broken: StageFailed | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an unencodable character must not end the training
+    accelerator.prepare(order.accelerator.platform, os.environ)
     try:
         problem = broken or _unpack(order, places)
         return runner.main(

@@ -38,13 +38,20 @@ def on_a_terminal(folder: Path, typed: str, *arguments: str) -> tuple[int, str]:
 @pytest.mark.slow
 def test_on_a_terminal_each_question_shows_its_default_and_is_asked_again_until_the_answer_fits(tmp_path: Path) -> None:
     (tmp_path / "taken.yaml").write_text("dear to me", encoding="utf-8")
-    answers = ["gemma9", "gemma3-1b", "sft", "no-such.jsonl", "none", "Not A Name", "taken", "mine"]
+    answers = ["gemma9", "gemma3-1b", "T44", "tpu", "sft", "no-such.jsonl", "none", "Not A Name", "taken", "mine"]
     status, shown = on_a_terminal(tmp_path, "".join(f"{answer}\n" for answer in answers))
     assert status == 0, shown
-    for default in ("model [gemma2-2b]", "recipe [sft+grpo]", "[none]", "name of the pipeline [gemma3-1b]"):
+    for default in (
+        "model [gemma2-2b]",
+        "accelerator [TpuV5E8]",
+        "recipe [sft+grpo]",
+        "[none]",
+        "name of the pipeline [gemma3-1b]",
+    ):
         assert default in shown
     for mistake in (
         "'gemma9' is not a model",
+        "did you mean NvidiaTeslaT4?",
         "no-such.jsonl cannot be read",
         "name 'Not A Name'",
         "taken.yaml is there",

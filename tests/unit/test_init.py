@@ -12,7 +12,7 @@ from orchestrator.cli import main
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.environments import HARDWARE
 from orchestrator.pipeline.examples import bundled, example
-from orchestrator.pipeline.init.answers import MODELS, ON_TIMEOUT, RECIPES, ModelExample, WizardAnswers
+from orchestrator.pipeline.init.answers import GPU, MODELS, ON_GPU, ON_TIMEOUT, RECIPES, ModelExample, WizardAnswers
 from orchestrator.pipeline.init.compose import base_of, composed
 from orchestrator.pipeline.init.yaml_edit import commented_text, read_commented
 from orchestrator.pipeline.model import Pipeline
@@ -69,6 +69,27 @@ def test_every_choice_gives_the_example_but_for_what_was_chosen(
         chosen |= {"model": replaced, "expect": Expect()}
     assert made == original.model_copy(update={**chosen, "stages": stages})
     assert outline(made)["total_steps"] == made.total_steps
+
+
+@pytest.mark.parametrize("model", list(ON_GPU))
+def test_two_gpus_get_a_recipe_of_their_own(tmp_path: Path, model: str) -> None:
+    answers = WizardAnswers(name="mine", model=model, recipe="full", accelerator=GPU)
+    made = loader.parse(composed(answers, tmp_path / "mine.yaml"), "mine.yaml", tmp_path)
+    original = loader.load(example("gemma3_1b_t4.yaml"))
+    replaced = {**original.model, "kind": MODELS[model].kind, "source": MODELS[model].source}
+    chosen = {"model": replaced} if MODELS[model].kind else {}
+    assert made == original.model_copy(update={"name": "mine", "on_timeout": made.on_timeout, **chosen})
+    assert made.model["mesh_fsdp"] == HARDWARE[GPU].promise.devices == 2
+    assert made.model["dtype"] == "float32", "a T4 has no units for bfloat16"
+    assert (made.slot, made.hours_per_week) == ("gpu", 30)
+
+
+@pytest.mark.parametrize("spelling", ["T4", "t4x2", "GPU T4 x2", "gpu", "NvidiaTeslaT4", "nvidia-tesla-t4", "2×T4"])
+def test_every_spelling_of_the_gpus_gives_their_recipe(folder: Path, spelling: str) -> None:
+    done = relay_init("mine.yaml", "--accelerator", spelling, "--recipe", "sft")
+    assert done.exit_code == 0, done.output
+    made = loader.load(folder / "mine.yaml")
+    assert (made.accelerator, made.model["kind"]) == (GPU, "gemma3-1b")
 
 
 @pytest.mark.parametrize("base", list(MODELS.values()), ids=list(MODELS))
@@ -236,8 +257,20 @@ def test_every_other_name_is_a_path(folder: Path, given: str) -> None:
         (["--name", "My Model"], "name 'My Model' becomes part of Kaggle's names"),
         (["--name", "a" * 31], "at most 30"),
         (["--on-timeout", "stop"], "'stop' is not a way to go on after a timeout: use one of resume, park"),
-        (["--accelerator", "P100"], "'P100' is not an accelerator of Kaggle's: use one of TpuV5E8, TpuV6E8"),
-        (["--accelerator", "NvidiaTeslaT4"], "does not have the 8 devices that this model is split over"),
+        (
+            ["--accelerator", "P100"],
+            "'P100' is not an accelerator of Kaggle's: did you mean NvidiaTeslaT4? Use one of cpu",
+        ),
+        (
+            ["--accelerator", "T4x4"],
+            "'T4x4' is not an accelerator of Kaggle's: did you mean NvidiaTeslaT4? Use one of cpu",
+        ),
+        (["--accelerator", "quantum"], "'quantum' is not an accelerator of Kaggle's: use one of cpu, TpuV5E8, "),
+        (
+            ["--accelerator", "T4", "--model", "gemma2-2b"],
+            "no recipe that fits into the two chips of NvidiaTeslaT4: use",
+        ),
+        (["--accelerator", "cpu"], "cpu does not have the 8 devices that this model is split over"),
         (["--data", "none.jsonl"], "none.jsonl cannot be read: No such file or directory"),
         (["--data", "data.csv"], "data.csv is not called .jsonl"),
         (["--data", "torn.jsonl"], "torn.jsonl, line 2: this is not JSON"),

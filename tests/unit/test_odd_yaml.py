@@ -174,6 +174,11 @@ def test_any_reference_is_taken_or_explained(ref: str) -> None:
         ("NvidiaTeslaP100", "is no longer available on Kaggle: use NvidiaTeslaT4"),
         ("TPU_V5E_8", "is not a value that relay knows: use TpuV5E8"),
         ("CPU", "is not a value that relay knows: use cpu"),
+        ("T4", "is not a value that relay knows: use NvidiaTeslaT4"),
+        ("GPU T4 x2", "is not a value that relay knows: use NvidiaTeslaT4"),
+        ("tpu", "is not a value that relay knows: use TpuV5E8"),
+        ("NvidaTeslaT4", "is not a value that relay knows: did you mean 'NvidiaTeslaT4'?"),
+        ("T4x22", "is not a value that relay knows: did you mean 'NvidiaTeslaT4'?"),
         ("Quantum", "is not a value that relay knows: use one of cpu, TpuV5E8"),
     ],
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.app.doctor.subject import DoctorSubject
-from orchestrator.base.disk import RESERVE_BYTES, free_bytes, shortage_message
+from orchestrator.base.disk import RESERVE_BYTES, free_bytes, modes_for_others, shortage_message
 from orchestrator.engine.checkpoint_checks import damage_here
 from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
 from orchestrator.views.document import daemon_document
@@ -44,7 +44,7 @@ def permissions(patient: DoctorSubject) -> Iterator[Finding]:
         return
     files = [place for place in (path, patient.home.database, patient.home.backups) if place.exists()]
     for place in files:
-        if mode := place.stat().st_mode & 0o077:
+        if mode := modes_for_others(place):
             yield warning(
                 "permissions", f"{place} is open to other users of this machine ({mode:o})", f"chmod go-rwx {place}"
             )

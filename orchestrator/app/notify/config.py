@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
+from orchestrator.base.disk import modes_for_others
 from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, read_yaml
 from orchestrator.base.validation import meant
@@ -132,6 +133,6 @@ def _question(word: str, words: tuple[str, ...]) -> str:
 
 def _open_to_others(path: Path) -> tuple[str, ...]:
     """Return a warning if other users can read the file: its addresses contain secrets."""
-    if not path.exists() or not path.stat().st_mode & 0o077:
+    if not path.exists() or not modes_for_others(path):
         return ()
     return (f"{path} holds secrets and is open to other users of this machine: type `chmod 600 {path}`",)

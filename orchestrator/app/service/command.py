@@ -1,26 +1,31 @@
 """`relay service`: install, remove and inspect the service that keeps the daemon running."""
 
-import shlex
+import codecs
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.app.service.environment import ServiceEnvironment, inspect_environment, start_command
-from orchestrator.app.service.systems import Launchd, System, Systemd
+from orchestrator.app.service.systems import Launchd, ScheduledTask, System, Systemd
 from orchestrator.app.service.units import shell_command
 from orchestrator.app.settings import Settings
 from orchestrator.base.disk import disk_errors, private_folder, write_whole
 from orchestrator.base.errors import BadInput
+from orchestrator.base.systems import shell_line
 from orchestrator.engine.home import HomeLayout
 
-SYSTEMS = {"systemd": Systemd, "launchd": Launchd}
+SYSTEMS: Mapping[str, Callable[[Mapping[str, str], Path], System]] = {
+    "systemd": Systemd,
+    "launchd": Launchd,
+    "schtasks": ScheduledTask,
+}
 
 
 def system_for(settings: Settings, wanted: str | None, user_home: Path) -> System:
     """Return the named service manager, else this platform's default. Raises BadInput if relay supports none here."""
-    usual = {"linux": "systemd", "darwin": "launchd"}.get(sys.platform)
+    usual = {"linux": "systemd", "darwin": "launchd", "win32": "schtasks"}.get(sys.platform)
     name = wanted or usual
     if name is None:
         raise BadInput(f"relay knows no services of {sys.platform}: have its scheduler start `relay daemon --log-file`")
@@ -44,7 +49,7 @@ class DaemonService:
         system = self.system
         content = system.content(surroundings.start)
         changed = self._write(content)
-        for warning in surroundings.warnings:
+        for warning in (*surroundings.warnings, *system.lacking(surroundings.start)):
             self.say(warning)
         if surroundings.problem:
             self.say(f"not started: {surroundings.problem}")
@@ -65,8 +70,8 @@ class DaemonService:
                 "type relay service install"
             )
             return 1
-        if running and changed and isinstance(self.system, Launchd):
-            commands = [*self.system.stop_commands(), *commands]
+        if running and changed:
+            commands = [*self.system.before_start(), *commands]
         if failed := self._run_all(commands):
             self.say(f"not started: {failed}; where this user has such a session, type")
             self._print_commands(commands)
@@ -128,7 +133,10 @@ class DaemonService:
     def show(self) -> int:
         """Print the file that `install` would write."""
         start = start_command(self.settings.home, self.settings.environ)
-        self.say(self.system.content(start).decode().rstrip())
+        content = self.system.content(start)
+        self.say(
+            content.decode("utf-16" if content.startswith(codecs.BOM_UTF16) else "utf-8").replace("\r\n", "\n").rstrip()
+        )
         return 0
 
     def _write(self, content: bytes) -> bool:
@@ -157,9 +165,9 @@ class DaemonService:
         for command in commands:
             ran = self.system.run(command)
             if not ran.succeeded:
-                return f"{shlex.join(command[:3])} said: {' '.join(ran.said.split()) or f'exit status {ran.status}'}"
+                return f"{shell_line(command[:3])} said: {' '.join(ran.said.split()) or f'exit status {ran.status}'}"
         return ""
 
     def _print_commands(self, commands: list[list[str]]) -> None:
         for command in commands:
-            self.say(f"  {shlex.join(command)}")
+            self.say(f"  {shell_line(command)}")

@@ -27,6 +27,11 @@ INTO_FILES = {
 }
 
 
+def _into_file(method: Method) -> str:
+    """Return the command that writes the credentials to a file; Windows' shells have none that keeps them private."""
+    return INTO_FILES[Method.LOGIN] if sys.platform == "win32" else INTO_FILES[method]
+
+
 @dataclass(frozen=True)
 class ServiceEnvironment:
     """Start command of the service, with warnings about what its environment lacks."""
@@ -50,7 +55,7 @@ def inspect_environment(home: Path, environ: Mapping[str, str], user_home: Path)
     except BadInput:
         problem = (
             f"your Kaggle credentials are only in this shell's environment ({here.source}), which the service does not see: "
-            f"type {INTO_FILES[here.method]} and install it again"
+            f"type {_into_file(here.method)} and install it again"
         )
         return ServiceEnvironment(start, tuple(warnings), problem)
     if here.source != there.source:
@@ -80,7 +85,7 @@ def _passed_variables(environ: Mapping[str, str]) -> tuple[dict[str, str], list[
         elif value:
             passed[name] = value
     token = environ.get("KAGGLE_API_TOKEN", "").strip()
-    if token.startswith("/") and len(token) < 1000 and Path(token).is_file():
+    if Path(token).is_absolute() and len(token) < 1000 and Path(token).is_file():
         passed["KAGGLE_API_TOKEN"] = token
     return passed, warnings
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.app.service.units import LABEL, MARK, UNIT, Start, launchd_plist, systemd_unit
+from orchestrator.app.service.units import LABEL, MARK, TASK, UNIT, Start, launchd_plist, scheduled_task, systemd_unit
 
 ANSWER_S_MAX = 60.0
 
@@ -73,6 +73,14 @@ class System(ABC):
         """True if relay wrote the existing file."""
         return MARK.encode() in self.path.read_bytes()
 
+    def before_start(self) -> list[list[str]]:
+        """Return the commands that end a running daemon whose file has changed; each may fail."""
+        return []
+
+    def lacking(self, start: Start) -> list[str]:
+        """Return warnings about what the service cannot have of this shell's environment."""
+        return []
+
     def notes(self) -> list[str]:
         """Return what the user should know after the installation."""
         return []
@@ -127,6 +135,9 @@ class Launchd(System):
     def stop_commands(self) -> list[list[str]]:
         return [["launchctl", "bootout", f"{self._domain}/{LABEL}"]]
 
+    def before_start(self) -> list[list[str]]:
+        return self.stop_commands()
+
     def is_running(self) -> bool:
         return self.run(["launchctl", "print", f"{self._domain}/{LABEL}"]).succeeded
 
@@ -136,3 +147,53 @@ class Launchd(System):
 
     def notes(self) -> list[str]:
         return ["it runs while you are logged in"]
+
+
+class ScheduledTask(System):
+    """The Task Scheduler of a Windows user. It reads the file once, when the task is made from it."""
+
+    @property
+    def path(self) -> Path:
+        configured = Path(self.environ.get("LOCALAPPDATA") or "")
+        base = configured if configured.is_absolute() else self.user_home / "AppData" / "Local"
+        return base / "relay" / f"{TASK}.xml"
+
+    def content(self, start: Start) -> bytes:
+        return scheduled_task(start)
+
+    def start_commands(self, *, changed: bool) -> list[list[str]]:
+        make = [["schtasks", "/Create", "/TN", TASK, "/XML", str(self.path), "/F"]]
+        return [*(make if changed or not self._exists() else []), ["schtasks", "/Run", "/TN", TASK]]
+
+    def before_start(self) -> list[list[str]]:
+        return [["schtasks", "/End", "/TN", TASK]]
+
+    def stop_commands(self) -> list[list[str]]:
+        ending = self.before_start() if self.is_running() else []  # it fails for a task that does not run
+        return [*ending, ["schtasks", "/Delete", "/TN", TASK, "/F"]]
+
+    def is_running(self) -> bool:
+        # the words of `schtasks /Query` are in the user's language, the states of PowerShell's cmdlet are not
+        asked = self.run(["powershell", "-NoProfile", "-Command", f"(Get-ScheduledTask -TaskName {TASK}).State"])
+        return asked.succeeded and asked.said.strip() == "Running"
+
+    def lacking(self, start: Start) -> list[str]:
+        named = (name for name in start.environ if name != "KAGGLE_API_TOKEN")
+        return [
+            f"a task of Windows has no variables of its own: for {name}, type {subprocess.list2cmdline(['setx', name, start.environ[name]])}"
+            for name in named
+        ]
+
+    def _exists(self) -> bool:
+        return self.run(["schtasks", "/Query", "/TN", TASK]).succeeded
+
+    @property
+    def is_written_by_relay(self) -> bool:
+        """True if relay wrote the existing file."""
+        return MARK.encode("utf-16-le") in self.path.read_bytes()
+
+    def notes(self) -> list[str]:
+        return [
+            "it runs while you are logged in, and starts again within five minutes if it ends",
+            "Windows' own sleep stops it: keep the computer awake, or it goes on when it wakes",
+        ]

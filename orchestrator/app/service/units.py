@@ -1,16 +1,20 @@
-"""Contents of the service files: a systemd unit, or a launchd property list. Pure text without secrets."""
+"""Contents of the service files: a systemd unit, a launchd property list, a task of Windows. Pure text without secrets."""
 
 import plistlib
 import shlex
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 from orchestrator.base.errors import BadInput
 
 UNIT = "relay.service"
 LABEL = "relay.daemon"
+TASK = "relay-daemon"
 
 MARK = "Written by relay service install: relay replaces and removes only a file that says so."
 
@@ -103,8 +107,54 @@ def launchd_plist(start: Start) -> bytes:
     return head + f"<!-- {MARK} -->\n".encode() + line + rest
 
 
+TASK_XML = """<?xml version="1.0" encoding="UTF-16"?>
+<Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
+  <RegistrationInfo><Description>{mark}</Description></RegistrationInfo>
+  <Triggers>
+    <LogonTrigger>
+      <Enabled>true</Enabled>
+      <Repetition><Interval>PT5M</Interval><StopAtDurationEnd>false</StopAtDurationEnd></Repetition>
+    </LogonTrigger>
+  </Triggers>
+  <Principals>
+    <Principal id="Author"><LogonType>InteractiveToken</LogonType><RunLevel>LeastPrivilege</RunLevel></Principal>
+  </Principals>
+  <Settings>
+    <MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>
+    <DisallowStartIfOnBatteries>false</DisallowStartIfOnBatteries>
+    <StopIfGoingOnBatteries>false</StopIfGoingOnBatteries>
+    <StartWhenAvailable>true</StartWhenAvailable>
+    <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>
+    <Enabled>true</Enabled>
+  </Settings>
+  <Actions Context="Author">
+    <Exec><Command>{command}</Command><Arguments>{arguments}</Arguments>{folder}</Exec>
+  </Actions>
+</Task>
+"""
+"""Task of Windows' Task Scheduler. The repetition starts a daemon that ended again; while one runs, it is ignored."""
+
+
+def scheduled_task(start: Start) -> bytes:
+    """Return the task for `schtasks /Create /XML`, in UTF-16, which that program reads everywhere.
+
+    A task has no environment variables of its own: it has those of the user's account. Python starts without a window
+    (`pythonw.exe`) where that program exists.
+    """
+    windowless = start.python.with_name("pythonw.exe")
+    program, *words = [str(windowless if windowless.exists() else start.python), *start.arguments[1:]]
+    folder = f"<WorkingDirectory>{escape(str(start.folder))}</WorkingDirectory>" if start.folder else ""
+    text = TASK_XML.format(
+        mark=MARK, command=escape(program), arguments=escape(subprocess.list2cmdline(words)), folder=folder
+    )
+    return text.replace("\n", "\r\n").encode("utf-16")
+
+
 def shell_command(start: Start) -> str:
     """Return a shell command that starts the daemon and keeps it running after the terminal closes."""
+    if sys.platform == "win32":
+        inside = f"cd /d {subprocess.list2cmdline([str(start.folder)])} && " if start.folder else ""
+        return f'{inside}start "relay" /min {subprocess.list2cmdline(start.arguments)}'
     inside = f"cd {shlex.quote(str(start.folder))} && " if start.folder else ""
     return f"{inside}nohup {shlex.join(start.arguments)} >/dev/null 2>&1 &"
 

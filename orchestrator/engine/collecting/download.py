@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from orchestrator.base.concurrency import run_concurrently
-from orchestrator.base.disk import private_folder, sync_folder, write_whole
+from orchestrator.base.disk import private_folder, replace_file, sync_folder, write_whole
 from orchestrator.base.errors import Corrupt
 from orchestrator.engine.collecting.files import TRIES, SessionFiles
 from orchestrator.engine.collecting.manifests import Candidate
@@ -114,5 +114,5 @@ def _copy_local(entry: FileEntry, into: Path) -> None:
         with contextlib.suppress(OSError, ContractError):
             if entry in Manifest.from_json(manifest.read_bytes()).files:
                 shutil.copyfile(manifest.with_name(entry.path), part)
-                part.replace(into / entry.path)
+                replace_file(part, into / entry.path)
                 return

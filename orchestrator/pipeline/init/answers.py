@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.base.errors import BadInput
-from orchestrator.pipeline.environments import HARDWARE
+from orchestrator.pipeline.environments import HARDWARE, replacement_of, similar_accelerator
 from orchestrator.pipeline.loader import name_problem
 from stages.data.problems import read_problems
 
@@ -72,6 +72,14 @@ MODELS = {
     ),
     "tiny": ModelExample("a tiny stand-in, for rehearsals on this machine", "tiny.yaml", on_kaggle=False),
 }
+
+GPU = "NvidiaTeslaT4"
+
+ON_GPU = {
+    name: MODELS[name]._replace(example="gemma3_1b_t4.yaml", explained_by="")
+    for name in ("gemma3-1b", "gemma3-270m", "qwen2.5-0.5b", "qwen3-0.6b", "llama3.2-1b")
+}
+"""Examples for Kaggle's two T4, by model: those that fit into their memory by the recipe of Gemma 3 1B for them."""
 
 ON_TIMEOUT = ("resume", "park")
 
@@ -150,13 +158,30 @@ def problems(given: str | Path) -> Problems:
     )
 
 
-def fitting(accelerator: str, devices: int) -> str:
-    """Return the accelerator if it has the devices over which the example splits its model; raises BadInput if not."""
+def base_for(model: str, accelerator: str) -> ModelExample:
+    """Return the example from which a model's pipeline for an accelerator is made."""
+    return ON_GPU.get(model, MODELS[model]) if accelerator == GPU else MODELS[model]
+
+
+def accelerator_meant(given: str) -> str:
+    """Return the accelerator that a name or another spelling of it means, such as T4; raises BadInput if none does."""
+    meant, retired = replacement_of(given.strip())
+    if meant and not retired:
+        return meant
+    near = f"did you mean {meant or similar_accelerator(given)}? Use" if meant or similar_accelerator(given) else "use"
+    raise BadInput(f"{given.strip()!r} is not an accelerator of Kaggle's: {near} one of {', '.join(HARDWARE)}")
+
+
+def fitting(accelerator: str, model: str, devices: int) -> str:
+    """Return the accelerator if it has the devices over which the model's example splits it; raises BadInput if not."""
     fits = [name for name, hardware in HARDWARE.items() if devices == 1 or hardware.promise.devices == devices]
     if accelerator in fits:
         return accelerator
-    if accelerator not in HARDWARE:
-        raise BadInput(f"{accelerator!r} is not an accelerator of Kaggle's: use one of {', '.join(fits)}")
+    if accelerator == GPU:
+        raise BadInput(
+            f"{model} has no recipe that fits into the two chips of {accelerator}: use --model {', '.join(ON_GPU)}, or "
+            f"--accelerator {' or '.join(fits)}"
+        )
     raise BadInput(
         f"{accelerator} does not have the {devices} devices that this model is split over: use {' or '.join(fits)}, or "
         "write mesh and batches for it into the file afterwards"

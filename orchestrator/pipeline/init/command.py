@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 import yaml
@@ -12,15 +12,21 @@ import yaml
 from orchestrator.base.disk import write_whole
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline import loader
+from orchestrator.pipeline.chips import CHIPS
+from orchestrator.pipeline.environments import HARDWARE, HOUR_S
 from orchestrator.pipeline.examples import example
 from orchestrator.pipeline.init.answers import (
+    GPU,
     MODELS,
+    ON_GPU,
     ON_TIMEOUT,
     RECIPES,
     ModelExample,
     Problems,
     Recipe,
     WizardAnswers,
+    accelerator_meant,
+    base_for,
     fitting,
     named,
     one_of,
@@ -90,10 +96,10 @@ def _answers(flags: Flags, asks: bool) -> WizardAnswers:
             return check(default if given is None else given)
         return _asked(question, default, check)
 
-    model = answer(
-        flags.model, _choices("model", MODELS), "gemma2-2b", one_of(tuple(MODELS), "model of relay's examples")
-    )
-    accelerator, devices = _of_example(model)
+    given = None if flags.accelerator is None else accelerator_meant(flags.accelerator)
+    known, usual = (ON_GPU, "gemma3-1b") if given == GPU and flags.model is None else (MODELS, "gemma2-2b")
+    model = answer(flags.model, _choices("model", known), usual, one_of(tuple(known), "model of relay's examples"))
+    accelerator = given or _accelerator(model, asks)
     recipe = answer(flags.recipe, _choices("recipe", RECIPES), "sft+grpo", one_of(tuple(RECIPES), "recipe"))
     data = tuple(problems(path) for path in flags.data)
     if asks and not flags.data:
@@ -103,7 +109,7 @@ def _answers(flags: Flags, asks: bool) -> WizardAnswers:
         model=model,
         recipe=recipe,
         data=data,
-        accelerator=fitting(flags.accelerator or accelerator, devices),
+        accelerator=fitting(accelerator, model, _devices(model, accelerator)),
         on_timeout=one_of(ON_TIMEOUT, "way to go on after a timeout")(flags.on_timeout or "resume"),
     )
 
@@ -146,10 +152,33 @@ def _default_name(file: Path | None, model: str) -> str:
     return stem if stem and not loader.name_problem(stem) else model
 
 
-def _of_example(model: str) -> tuple[str, int]:
-    """Return the accelerator of a model's example, and the number of devices over which its model is split."""
-    value = yaml.safe_load(example(MODELS[model].example).read_text(encoding="utf-8"))
-    return value["accelerator"], value["model"].get("mesh_fsdp", 1) * value["model"].get("mesh_tp", 1)
+def _accelerator(model: str, asks: bool) -> str:
+    """Return the accelerator of a model's example, or the user's choice if there is one."""
+    usual = str(_of_example(model, "")["accelerator"])
+    if not asks or model not in ON_GPU:
+        return usual
+    lines = (f"  {name:<14} {_hours(name)}" for name in (usual, GPU))
+    return _asked("\n".join(["accelerator:", *lines, "accelerator"]), usual, accelerator_meant)
+
+
+def _hours(accelerator: str) -> str:
+    """Describe an accelerator in a few words."""
+    hardware = HARDWARE[accelerator]
+    return (
+        f"{hardware.promise.devices} x {CHIPS[accelerator].name}: {hardware.hours_per_week:g} hours a week of its own quota, sessions of "
+        f"{hardware.limit_s / HOUR_S:g} hours"
+    )
+
+
+def _devices(model: str, accelerator: str) -> int:
+    """Return the number of devices over which the example splits the model."""
+    options = _of_example(model, accelerator)["model"]
+    return int(options.get("mesh_fsdp", 1) * options.get("mesh_tp", 1))
+
+
+def _of_example(model: str, accelerator: str) -> dict[str, Any]:
+    value: dict[str, Any] = yaml.safe_load(example(base_for(model, accelerator).example).read_text(encoding="utf-8"))
+    return value
 
 
 def _print_result(path: Path, answers: WizardAnswers, pipeline: Pipeline) -> None:

@@ -1,15 +1,15 @@
 """Builds a pipeline's text: an example, shortened after the recipe's last stage, with the answers filled in."""
 
 import os
-import shlex
 import textwrap
 from pathlib import Path
 
 from ruamel.yaml.comments import CommentedMap
 
 from orchestrator.base.errors import BadInput
+from orchestrator.base.systems import shell_word
 from orchestrator.pipeline.examples import example
-from orchestrator.pipeline.init.answers import MODELS, RECIPES, ModelExample, Problems, WizardAnswers
+from orchestrator.pipeline.init.answers import MODELS, RECIPES, ModelExample, Problems, WizardAnswers, base_for
 from orchestrator.pipeline.init.yaml_edit import (
     commented_text,
     copy_comments,
@@ -32,9 +32,9 @@ LEARNING = ("sft", "grpo", "continued")
 INPUTS_COMMENT = "published once for the run, as a private dataset"
 
 
-def base_of(model: str) -> CommentedMap:
+def base_of(model: str, accelerator: str = "") -> CommentedMap:
     """Return the example from which a model's pipeline is made, with all comments."""
-    base = MODELS[model]
+    base = base_for(model, accelerator)
     found = _read(base.example)
     if base.explained_by:
         _explain(found, _read(base.explained_by))
@@ -54,7 +54,7 @@ def _replace_model(made: CommentedMap, base: ModelExample) -> None:
 
 def composed(answers: WizardAnswers, into: Path) -> str:
     """Return the pipeline's text; data files are named relative to `into`, its future path. Raises BadInput."""
-    made = base_of(answers.model)
+    made = base_of(answers.model, answers.accelerator)
     made.yaml_set_start_comment(_head(answers, head_of(made)))
     if end := RECIPES[answers.recipe].ends_before:
         _end_before(made, end)
@@ -94,7 +94,7 @@ def _end_before(made: CommentedMap, kind: str) -> None:
 
 
 def _head(answers: WizardAnswers, head: str) -> str:
-    base = MODELS[answers.model]
+    base = base_for(answers.model, answers.accelerator)
     own = (
         f"{answers.name}: {base.description}, recipe {answers.recipe}. Written by `relay init` from relay's {base.example}, and "
         "yours to change: `relay explain` tells what every key and option means."
@@ -112,7 +112,7 @@ def _head(answers: WizardAnswers, head: str) -> str:
 def _set_data(made: CommentedMap, files: tuple[Problems, ...], into: Path) -> None:
     """Replace the data sets by the user's own files, in each stage that can use them."""
     folder = into.absolute().parent
-    inputs = CommentedMap(files=flow_list([os.path.relpath(file.path.absolute(), folder) for file in files]))
+    inputs = CommentedMap(files=flow_list([_relative(file.path, folder) for file in files]))
     set_comment(inputs, "files", INPUTS_COMMENT)
     set_value(made, "inputs", inputs)
     for stage in made["stages"]:
@@ -120,6 +120,14 @@ def _set_data(made: CommentedMap, files: tuple[Problems, ...], into: Path) -> No
         if useful and "data" in dict(stage["options"].non_merged_items()):
             names = flow_list([file.path.name for file in useful])
             set_value(stage["options"], "data", names, _count_comment(useful, stage["kind"]))
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Return a path from `folder` with `/`, which every system reads; absolute if it is on another drive."""
+    try:
+        return Path(os.path.relpath(path.absolute(), folder)).as_posix()
+    except ValueError:  # Windows: the paths are on different drives
+        return path.absolute().as_posix()
 
 
 def _count_comment(files: list[Problems], kind: str) -> str:
@@ -139,7 +147,7 @@ def _require_use(file: Problems, made: CommentedMap, recipe: str) -> None:
 
 def commands(path: Path, answers: WizardAnswers) -> list[str]:
     """Return the commands to type next."""
-    file = shlex.quote(str(path))
+    file = shell_word(str(path))
     if not MODELS[answers.model].on_kaggle:
         return [f"relay plan {file}", f"relay rehearse {file}"]
     return [f"relay check {file}", f"relay plan {file}", f"relay rehearse {file} --short", f"relay start {file}"]

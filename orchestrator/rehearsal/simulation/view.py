@@ -1,11 +1,11 @@
 """Text and JSON output of `relay rehearse --simulate`."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.base.humanize import duration
+from orchestrator.base.systems import shell_word
 from orchestrator.rehearsal.simulation.runner import Ended, Summary
 
 FORMAT = 1
@@ -31,7 +31,7 @@ def summary_lines(summary: Summary, pipeline: Path | None) -> Iterator[str]:
 
 def _again(chain: Ended, pipeline: Path | None) -> str:
     """Return the command that replays a chain and prints its events."""
-    named = "" if pipeline is None else f" {shlex.quote(str(pipeline))}"
+    named = "" if pipeline is None else f" {shell_word(str(pipeline))}"
     return f"relay rehearse{named} --simulate 1 --seed {chain.seed}"
 
 
