@@ -14,6 +14,7 @@ from orchestrator.pipeline.loader import parse
 from orchestrator.views.format import size
 from orchestrator.views.pages import render
 from orchestrator.views.pages.report import write_report
+from orchestrator.views.pages.times import counted_time_element, elapsed_element, time_element
 from orchestrator.views.pages.words import duration_or_dash, percent, points
 from state.facts.run import RunCancelled, RunParked, RunWaiting, RunWoken
 from tests.unit.histories import EVIL, Told, trained
@@ -265,3 +266,30 @@ def test_a_page_of_five_hundred_sessions_is_no_larger_than_a_photograph(tmp_path
     text = page(told, tmp_path)
     assert len(text) < 2_500_000
     assert "500 sessions" in Page(text).text
+
+
+# --- times -----------------------------------------------------------------------------
+
+
+NOON = "2030-01-07T12:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (time_element(None), "–"),
+        (time_element(NOON), f'<time datetime="{NOON}">2030-01-07 12:00 UTC</time>'),
+        (time_element("2030-01-07T13:00:00+01:00"), '<time datetime="2030-01-07T13:00:00+01:00">2030-01-07 12:00 UTC</time>'),
+        (counted_time_element(None), "–"),
+        (counted_time_element(NOON), f'<time datetime="{NOON}" data-counts>2030-01-07 12:00 UTC</time>'),
+        (elapsed_element(None, NOON, 40.0), "–"),
+        (elapsed_element(12.0, None, 40.0), "–"),
+        (elapsed_element(12.0, NOON, 40.0), f'<span data-since="{NOON}" data-most="40.0">12 s</span>'),
+        (elapsed_element(99.0, NOON, 40.0), f'<span data-since="{NOON}" data-most="40.0">40 s</span>'),
+        (elapsed_element(-90_000.0, NOON, 40.0), f'<span data-since="{NOON}" data-most="40.0">0 s</span>'),
+    ],
+)  # fmt: skip
+def test_times_are_elements_that_a_script_can_keep_counting_and_durations_stay_in_their_bounds(
+    shown: str, text: str
+) -> None:
+    assert shown == text

@@ -50,9 +50,10 @@ STYLE = "style.css"
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
 CHARTS = "charts.js"
 LIVE = "live.js"
+TIMES = "times.js"
 SERVED = {
     STYLE: "text/css",
-    **dict.fromkeys((*LIBRARIES, CHARTS, LIVE), "text/javascript"),
+    **dict.fromkeys((*LIBRARIES, CHARTS, LIVE, TIMES), "text/javascript"),
 }
 """Static files that pages request, with their media types."""
 
@@ -130,7 +131,7 @@ def line_styles(runs: Sequence[str]) -> list[dict[str, str]]:
 
 def _self_contained() -> dict[str, Any]:
     """Return the style, the scripts and the policy of a page that is one file."""
-    scripts = [_file(name) for name in (*LIBRARIES, CHARTS)]
+    scripts = [_file(name) for name in (*LIBRARIES, CHARTS, TIMES)]
     style = _file(STYLE)
     allowed = f"script-src {_hashes(scripts)}; style-src {_hashes([style])}"
     return {
@@ -142,7 +143,7 @@ def _self_contained() -> dict[str, Any]:
 
 def live_page(history: Mapping[str, Any], live: LiveSource) -> str:
     """Render a run's page that polls the dashboard for updates."""
-    return _run_page(history, live=live, links=(*LIBRARIES, CHARTS, LIVE))
+    return _run_page(history, live=live, links=(*LIBRARIES, CHARTS, TIMES, LIVE))
 
 
 def runs_section(document: Mapping[str, Any]) -> str:
@@ -152,7 +153,7 @@ def runs_section(document: Mapping[str, Any]) -> str:
 
 def runs_page(document: Mapping[str, Any], live: LiveSource) -> str:
     """Render the page that lists all runs."""
-    return _rendered("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (LIVE,)})
+    return _rendered("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (TIMES, LIVE)})
 
 
 def trouble_page(sentence: str) -> str:

@@ -1,11 +1,8 @@
 """Formats of values in pages: durations, times, sizes, shares. Each returns text, or markup with escaped contents."""
 
-from datetime import datetime
 from typing import Any
 
-from markupsafe import Markup
-
-from orchestrator.base.humanize import duration, machine_time, utc_time
+from orchestrator.base.humanize import duration, machine_time
 from orchestrator.views.comparison_text import (
     accuracy_text,
     cell_text,
@@ -15,6 +12,7 @@ from orchestrator.views.comparison_text import (
     weights_text,
 )
 from orchestrator.views.format import size
+from orchestrator.views.pages import times
 from orchestrator.views.tables import outcome_text
 
 STATES = {"active": "▶", "waiting": "◷", "parked": "⚠", "finished": "✓", "cancelled": "✕"}
@@ -29,13 +27,6 @@ def duration_or_dash(seconds: float | None) -> str:
 def sentence(text: str) -> str:
     """Turn a clause into a sentence with a capital letter and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
-
-
-def time_element(iso: str | None) -> Markup | str:
-    """Format a UTC time as an HTML time element."""
-    if iso is None:
-        return "–"
-    return Markup('<time datetime="{}">{}</time>').format(iso, utc_time(datetime.fromisoformat(iso)))
 
 
 def percent(share: float | None) -> str:
@@ -80,5 +71,5 @@ FILTERS = {
     "steps_per_hour": steps_per_hour_text,
     "tested": significance_text,
     "weights": weights_text,
-    "when": time_element,
+    **times.FILTERS,
 }
