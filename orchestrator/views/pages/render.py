@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from orchestrator.base.terminal import escape_controls
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.views.pages.cards import with_cards
 from orchestrator.views.pages.words import FILTERS
 
 HERE = Path(__file__).parent
@@ -174,7 +175,7 @@ def _run_page(history: Mapping[str, Any], **parts: Any) -> str:
 
 def _rendered(template: str, values: Mapping[str, Any]) -> str:
     frame = {"policy": "", "style": "", "scripts": (), "links": (), "live": None}
-    return _environment().get_template(template).render({**frame, **values})
+    return with_cards(_environment().get_template(template).render({**frame, **values}))
 
 
 @cache

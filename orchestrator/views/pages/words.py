@@ -29,6 +29,17 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
+EXCERPT_LINES = 8
+"""Number of lines at the end of a log that are shown unfolded: a traceback's last lines name the error."""
+
+
+def last_lines(text: str) -> dict[str, Any]:
+    """Split a log's end into its `last` lines, the lines `before` them, and their `count`."""
+    lines = text.rstrip().splitlines()
+    before = lines[:-EXCERPT_LINES]
+    return {"last": "\n".join(lines[-EXCERPT_LINES:]), "before": "\n".join(before), "count": len(before)}
+
+
 def percent(share: float | None) -> str:
     """Format a share as a percentage."""
     if share is None:
@@ -61,6 +72,7 @@ FILTERS = {
     "cursor": cursor,
     "duration": duration_or_dash,
     "ending": outcome_text,
+    "last_lines": last_lines,
     "machine_time": machine_time,
     "metric": metric_text,
     "number": number,
