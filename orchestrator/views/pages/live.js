@@ -53,7 +53,10 @@
       if (place) replace(place, html);
       shown.set(name, html);
     }
-    if (found.charts) relayCharts.draw(found.charts);
+    if (found.charts) {
+      relayCharts.draw(found.charts);
+      relayZoom.tellAll();
+    }
     document.title = found.title;
     if (state !== null && state !== found.state) announcement.textContent = found.announcement;
     state = found.state;

@@ -52,9 +52,10 @@ LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
 CHARTS = "charts.js"
 LIVE = "live.js"
 TIMES = "times.js"
+ZOOM = "zoom.js"
 SERVED = {
     STYLE: "text/css",
-    **dict.fromkeys((*LIBRARIES, CHARTS, LIVE, TIMES), "text/javascript"),
+    **dict.fromkeys((*LIBRARIES, CHARTS, ZOOM, LIVE, TIMES), "text/javascript"),
 }
 """Static files that pages request, with their media types."""
 
@@ -132,7 +133,7 @@ def line_styles(runs: Sequence[str]) -> list[dict[str, str]]:
 
 def _self_contained() -> dict[str, Any]:
     """Return the style, the scripts and the policy of a page that is one file."""
-    scripts = [_file(name) for name in (*LIBRARIES, CHARTS, TIMES)]
+    scripts = [_file(name) for name in (*LIBRARIES, CHARTS, ZOOM, TIMES)]
     style = _file(STYLE)
     allowed = f"script-src {_hashes(scripts)}; style-src {_hashes([style])}"
     return {
@@ -144,7 +145,7 @@ def _self_contained() -> dict[str, Any]:
 
 def live_page(history: Mapping[str, Any], live: LiveSource) -> str:
     """Render a run's page that polls the dashboard for updates."""
-    return _run_page(history, live=live, links=(*LIBRARIES, CHARTS, TIMES, LIVE))
+    return _run_page(history, live=live, links=(*LIBRARIES, CHARTS, ZOOM, TIMES, LIVE))
 
 
 def runs_section(document: Mapping[str, Any]) -> str:
