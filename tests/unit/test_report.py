@@ -138,7 +138,10 @@ def test_a_hostile_name_of_a_stage_does_not_end_the_data(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_a_parked_runs_page_says_why_and_what_to_type(tmp_path: Path) -> None:
     found = Page(page(parked(), tmp_path))
-    said = [found.text.index(words) for words in ("Type relay retry tiny-0001", "It broke twice.", "ValueError: ", "step 40")]
+    said = [
+        found.text.index(words)
+        for words in ("Type relay retry tiny-0001", "It broke twice.", "ValueError: ", "step 40")
+    ]
     assert said == sorted(said), "first the command, then the reason, then the log, then where the run stands"
     assert "not before you have done what is to be done" in found.text
 
@@ -151,7 +154,11 @@ def test_a_traceback_shows_its_last_lines_and_folds_the_rest(lines: int, last: s
         first, _, end = span.partition("..")
         return "\n".join(f"line {number}" for number in range(int(first), int(end or first) + 1)) if span else ""
 
-    assert last_lines(written(f"1..{lines}") + "\n") == {"last": written(last), "before": written(before), "count": count}
+    assert last_lines(written(f"1..{lines}") + "\n") == {
+        "last": written(last),
+        "before": written(before),
+        "count": count,
+    }
 
 
 def test_a_forecast_is_told_with_its_range_and_what_it_assumes(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 from urllib.parse import quote
 
 SITE = "https://www.kaggle.com"
-PARTS_OF_A_MODEL = 4
-"""Parts of a model's name on Kaggle before its version: owner, model, framework, variation."""
+PARTS_OF_A_MODEL = 5
+"""Parts of a model's name on Kaggle: owner, model, framework, variation, version."""
 
 
 def kaggle_links(run: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def kaggle_links(run: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[st
 def _models(pipeline: Mapping[str, Any]) -> Iterator[str]:
     """Yield the names of the model that the pipeline loads and of those that it mounts."""
     source = pipeline.get("model", {}).get("source")
-    if isinstance(source, str) and len([part for part in source.split("/") if part]) >= PARTS_OF_A_MODEL:
+    if isinstance(source, str) and source[:1] not in "/." and len(source.split("/")) == PARTS_OF_A_MODEL:
         yield source
     yield from pipeline.get("inputs", {}).get("models", [])
 

@@ -18,12 +18,17 @@
     return {
       open: [...place.querySelectorAll("details[id]")].map((found) => [found.id, found.open]),
       scrolled: [...place.querySelectorAll(".scroll[id], pre[id]")].map((found) => [found.id, found.scrollTop, found.scrollLeft]),
+      checked: [...place.querySelectorAll("input[id]:checked")].map((found) => found.id),
       focus: focused?.id || details?.id || "",
       onSummary: Boolean(details),
     };
   };
 
   const restore = (kept) => {
+    for (const id of kept.checked) {
+      const found = document.getElementById(id);
+      if (found) found.checked = true;
+    }
     for (const [id, open] of kept.open) {
       const found = document.getElementById(id);
       if (found) found.open = open;

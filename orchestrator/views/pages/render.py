@@ -72,10 +72,19 @@ class LiveSource:
     every_s: float
 
 
+SERVED_SECTIONS = {"week": "The quota week", "artifacts": "Artifacts", "compare": "Compare"}
+"""Sections that a report lacks, with their titles: they are about this machine and its account."""
+
+
+def titles(history: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sections of a run's page, in order: those of the dashboard only if the history has their data."""
+    return {**SECTIONS, **(SERVED_SECTIONS if "week" in history else {})}
+
+
 def sections(history: Mapping[str, Any]) -> dict[str, str]:
     """Render each section of a run's page, by id."""
     values = {"history": history, "run": history["run"], "pipeline_text": _pipeline(history)}
-    return {name: _rendered(f"sections/{name}.html.j2", values) for name in SECTIONS}
+    return {name: _rendered(f"sections/{name}.html.j2", values) for name in titles(history)}
 
 
 def charts(history: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,6 +117,16 @@ def report_page(history: Mapping[str, Any]) -> str:
 
 def comparison_page(document: Mapping[str, Any]) -> str:
     """Render a comparison of runs as one self-contained file. Its content security policy forbids any request."""
+    return comparison_html(document, _self_contained())
+
+
+def served_comparison(document: Mapping[str, Any]) -> str:
+    """Render a comparison whose style and scripts the dashboard serves."""
+    return comparison_html(document, {"links": (*LIBRARIES, CHARTS, ZOOM, TIMES)})
+
+
+def comparison_html(document: Mapping[str, Any], frame: Mapping[str, Any]) -> str:
+    """Render a comparison in a frame: with embedded style and scripts, or with links to them."""
     styles = line_styles([run["id"] for run in document["runs"]])
     drawn = {
         "curves": [{key: curve[key] for key in DRAWN_OF_CURVE} for curve in document["curves"]],
@@ -116,7 +135,7 @@ def comparison_page(document: Mapping[str, Any]) -> str:
         "runs": styles,
     }
     values = {"document": document, "titles": COMPARED, "styles": styles, "data": _script_safe(_all_escaped(drawn))}
-    return _rendered("comparison.html.j2", {**values, **_self_contained()})
+    return _rendered("comparison.html.j2", {**values, **frame})
 
 
 def line_styles(runs: Sequence[str]) -> list[dict[str, str]]:
@@ -158,6 +177,11 @@ def runs_page(document: Mapping[str, Any], live: LiveSource) -> str:
     return _rendered("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (TIMES, LIVE)})
 
 
+def transcripts_page(values: Mapping[str, Any]) -> str:
+    """Render one page of an evaluation's transcripts."""
+    return _rendered("transcripts.html.j2", values)
+
+
 def trouble_page(sentence: str) -> str:
     """Render a page with one sentence that says why there is nothing to show."""
     return _rendered("trouble.html.j2", {"sentence": sentence})
@@ -167,7 +191,7 @@ def _run_page(history: Mapping[str, Any], **parts: Any) -> str:
     values = {
         "history": history,
         "run": history["run"],
-        "titles": SECTIONS,
+        "titles": titles(history),
         "sections": {name: Markup(html) for name, html in sections(history).items()},  # escaped by their templates
         "data": _script_safe(charts(history)),
     }
