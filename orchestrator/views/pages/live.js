@@ -84,7 +84,7 @@
         say(`Not up to date: ${(await answer.json()).error}`, true);
         return;
       }
-      say(`Up to date at ${new Date().toISOString().slice(11, 19)} UTC`, false);
+      say(`Up to date at ${new Date().toTimeString().slice(0, 8)}`, false);
     } catch {
       say("Not up to date: the dashboard does not answer. Start it again with relay dashboard.", true);
     }
