@@ -171,23 +171,25 @@ def quota(read_at: datetime = MONDAY + timedelta(days=2), total_s: float | None 
 
 
 @pytest.mark.parametrize(
-    ("row", "forecast_s", "day", "hours"),
-    [  # used, reserved, planned, left
-        (quota(), None, 2, (8, 1, 0, 11)),
-        (quota(), 5 * HOUR_S, 2, (8, 1, 5, 11)),
-        (quota(), 50 * HOUR_S, 2, (8, 1, 11, 11)),
-        (quota(), 5 * HOUR_S, 8, (0, 0, 5, 20)),
+    ("row", "planned", "day", "hours"),
+    [  # begin and end of planned sessions in hours from the week's beginning; used, reserved, planned, left
+        (quota(), [], 2, (8, 1, 0, 11)),
+        (quota(), [(49, 54)], 2, (8, 1, 5, 11)),
+        (quota(), [(40, 54), (166, 172)], 2, (8, 1, 7, 11)),
+        (quota(), [(49, 90)], 2, (8, 1, 12, 11)),
+        (quota(), [(193, 198)], 8, (0, 0, 5, 20)),
     ],
-    ids=["nothing planned", "planned", "more planned than is left", "renewed since it was read"],
+    ids=["nothing", "one session", "beyond now and the renewal", "more than is left", "renewed since it was read"],
 )
 def test_a_quota_week_tells_what_is_used_planned_and_left(
-    row: QuotaRow, forecast_s: float | None, day: int, hours: tuple[float, ...]
+    row: QuotaRow, planned: list[tuple[int, int]], day: int, hours: tuple[float, ...]
 ) -> None:
-    forecast = None if forecast_s is None else {"quota_s": forecast_s}
-    found = quota_week(row, [], forecast, MONDAY + timedelta(days=day, hours=1))
+    told = [[(MONDAY + timedelta(hours=at)).isoformat() for at in span] for span in planned]
+    found = quota_week(row, [], {"planned": told}, MONDAY + timedelta(days=day, hours=1))
     assert found is not None
     assert tuple(found[f"{name}_s"] / HOUR_S for name in ("used", "reserved", "planned", "left")) == hours
     assert datetime.fromisoformat(found["renewed_at"]) == MONDAY + timedelta(days=7 * (day // 7 + 1))
+    assert sum(each["planned_s"] for each in found["days"]) >= found["planned_s"]
 
 
 def test_a_quota_week_divides_sessions_among_its_days_and_counts_nothing_outside_it() -> None:

@@ -172,6 +172,7 @@ def test_a_forecast_is_told_with_its_range_and_what_it_assumes(tmp_path: Path) -
         "sessions": 1,
         "weeks": 2,
         "session_ends_at": None,
+        "planned": [],
         "basis": "mixed",
         "assumptions": ["a step takes 8 s"],
     }
