@@ -18,12 +18,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestrator.app.app import App
+from orchestrator.app.run_pages import NoSuchPage, RunPages
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import BadInput
 from orchestrator.base.local_server import LOOPBACK, server_of
 from orchestrator.views.document import status_document
 from orchestrator.views.pages import render
-from orchestrator.views.run_history import read_history
+from orchestrator.views.run_page import read_run_page
 from state.failures import StoreCorrupt, StoreUnavailable
 from state.read_only import ReadOnlyStore
 from state.reader import Reader
@@ -41,7 +42,7 @@ STALE_S = 30.0
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -85,9 +86,11 @@ class Dashboard:
             Route("/live.json", self.runs_live),
             Route("/runs/{run}", self.run),
             Route("/runs/{run}/live.json", self.run_live),
+            *RunPages(self._store, self.relay.home, self._now).routes,
             Route("/static/{name:path}", serve_static),
         ]
         handlers: dict[Any, Any] = {
+            NoSuchPage: lambda request, error: _trouble(request, error.args[0], 404),
             NoSuchRun: lambda request, error: _trouble(request, error.args[0], 404),
             StoreUnavailable: lambda request, error: _trouble(request, str(error), 503),
             StoreCorrupt: lambda request, error: _trouble(request, str(error), 503),
@@ -176,7 +179,7 @@ class Dashboard:
         store = self._store()
         if store is None or name not in [run for run, _ in store.run_names()]:
             raise NoSuchRun(f"there is no run {name}")
-        return read_history(store, self.relay.home, name, self._now())
+        return read_run_page(store, self.relay.home, name, self._now())
 
     def _store(self) -> Reader | None:
         """Return the database, read-only, as it is now; None if it does not exist yet."""

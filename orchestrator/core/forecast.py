@@ -26,6 +26,8 @@ from stages.session.budget import Budget
 
 SESSIONS_MAX = 1000
 """Maximum number of sessions in a forecast."""
+PLANNED_MAX = 50
+"""Maximum number of sessions whose times a forecast tells: a quota week has fewer."""
 
 
 class Unforeseeable(Exception):
@@ -54,6 +56,8 @@ class Forecast:
     weeks_most: int
     session_ends_at: datetime | None
     basis: Literal["measured", "assumed", "mixed"]
+    planned: tuple[tuple[datetime, datetime], ...] = ()
+    """When sessions will have a machine, from now on, oldest first: at most `PLANNED_MAX` of the usual walk."""
 
 
 def forecast(pipeline: Pipeline, times: Times, standing: RunPosition, hours: Hours | None) -> Forecast:
@@ -81,6 +85,7 @@ def forecast(pipeline: Pipeline, times: Times, standing: RunPosition, hours: Hou
         weeks_most=late.weeks,
         session_ends_at=usual.session_ends_at,
         basis=_basis([times.step_s[name] for name in left(pipeline, standing.position)]),
+        planned=usual.planned,
     )
 
 
@@ -115,6 +120,7 @@ class Walk:
     sessions: int = 0
     weeks: int = 0
     session_ends_at: datetime | None = None
+    planned: tuple[tuple[datetime, datetime], ...] = ()
 
 
 def walk(pipeline: Pipeline, pace: Pace, standing: RunPosition, hours: Hours | None) -> Walk:
@@ -151,6 +157,7 @@ def _after_current(pipeline: Pipeline, pace: Pace, standing: RunPosition, hours:
         training_s=done.training_s,
         quota_s=(ended_at - max(began_at, now)).total_seconds(),
         session_ends_at=ended_at,
+        planned=((max(began_at, now), ended_at),),
     )
 
 
@@ -181,6 +188,7 @@ def _after_next(found: Walk, pipeline: Pipeline, pace: Pace) -> Walk:
         training_s=found.training_s + done.training_s,
         quota_s=found.quota_s + done.clock_s,
         sessions=found.sessions + 1,
+        planned=(*found.planned, (began_at, ended_at))[:PLANNED_MAX],
         weeks=found.weeks + waited,
     )
 

@@ -44,7 +44,7 @@ def accuracy_text(value: Mapping[str, Any] | None) -> str:
     """Format an accuracy with its 95 % interval and its number of problems."""
     if value is None:
         return "–"
-    reach = f" ({100 * value['low']:.1f} to {100 * value['high']:.1f})" if value["low"] is not None else ""
+    reach = f" ({100 * value['low']:.1f} to {100 * value['high']:.1f} %)" if value["low"] is not None else ""
     asked = f" of {value['asked']:,.0f}" if value["asked"] else ""
     so_far = ", so far" if value["done"] < value["target"] else ""
     return f"{100 * value['accuracy']:.1f} %{reach}{asked}{so_far}"

@@ -148,5 +148,6 @@ def document(found: Forecast, said: Sequence[str]) -> dict[str, Any]:
         "weeks_most": found.weeks_most,
         "session_ends_at": found.session_ends_at.isoformat() if found.session_ends_at else None,
         "basis": found.basis,
+        "planned": [[begin.isoformat(), end.isoformat()] for begin, end in found.planned],
         "assumptions": list(said),
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from orchestrator.app.app import App
 from orchestrator.app.dashboard import Dashboard, Served, listening
@@ -24,6 +25,14 @@ from tests.unit.test_report import RUNS
 
 pytestmark = pytest.mark.slow
 
+PAGES = {
+    "runs": "",
+    "run": "runs/tiny-0001",
+    "parked": "runs/broke-0003",
+    "compare": "compare?run=tiny-0001&run=broke-0003",
+    "transcripts": "runs/tiny-0001/transcripts/after-sft?show=all",
+}
+LIVE_PAGES = ("runs", "run", "parked")
 Open = Callable[..., Watched]
 PATIENCE_MS = 60_000
 
@@ -72,6 +81,19 @@ MISNAMED = """() => [...document.querySelectorAll("[aria-label]")]
     .filter((found) => /^(G|DIV|SPAN|P|PRE)$/i.test(found.tagName) && !found.getAttribute("role"))
     .map((found) => found.outerHTML.slice(0, 120))"""
 
+OVERFLOWING = """() => [...document.querySelectorAll("body, body *")].filter((element) => {
+    if (element.closest("svg, thead, .unseen") || !element.clientWidth) return false;
+    const style = getComputedStyle(element);
+    return style.display !== "inline" && style.textOverflow !== "ellipsis" && element.scrollWidth > element.clientWidth + 1;
+}).map((element) => `${element.scrollWidth} in ${element.clientWidth}: ${element.outerHTML.slice(0, 120)}`)"""
+
+CUT_LABELS = """() => [...document.querySelectorAll("[data-curve] svg")].flatMap((chart) => {
+    const edge = chart.getBoundingClientRect();
+    return [...chart.querySelectorAll("text")].map((text) => [text.textContent, text.getBoundingClientRect()])
+        .filter(([, box]) => box.left < edge.left - 2 || box.right > document.documentElement.clientWidth)
+        .map(([text]) => `${chart.parentElement.dataset.curve}: ${text}`);
+})"""
+
 CUT_OFF_FROM_KEYS = """() => [...document.querySelectorAll("*")]
     .filter((element) => {
         const style = getComputedStyle(element);
@@ -111,6 +133,15 @@ def fine(watched: Watched) -> None:
     assert watched.refused == []
 
 
+def assert_readable(page: Any, width: int) -> None:
+    """Nothing is cut off without a cue, everything can be seen, named and reached, and axe-core has no complaint."""
+    assert page.evaluate("document.documentElement.scrollWidth") == width, "the page scrolls sideways"
+    for found in (OUTSIDE, OVERFLOWING, CUT_LABELS, FAINT, UNNAMED, ALIKE, MISNAMED, CUT_OFF_FROM_KEYS):
+        assert page.evaluate(found) == []
+    found = Axe().run(page).response["violations"]
+    assert [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in found] == []
+
+
 def open_all(page: Any) -> None:
     """Unfold whatever is folded; a page is looked at as a whole."""
     page.evaluate("document.querySelectorAll('details').forEach((found) => { found.open = true; })")
@@ -131,11 +162,7 @@ def test_a_report_reads_well_at_any_width_in_both_schemes(
     page = watched.page
     page.screenshot(path=screenshots / f"report-{scheme}-{width}.png", full_page=True)
     open_all(page)
-    assert page.evaluate("document.documentElement.scrollWidth") == width, "the page scrolls sideways"
-    assert page.evaluate(OUTSIDE) == []
-    assert page.evaluate(FAINT) == []
-    for found in (UNNAMED, ALIKE, MISNAMED, CUT_OFF_FROM_KEYS):
-        assert page.evaluate(found) == []
+    assert_readable(page, width)
     fine(watched)
 
 
@@ -148,11 +175,7 @@ def test_a_comparison_reads_well_at_any_width_in_both_schemes(
     page = watched.page
     page.screenshot(path=screenshots / f"comparison-{scheme}-{width}.png", full_page=True)
     open_all(page)
-    assert page.evaluate("document.documentElement.scrollWidth") == width, "the page scrolls sideways"
-    assert page.evaluate(OUTSIDE) == []
-    assert page.evaluate(FAINT) == []
-    for found in (UNNAMED, ALIKE, MISNAMED, CUT_OFF_FROM_KEYS):
-        assert page.evaluate(found) == []
+    assert_readable(page, width)
     assert watched.asked == [comparison]
     fine(watched)
 
@@ -220,7 +243,8 @@ def test_everything_on_a_report_is_reached_with_the_keyboard_and_seen_to_be(open
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
-    wanted = page.evaluate("""() => [...document.querySelectorAll("main a, main summary, main [tabindex='0']")]
+    wanted = page.evaluate("""() => [...document.querySelectorAll(
+        "main a, main summary, main [tabindex='0'], main input, main button:not(:disabled)")]
         .filter((found) => found.checkVisibility()).length""")
     reached, outlines = 0, set()
     for _ in range(wanted + 5):
@@ -257,14 +281,97 @@ def test_the_dashboard_reads_well_at_any_width_in_both_schemes(
 ) -> None:
     several(tmp_path).close()
     with served(tmp_path) as url:
-        for name, address in (("runs", url), ("run", f"{url}runs/tiny-0001")):
-            watched = opened(address, width=width, color_scheme=scheme)
-            watched.page.get_by_text("Up to date at").wait_for(timeout=PATIENCE_MS)
+        for name, address in PAGES.items():
+            watched = opened(f"{url}{address}", width=width, color_scheme=scheme)
+            if name in LIVE_PAGES:
+                watched.page.get_by_text("Up to date at").wait_for(timeout=PATIENCE_MS)
             watched.page.screenshot(path=screenshots / f"{name}-{scheme}-{width}.png", full_page=True)
-            assert watched.page.evaluate("document.documentElement.scrollWidth") == width
-            for found in (OUTSIDE, FAINT, UNNAMED, ALIKE, MISNAMED, CUT_OFF_FROM_KEYS):
-                assert watched.page.evaluate(found) == []
+            open_all(watched.page)
+            assert_readable(watched.page, width)
             fine(watched)
+
+
+def test_a_span_selected_in_one_chart_is_shown_by_all_and_reset_with_a_key(opened: Open, report: str) -> None:
+    watched = opened(report)
+    page = watched.page
+    open_all(page)
+    axes = """() => [...document.querySelectorAll("[data-curve] svg")].map((chart) =>
+        [...chart.querySelectorAll("text")].map((text) => text.textContent).join(" "))"""
+
+    def shown() -> str:
+        return str(page.locator("[data-zoom=at] output").text_content())
+
+    whole = page.evaluate(axes)
+    assert shown() == "Steps 0 to 470 of 470"
+    page.locator("[data-curve=loss]").scroll_into_view_if_needed()
+    box = page.locator("[data-curve=loss]").bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 80, steps=4)
+    page.mouse.up()
+    first, last = map(int, re.findall(r"[0-9]+", shown())[:2])
+    assert 0 < first < last < 470
+    assert all(now != before for now, before in zip(page.evaluate(axes), whole, strict=True)), "a chart did not follow"
+    page.locator("[data-curve=accuracy]").focus()
+    page.keyboard.press("Escape")
+    assert page.evaluate(axes) == whole
+    page.keyboard.press("+")
+    assert shown() == "Steps 118 to 353 of 470"
+    page.keyboard.press("ArrowRight")
+    assert shown() == "Steps 235 to 470 of 470"
+    page.get_by_label("From step").fill("300")
+    page.get_by_label("From step").press("Enter")
+    assert shown() == "Steps 300 to 470 of 470"
+    page.get_by_role("button", name="Whole run").press("Enter")
+    assert page.evaluate(axes) == whole
+    fine(watched)
+
+
+def test_transcripts_are_filtered_and_artifacts_downloaded_from_a_runs_page(opened: Open, tmp_path: Path) -> None:
+    trained().keep(tmp_path).close()
+    with served(tmp_path) as url:
+        watched = opened(f"{url}runs/tiny-0001")
+        page = watched.page
+        with page.expect_download() as download:
+            page.get_by_role("link", name="transcripts-after-sft.jsonl").click()
+        kept = tmp_path / "runs" / "tiny-0001" / "artifacts" / "transcripts-after-sft.jsonl"
+        assert Path(download.value.path()).read_bytes() == kept.read_bytes()
+        page.get_by_role("link", name="Transcripts of after-sft: wrong").click()
+        page.get_by_role("heading", name="Wrong answers").wait_for(timeout=PATIENCE_MS)
+        assert page.locator(".sample").count() == 2
+        assert page.evaluate("window.hacked") is None
+        page.get_by_role("link", name="Answers on which the judges disagree").click()
+        page.get_by_text("There are no answers on which the judges disagree.").wait_for(timeout=PATIENCE_MS)
+        for address in ("runs/tiny-0001/transcripts/none", "runs/tiny-0001/artifacts/%2e%2e", "compare?run=tiny-0001"):
+            assert page.request.get(f"{url}{address}").status == 404
+        fine(watched)
+
+
+def test_runs_are_chosen_on_a_runs_page_and_compared(opened: Open, tmp_path: Path) -> None:
+    several(tmp_path).close()
+    with served(tmp_path) as url:
+        page = opened(f"{url}runs/tiny-0001").page
+        page.get_by_label("broke-0003").check()
+        page.get_by_label("waits-0002").check()
+        page.get_by_role("button", name="Compare").click()
+        page.get_by_text("3 runs compared").wait_for(timeout=PATIENCE_MS)
+        assert page.locator("[data-curve=loss] > svg").count() == 2
+
+
+def test_times_are_the_readers_own_with_utc_as_their_title_and_keep_counting(opened: Open, tmp_path: Path) -> None:
+    store = several(tmp_path)
+    with served(tmp_path) as url:
+        page = opened(f"{url}runs/waits-0002", timezone_id="Asia/Kolkata").page
+        until = page.locator("time[data-counts]").first
+        assert until.get_attribute("title") == "2030-01-12 00:00:00 UTC"
+        first = until.text_content()
+        assert re.fullmatch(r"2030-01-12 05:30 \(.+\)", first)
+        assert "Asia/" in page.locator("[data-zone]").text_content()
+        counted = page.evaluate("[0, 59, 60, 3661, 90061, -5].map((seconds) => relayTimes.duration(seconds))")
+        assert counted == ["0 s", "59 s", "1 min", "1 h 1 min", "1 d 1 h", "0 s"]
+        distances = "[-90, 0, 12600].map((seconds) => relayTimes.distance(new Date(1e12 + 1000 * seconds), 1e12))"
+        assert page.evaluate(distances) == ["1 min 30 s ago", "now", "in 3 h 30 min"]
+    store.close()
 
 
 def test_a_run_goes_on_under_the_readers_eyes_who_keeps_place_and_focus(opened: Open, tmp_path: Path) -> None:

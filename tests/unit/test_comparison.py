@@ -408,7 +408,7 @@ def test_a_p_value_has_two_digits(p: float, text: str) -> None:
 
 def test_an_accuracy_is_shown_with_its_interval_and_its_problems() -> None:
     value = {"accuracy": 0.5, "low": 0.38, "high": 0.62, "asked": 64.0, "done": 1, "target": 10}
-    assert accuracy_text(value) == "50.0 % (38.0 to 62.0) of 64, so far"
+    assert accuracy_text(value) == "50.0 % (38.0 to 62.0 %) of 64, so far"
     assert accuracy_text(None) == "–"
 
 

@@ -207,6 +207,7 @@ def test_a_session_under_way_is_forecast_from_its_last_step() -> None:
     ends_s = -300 + 290 + (60 - 21) * 10 + 20
     assert found.session_ends_at == after(ends_s)
     assert found.finish_at == after(ends_s + 200)
+    assert found.planned == ((TUESDAY, after(ends_s)),)
     assert (found.sessions, found.training_s, found.quota_s) == (0, 390, ends_s)
 
 

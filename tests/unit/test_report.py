@@ -14,7 +14,8 @@ from orchestrator.pipeline.loader import parse
 from orchestrator.views.format import size
 from orchestrator.views.pages import render
 from orchestrator.views.pages.report import write_report
-from orchestrator.views.pages.words import duration_or_dash, percent, points
+from orchestrator.views.pages.times import counted_time_element, elapsed_element, time_element
+from orchestrator.views.pages.words import duration_or_dash, last_lines, percent, points
 from state.facts.run import RunCancelled, RunParked, RunWaiting, RunWoken
 from tests.unit.histories import EVIL, Told, trained
 from tests.unit.test_history import history
@@ -102,7 +103,8 @@ def test_every_run_has_a_whole_page_that_asks_for_nothing(tmp_path: Path, name: 
     found = Page(text)
     assert found.open == [], "an element is not closed"
     asked = [(tag, key, value) for tag, attrs in found.tags for key, value in attrs.items() if key in ("src", "href")]
-    assert [value for _, _, value in asked if value and not value.startswith("#")] == []
+    outside = [(tag, value) for tag, _, value in asked if value and not value.startswith("#")]
+    assert [link for link in outside if link[0] != "a" or not link[1].startswith("https://www.kaggle.com/")] == []
     assert [tag for tag, _ in found.tags if tag == "h1"] == ["h1"]
     assert re.search(r"url\((?!#)|@import", render._file(render.STYLE)) is None
 
@@ -137,8 +139,27 @@ def test_a_hostile_name_of_a_stage_does_not_end_the_data(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_a_parked_runs_page_says_why_and_what_to_type(tmp_path: Path) -> None:
     found = Page(page(parked(), tmp_path))
-    assert "It broke twice. Type relay retry tiny-0001" in found.text
+    said = [
+        found.text.index(words)
+        for words in ("Type relay retry tiny-0001", "It broke twice.", "ValueError: ", "step 40")
+    ]
+    assert said == sorted(said), "first the command, then the reason, then the log, then where the run stands"
     assert "not before you have done what is to be done" in found.text
+
+
+@pytest.mark.parametrize(
+    ("lines", "last", "before", "count"), [(1, "1", "", 0), (8, "1..8", "", 0), (9, "2..9", "1", 1), (30, "23..30", "1..22", 22)]
+)  # fmt: skip
+def test_a_traceback_shows_its_last_lines_and_folds_the_rest(lines: int, last: str, before: str, count: int) -> None:
+    def written(span: str) -> str:
+        first, _, end = span.partition("..")
+        return "\n".join(f"line {number}" for number in range(int(first), int(end or first) + 1)) if span else ""
+
+    assert last_lines(written(f"1..{lines}") + "\n") == {
+        "last": written(last),
+        "before": written(before),
+        "count": count,
+    }
 
 
 def test_a_forecast_is_told_with_its_range_and_what_it_assumes(tmp_path: Path) -> None:
@@ -152,6 +173,7 @@ def test_a_forecast_is_told_with_its_range_and_what_it_assumes(tmp_path: Path) -
         "sessions": 1,
         "weeks": 2,
         "session_ends_at": None,
+        "planned": [],
         "basis": "mixed",
         "assumptions": ["a step takes 8 s"],
     }
@@ -167,7 +189,7 @@ def test_every_table_tells_what_its_headers_are_for_and_scrolls_within_itself(tm
     text = page(RUNS[name](), tmp_path)
     found = Page(text)
     assert all(attrs.get("scope") for tag, attrs in found.tags if tag == "th")
-    tables = text.count("<table>")
+    tables = text.count("<table ")
     assert text.count("<caption>") == tables
     scrolls = [attrs for tag, attrs in found.tags if (attrs.get("class") or "").startswith("scroll")]
     assert len(scrolls) == tables
@@ -266,3 +288,30 @@ def test_a_page_of_five_hundred_sessions_is_no_larger_than_a_photograph(tmp_path
     text = page(told, tmp_path)
     assert len(text) < 2_500_000
     assert "500 sessions" in Page(text).text
+
+
+# --- times -----------------------------------------------------------------------------
+
+
+NOON = "2030-01-07T12:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (time_element(None), "–"),
+        (time_element(NOON), f'<time datetime="{NOON}">2030-01-07 12:00 UTC</time>'),
+        (time_element("2030-01-07T13:00:00+01:00"), '<time datetime="2030-01-07T13:00:00+01:00">2030-01-07 12:00 UTC</time>'),
+        (counted_time_element(None), "–"),
+        (counted_time_element(NOON), f'<time datetime="{NOON}" data-counts>2030-01-07 12:00 UTC</time>'),
+        (elapsed_element(None, NOON, 40.0), "–"),
+        (elapsed_element(12.0, None, 40.0), "–"),
+        (elapsed_element(12.0, NOON, 40.0), f'<span data-since="{NOON}" data-most="40.0">12 s</span>'),
+        (elapsed_element(99.0, NOON, 40.0), f'<span data-since="{NOON}" data-most="40.0">40 s</span>'),
+        (elapsed_element(-90_000.0, NOON, 40.0), f'<span data-since="{NOON}" data-most="40.0">0 s</span>'),
+    ],
+)  # fmt: skip
+def test_times_are_elements_that_a_script_can_keep_counting_and_durations_stay_in_their_bounds(
+    shown: str, text: str
+) -> None:
+    assert shown == text

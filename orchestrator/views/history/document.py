@@ -12,6 +12,7 @@ from orchestrator.views.history.checkpoint_chain import checkpoint_chain
 from orchestrator.views.history.curves import curves
 from orchestrator.views.history.hours import hours, positions_of, session_accounts
 from orchestrator.views.history.idle_time import idle_time
+from orchestrator.views.history.kaggle_links import kaggle_links
 from orchestrator.views.history.results import evaluations, samples, stand_ins_sentence
 from orchestrator.views.history.timeline import timeline
 from stages.contract import Report
@@ -41,9 +42,10 @@ def history_document(run: Mapping[str, Any], sources: HistorySources, now: datet
 
     Keys: `run` (unchanged), `headline`, `stages` (with `begins_at`, the steps before each stage), `boundaries` (steps
     of the pipeline at which sessions began), `curves`, `timeline`, `hours`, `idle_time`, `evaluations`, `samples` (or
-    None), `checkpoints`, `versions`, `pipeline`. Times are ISO 8601 in UTC, durations are in seconds.
+    None), `checkpoints`, `versions`, `pipeline`, `kaggle` (addresses of what the run uses there).
+    Times are ISO 8601 in UTC, durations are in seconds.
     """
-    positions = positions_of(run["stages"])
+    positions, pipeline = positions_of(run["stages"]), json.loads(sources.pipeline)
     seen = {(found.session, found.attempt): found for found in sources.edges}
     accounts = session_accounts(run, seen, timings_of(sources), positions)
     drawn = timeline(run, sources.facts, accounts, now)
@@ -62,7 +64,8 @@ def history_document(run: Mapping[str, Any], sources: HistorySources, now: datet
         "samples": samples(run, sources.artifacts),
         "checkpoints": checkpoint_chain(run),
         "versions": versions(run, sources.reports),
-        "pipeline": json.loads(sources.pipeline),
+        "pipeline": pipeline,
+        "kaggle": kaggle_links(run, pipeline),
     }
 
 

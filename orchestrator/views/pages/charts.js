@@ -1,7 +1,7 @@
 // Draws the curves. The page is readable without this script: all other content is in its HTML.
 "use strict";
 const relayCharts = (() => {
-  const HEIGHT = 240;
+  const HEIGHT = 190;
   const MARGIN = { left: 48, right: 12, top: 24, bottom: 32 };
   const SESSIONS_RULED = 16; // above this, lines would hide the curve, so sessions become ticks on the axis
   const CHARACTER = 6.2; // approximate width of a character in stage labels, in pixels
@@ -39,8 +39,8 @@ const relayCharts = (() => {
     return stage.begins_at + stage.target;
   };
 
-  const sessionMarks = (boundaries, end) => {
-    const shown = boundaries.filter((boundary) => boundary.at > 0 && boundary.at < end);
+  const sessionMarks = (boundaries, [begin, end]) => {
+    const shown = boundaries.filter((boundary) => boundary.at > begin && boundary.at < end);
     const channel = { x: "at", stroke: "currentColor" };
     if (shown.length <= SESSIONS_RULED) {
       return [Plot.ruleX(shown, { ...channel, strokeDasharray: "2,4", strokeOpacity: 0.8 })];
@@ -48,16 +48,18 @@ const relayCharts = (() => {
     return [Plot.ruleX(shown, { ...channel, strokeOpacity: 0.5, strokeWidth: 0.5, insetTop: HEIGHT - MARGIN.top - MARGIN.bottom - 6 })];
   };
 
-  const stageMarks = (stages, end, width) => {
-    const shown = stages.filter((stage) => stage.begins_at < end);
-    const pixels = (width - MARGIN.left - MARGIN.right) / end;
-    const fits = (stage) => stage.target * pixels > stage.name.length * CHARACTER;
+  const stageMarks = (stages, [begin, end], width) => {
+    const shown = stages.filter((stage) => stage.begins_at < end && stage.begins_at + stage.target > begin);
+    const pixels = (width - MARGIN.left - MARGIN.right) / (end - begin || 1);
+    // A name that does not fit is shortened; below three characters there is no room for any.
+    const room = (stage) => Math.floor((Math.min(end, stage.begins_at + stage.target) - Math.max(begin, stage.begins_at)) * pixels / CHARACTER);
+    const named = (stage) => (stage.name.length <= room(stage) ? stage.name : `${stage.name.slice(0, room(stage) - 1)}…`);
     const bands = shown.filter((_, index) => index % 2 === 1);
     return [
-      Plot.rectX(bands, { x1: "begins_at", x2: (stage) => stage.begins_at + stage.target, fill: "var(--band)" }),
-      Plot.text(shown.filter(fits), {
-        x: (stage) => stage.begins_at + stage.target / 2,
-        text: "name",
+      Plot.rectX(bands, { x1: (stage) => Math.max(begin, stage.begins_at), x2: (stage) => Math.min(end, stage.begins_at + stage.target), fill: "var(--band)" }),
+      Plot.text(shown.filter((stage) => room(stage) >= 3), {
+        x: (stage) => (Math.max(begin, stage.begins_at) + Math.min(end, stage.begins_at + stage.target)) / 2,
+        text: named,
         frameAnchor: "top",
         lineAnchor: "bottom",
         dy: -6,
@@ -87,12 +89,21 @@ const relayCharts = (() => {
       ];
     });
 
+  // The part of the axis that all charts show; null is the whole run. Set by the tools in zoom.js.
+  const spans = { at: null, hours: null };
+
+  // Only rows inside the span: the vertical scale is then that of what is seen. Of a line that has none, nothing is drawn.
+  const within = (rows, axis, [from, to]) => {
+    const seen = rows.filter((row) => row[axis] >= from && row[axis] <= to);
+    return seen.length ? seen : rows;
+  };
+
   const plot = (curve, data, width, axis) => {
-    const rows = rowsOf(curve);
+    const bySteps = axis === "at";
+    const span = spans[axis] ?? [0, bySteps ? reach(data) : longest(data, axis)];
+    const rows = within(rowsOf(curve), axis, span);
     const evaluations = new Set(data.stages.filter((stage) => stage.kind === "evaluate").map((stage) => stage.name));
     const results = rows.filter((row) => row.last && evaluations.has(row.stage));
-    const bySteps = axis === "at";
-    const end = bySteps ? reach(data) : longest(data, axis);
     const said = (value) => (curve.share ? d3.format(".1%")(value) : d3.format(".4~g")(value));
     const where = (row) =>
       `${row.run ? `${row.run}, ` : ""}${row.stage}, step ${row.at} of the pipeline${bySteps ? "" : `, ${d3.format(".3~g")(row.hours)} h`}`;
@@ -109,10 +120,10 @@ const relayCharts = (() => {
       marginTop: MARGIN.top,
       marginBottom: MARGIN.bottom,
       ariaLabel: bySteps ? curve.sentence : `By hour of quota. ${curve.sentence}`,
-      x: { domain: [0, end], label: null, ticks: Math.max(2, Math.floor(width / 90)), tickFormat: bySteps ? "~s" : ".3~g" },
+      x: { domain: span, clamp: true, label: null, ticks: Math.max(2, Math.floor(width / 90)), tickFormat: bySteps ? "~s" : ".3~g" },
       y: { label: null, ticks: 5, grid: true, ...scaleOf(curve, rows) },
       marks: [
-        ...(bySteps ? [...stageMarks(data.stages, end, width), ...sessionMarks(data.boundaries, end)] : []),
+        ...(bySteps ? [...stageMarks(data.stages, span, width), ...sessionMarks(data.boundaries, span)] : []),
         ...linesOf(rows, data, axis),
         Plot.dot(results, { x: axis, y: "value", r: 4, fill: "var(--paper)", stroke: (row) => strokeOf(data, row.run), strokeWidth: 2 }),
         Plot.ruleX(rows, Plot.pointerX({ x: axis, stroke: "var(--ink)", strokeOpacity: 0.4 })),
@@ -131,6 +142,7 @@ const relayCharts = (() => {
     drawn.querySelector("style")?.remove(); // its rules are in the page's own stylesheet, which the strict policy allows
     place.replaceChildren(drawn);
     place.dataset.width = width;
+    place.dispatchEvent(new CustomEvent("chart-drawn", { bubbles: true, detail: { left: MARGIN.left, right: MARGIN.right } }));
   };
 
   let data = null;
@@ -148,5 +160,10 @@ const relayCharts = (() => {
   document.addEventListener("toggle", redrawWhereWidthChanged, true); // charts in closed details have no width yet
   const embedded = document.getElementById("charts");
   if (embedded) draw(JSON.parse(embedded.textContent));
-  return { draw };
+  const whole = (axis) => [0, data ? (axis === "at" ? reach(data) : longest(data, axis)) : 0];
+  const show = (axis, span) => {
+    spans[axis] = span;
+    draw();
+  };
+  return { draw, whole, show, shown: (axis) => spans[axis] ?? whole(axis) };
 })();

@@ -18,12 +18,17 @@
     return {
       open: [...place.querySelectorAll("details[id]")].map((found) => [found.id, found.open]),
       scrolled: [...place.querySelectorAll(".scroll[id], pre[id]")].map((found) => [found.id, found.scrollTop, found.scrollLeft]),
+      checked: [...place.querySelectorAll("input[id]:checked")].map((found) => found.id),
       focus: focused?.id || details?.id || "",
       onSummary: Boolean(details),
     };
   };
 
   const restore = (kept) => {
+    for (const id of kept.checked) {
+      const found = document.getElementById(id);
+      if (found) found.checked = true;
+    }
     for (const [id, open] of kept.open) {
       const found = document.getElementById(id);
       if (found) found.open = open;
@@ -53,7 +58,10 @@
       if (place) replace(place, html);
       shown.set(name, html);
     }
-    if (found.charts) relayCharts.draw(found.charts);
+    if (found.charts) {
+      relayCharts.draw(found.charts);
+      relayZoom.tellAll();
+    }
     document.title = found.title;
     if (state !== null && state !== found.state) announcement.textContent = found.announcement;
     state = found.state;
@@ -76,7 +84,7 @@
         say(`Not up to date: ${(await answer.json()).error}`, true);
         return;
       }
-      say(`Up to date at ${new Date().toISOString().slice(11, 19)} UTC`, false);
+      say(`Up to date at ${new Date().toTimeString().slice(0, 8)}`, false);
     } catch {
       say("Not up to date: the dashboard does not answer. Start it again with relay dashboard.", true);
     }

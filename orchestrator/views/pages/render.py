@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from orchestrator.base.terminal import escape_controls
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.views.pages.cards import with_cards
 from orchestrator.views.pages.words import FILTERS
 
 HERE = Path(__file__).parent
@@ -50,9 +51,11 @@ STYLE = "style.css"
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
 CHARTS = "charts.js"
 LIVE = "live.js"
+TIMES = "times.js"
+ZOOM = "zoom.js"
 SERVED = {
     STYLE: "text/css",
-    **dict.fromkeys((*LIBRARIES, CHARTS, LIVE), "text/javascript"),
+    **dict.fromkeys((*LIBRARIES, CHARTS, ZOOM, LIVE, TIMES), "text/javascript"),
 }
 """Static files that pages request, with their media types."""
 
@@ -69,10 +72,19 @@ class LiveSource:
     every_s: float
 
 
+SERVED_SECTIONS = {"week": "The quota week", "artifacts": "Artifacts", "compare": "Compare"}
+"""Sections that a report lacks, with their titles: they are about this machine and its account."""
+
+
+def titles(history: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sections of a run's page, in order: those of the dashboard only if the history has their data."""
+    return {**SECTIONS, **(SERVED_SECTIONS if "week" in history else {})}
+
+
 def sections(history: Mapping[str, Any]) -> dict[str, str]:
     """Render each section of a run's page, by id."""
     values = {"history": history, "run": history["run"], "pipeline_text": _pipeline(history)}
-    return {name: _rendered(f"sections/{name}.html.j2", values) for name in SECTIONS}
+    return {name: _rendered(f"sections/{name}.html.j2", values) for name in titles(history)}
 
 
 def charts(history: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,6 +117,16 @@ def report_page(history: Mapping[str, Any]) -> str:
 
 def comparison_page(document: Mapping[str, Any]) -> str:
     """Render a comparison of runs as one self-contained file. Its content security policy forbids any request."""
+    return comparison_html(document, _self_contained())
+
+
+def served_comparison(document: Mapping[str, Any]) -> str:
+    """Render a comparison whose style and scripts the dashboard serves."""
+    return comparison_html(document, {"links": (*LIBRARIES, CHARTS, ZOOM, TIMES)})
+
+
+def comparison_html(document: Mapping[str, Any], frame: Mapping[str, Any]) -> str:
+    """Render a comparison in a frame: with embedded style and scripts, or with links to them."""
     styles = line_styles([run["id"] for run in document["runs"]])
     drawn = {
         "curves": [{key: curve[key] for key in DRAWN_OF_CURVE} for curve in document["curves"]],
@@ -113,7 +135,7 @@ def comparison_page(document: Mapping[str, Any]) -> str:
         "runs": styles,
     }
     values = {"document": document, "titles": COMPARED, "styles": styles, "data": _script_safe(_all_escaped(drawn))}
-    return _rendered("comparison.html.j2", {**values, **_self_contained()})
+    return _rendered("comparison.html.j2", {**values, **frame})
 
 
 def line_styles(runs: Sequence[str]) -> list[dict[str, str]]:
@@ -130,7 +152,7 @@ def line_styles(runs: Sequence[str]) -> list[dict[str, str]]:
 
 def _self_contained() -> dict[str, Any]:
     """Return the style, the scripts and the policy of a page that is one file."""
-    scripts = [_file(name) for name in (*LIBRARIES, CHARTS)]
+    scripts = [_file(name) for name in (*LIBRARIES, CHARTS, ZOOM, TIMES)]
     style = _file(STYLE)
     allowed = f"script-src {_hashes(scripts)}; style-src {_hashes([style])}"
     return {
@@ -142,7 +164,7 @@ def _self_contained() -> dict[str, Any]:
 
 def live_page(history: Mapping[str, Any], live: LiveSource) -> str:
     """Render a run's page that polls the dashboard for updates."""
-    return _run_page(history, live=live, links=(*LIBRARIES, CHARTS, LIVE))
+    return _run_page(history, live=live, links=(*LIBRARIES, CHARTS, ZOOM, TIMES, LIVE))
 
 
 def runs_section(document: Mapping[str, Any]) -> str:
@@ -152,7 +174,12 @@ def runs_section(document: Mapping[str, Any]) -> str:
 
 def runs_page(document: Mapping[str, Any], live: LiveSource) -> str:
     """Render the page that lists all runs."""
-    return _rendered("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (LIVE,)})
+    return _rendered("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (TIMES, LIVE)})
+
+
+def transcripts_page(values: Mapping[str, Any]) -> str:
+    """Render one page of an evaluation's transcripts."""
+    return _rendered("transcripts.html.j2", values)
 
 
 def trouble_page(sentence: str) -> str:
@@ -164,7 +191,7 @@ def _run_page(history: Mapping[str, Any], **parts: Any) -> str:
     values = {
         "history": history,
         "run": history["run"],
-        "titles": SECTIONS,
+        "titles": titles(history),
         "sections": {name: Markup(html) for name, html in sections(history).items()},  # escaped by their templates
         "data": _script_safe(charts(history)),
     }
@@ -173,7 +200,7 @@ def _run_page(history: Mapping[str, Any], **parts: Any) -> str:
 
 def _rendered(template: str, values: Mapping[str, Any]) -> str:
     frame = {"policy": "", "style": "", "scripts": (), "links": (), "live": None}
-    return _environment().get_template(template).render({**frame, **values})
+    return with_cards(_environment().get_template(template).render({**frame, **values}))
 
 
 @cache

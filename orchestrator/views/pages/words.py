@@ -1,11 +1,8 @@
 """Formats of values in pages: durations, times, sizes, shares. Each returns text, or markup with escaped contents."""
 
-from datetime import datetime
 from typing import Any
 
-from markupsafe import Markup
-
-from orchestrator.base.humanize import duration, machine_time, utc_time
+from orchestrator.base.humanize import duration, machine_time
 from orchestrator.views.comparison_text import (
     accuracy_text,
     cell_text,
@@ -15,6 +12,7 @@ from orchestrator.views.comparison_text import (
     weights_text,
 )
 from orchestrator.views.format import size
+from orchestrator.views.pages import times
 from orchestrator.views.tables import outcome_text
 
 STATES = {"active": "▶", "waiting": "◷", "parked": "⚠", "finished": "✓", "cancelled": "✕"}
@@ -31,11 +29,15 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def time_element(iso: str | None) -> Markup | str:
-    """Format a UTC time as an HTML time element."""
-    if iso is None:
-        return "–"
-    return Markup('<time datetime="{}">{}</time>').format(iso, utc_time(datetime.fromisoformat(iso)))
+EXCERPT_LINES = 8
+"""Number of lines at the end of a log that are shown unfolded: a traceback's last lines name the error."""
+
+
+def last_lines(text: str) -> dict[str, Any]:
+    """Split a log's end into its `last` lines, the lines `before` them, and their `count`."""
+    lines = text.rstrip().splitlines()
+    before = lines[:-EXCERPT_LINES]
+    return {"last": "\n".join(lines[-EXCERPT_LINES:]), "before": "\n".join(before), "count": len(before)}
 
 
 def percent(share: float | None) -> str:
@@ -70,6 +72,7 @@ FILTERS = {
     "cursor": cursor,
     "duration": duration_or_dash,
     "ending": outcome_text,
+    "last_lines": last_lines,
     "machine_time": machine_time,
     "metric": metric_text,
     "number": number,
@@ -80,5 +83,5 @@ FILTERS = {
     "steps_per_hour": steps_per_hour_text,
     "tested": significance_text,
     "weights": weights_text,
-    "when": time_element,
+    **times.FILTERS,
 }
