@@ -70,6 +70,8 @@ def main(context: click.Context, home: Path | None, debug: bool) -> None:
     Try it without an account: relay rehearse
     """
     os.umask(0o077)  # everything that relay writes is private to its owner
+    # pydantic would read the metadata of every installed package in search of plugins, a tenth of a short command
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     context.obj = Settings(home_folder(home, os.environ), dict(os.environ), debug)
 
 
