@@ -4,6 +4,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 from state import curves, run_queue
 from state.damaged_rows import UNREADABLE, readable
@@ -167,6 +168,11 @@ class Reader(ABC):
         """Return the open runs, each with a token that changes with every new fact or request of the run."""
         with self._query() as query:
             return run_queue.change_tokens(query)
+
+    def change_mark(self) -> tuple[Any, ...]:
+        """Return a value that differs after any change that a status shows."""
+        with self._query() as query:
+            return run_queue.change_mark(query)
 
     # --- observations --------------------------------------------------------
 

@@ -92,7 +92,7 @@ def logs(
     state = app.run(run)
     found = [s for s in state.sessions if session in (None, s.number)]
     if (session is not None and not found) or not (found or follow):
-        known = ", ".join(sorted({str(s.number) for s in state.sessions})) or "none yet"
+        known = ", ".join(map(str, sorted({s.number for s in state.sessions}))) or "none yet"
         raise BadInput(f"{state.run.id} has no session {session or ''}: its sessions are {known}".replace("  ", " "))
     if not follow:
         show_log(chosen(stored_log(app.home, found[-1]), choice), raw, as_json)

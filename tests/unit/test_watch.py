@@ -82,7 +82,7 @@ class Watched:
                 raise StoreUnavailable("the database is locked by another program")
             return looking
 
-        watcher = Watcher(store, lambda found: status_document(found, self.place.home, clock.now(), run))
+        watcher = Watcher(store, lambda found: status_document(found, self.place.home, clock.now(), run), clock.now)
         on = console or Console(file=self.out, width=140)
         return watch(watcher, run, on, clock, clock.stop, as_json=as_json)
 
