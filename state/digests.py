@@ -16,5 +16,9 @@ BEGINNING = ""
 
 def link(before: str, run: str, at: datetime, name: str, data: Any) -> str:
     """Return the digest of a fact after the one with the digest `before`. `data` is its document, or that as JSON."""
-    text = data if isinstance(data, str) else json.dumps(data)
-    return hashlib.sha256("\n".join((before, run, stamp(at), name, text)).encode()).hexdigest()
+    return link_text(before, run, stamp(at), name, data if isinstance(data, str) else json.dumps(data))
+
+
+def link_text(before: str, run: str, at: str, name: str, data: str) -> str:
+    """Return the same digest from the text of the columns `at` and `data`."""
+    return hashlib.sha256("\n".join((before, run, at, name, data)).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,14 +10,15 @@ from state import machine
 from state.damaged_rows import UNREADABLE, reporting_damage
 from state.digests import BEGINNING
 from state.facts.base import Fact
+from state.facts.registry import FACTS
 from state.failures import RunDamaged
+from state.fold_marks import NEWEST_FACT_ROW, marked_log
 from state.model.run_state import RunState
-from state.queries import facts_of, linked, rows_of
-from state.sql import Query
+from state.queries import fact_in, facts_of, linked, stored_rows
+from state.sql import Query, moment
 
 DIFFERENT = "its facts do not fold to its rows"
 
-NEWEST_FACT_ROW = "SELECT id, digest FROM fact WHERE run = :run ORDER BY id DESC LIMIT 1"
 FACTS_SINCE = "SELECT * FROM fact WHERE run = :run AND id >= :known ORDER BY id"
 
 PARTS_MAX = 4000
@@ -68,23 +69,36 @@ class VerifiedStates:
         self._parts -= dropped.parts if dropped else 0
 
 
-def checked(query: Query, run: str, known: FoldCache | None) -> FoldCache:
+def checked(query: Query, run: str, known: FoldCache | None, *, marks: bool = False) -> FoldCache:
     """Return the run's state from its rows, verified against its facts.
 
-    `known` is the state from which the fold continues. If the log or the rows do not follow from it, the whole log is
-    folded. Raises KeyError for an unknown run, and RunDamaged if the rows differ from the fold.
+    `known` is the state from which the fold continues. With `marks`, the run's mark (see `fold_marks`) saves the fold if
+    it agrees with every byte of log and rows. Else the whole log is folded. Raises KeyError for an unknown run, and
+    RunDamaged if the rows differ from the fold.
     """
-    rows = rows_of(query, run)
+    stored = stored_rows(query, run)
+    rows = stored.parsed(run)
     found = None if known is None else _continued(query, run, known)
     if found is not None and found.state == rows:
         return found
+    if marks and (log := marked_log(query, run, stored)):
+        return FoldCache(log.fact, rows, log.digest)
     return _checked_whole_log(query, run, rows, facts_of(query, run))
 
 
-def checked_with_facts(query: Query, run: str) -> tuple[FoldCache, list[tuple[datetime, Fact]]]:
-    """Return the run's state, verified against the whole log, and the log. Raises as `checked` does."""
-    rows, facts = rows_of(query, run), list(facts_of(query, run))
-    return _checked_whole_log(query, run, rows, facts), facts
+def checked_with_facts(
+    query: Query, run: str, kinds: Collection[type[Fact]] | None = None, *, marks: bool = False
+) -> tuple[FoldCache, list[tuple[datetime, Fact]]]:
+    """Return the run's state, verified as by `checked`, and its facts of these kinds (None: all), oldest first."""
+    stored = stored_rows(query, run)
+    rows = stored.parsed(run)
+    if marks and (log := marked_log(query, run, stored)):
+        with reporting_damage(run, "its log"):
+            mine = [row for row in log.facts if kinds is None or FACTS[row["name"]] in kinds]
+            return FoldCache(log.fact, rows, log.digest), [(moment(row["at"]), fact_in(row)) for row in mine]
+    facts = list(facts_of(query, run))
+    found = _checked_whole_log(query, run, rows, facts)
+    return found, [(at, fact) for at, fact in facts if kinds is None or type(fact) in kinds]
 
 
 def _checked_whole_log(query: Query, run: str, rows: RunState, facts: Iterable[tuple[datetime, Fact]]) -> FoldCache:

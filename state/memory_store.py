@@ -1,7 +1,7 @@
 """In-memory store with the contract of `state.store`, for simulations that need no persistence."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -117,10 +117,12 @@ class MemoryStore:
         """Return the run's state, as `load` does: rows cannot be changed by hand here."""
         return self.load(run)
 
-    def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
-        """Return the run's state and its log, oldest first, of the same moment."""
+    def load_with_facts(
+        self, run: str, kinds: Collection[type[Fact]] | None = None
+    ) -> tuple[RunState, list[tuple[datetime, Fact]]]:
+        """Return the run's state and its facts of these kinds (None: all), oldest first, of the same moment."""
         with self._lock:
-            return self.load(run), self.facts(run)
+            return self.load(run), [(at, fact) for at, fact in self.facts(run) if kinds is None or type(fact) in kinds]
 
     def snapshot(self, run: str) -> Snapshot:
         """Return the input of the core's decision: the run, its open requests, its quota, and other runs' slots."""

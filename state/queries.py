@@ -1,6 +1,7 @@
 """Queries on the rows and the log of a run, within one transaction."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from state.damaged_rows import readable, reporting_damage
@@ -86,17 +87,35 @@ def fact_in(row: Row) -> Fact:
     return FACTS[row["name"]].from_dict(document(row["data"]))
 
 
-def rows_of(query: Query, run: str) -> RunState:
-    """Return the run's state from its rows. Raises KeyError for an unknown run, RunDamaged if they cannot be parsed."""
+@dataclass(frozen=True)
+class StoredRows:
+    """Rows of a run as SQLite returns them."""
+
+    run: Row
+    sessions: Sequence[Row]
+    checkpoints: Sequence[Row]
+
+    def parsed(self, run: str) -> RunState:
+        """Return the run's state. Raises RunDamaged if a row cannot be parsed."""
+        with reporting_damage(run, "a row of it"):
+            return RunState(
+                from_row(Run, self.run),
+                tuple(from_row(Session, row) for row in self.sessions),
+                tuple(from_row(Checkpoint, row) for row in self.checkpoints),
+            )
+
+
+def stored_rows(query: Query, run: str) -> StoredRows:
+    """Return the rows of a run. Raises KeyError for an unknown run."""
     row = next(query(RUN_OF, run=run), None)
     if row is None:
         raise KeyError(run)
-    with reporting_damage(run, "a row of it"):
-        return RunState(
-            from_row(Run, row),
-            tuple(from_row(Session, found) for found in query(SESSIONS_OF, run=run)),
-            tuple(from_row(Checkpoint, found) for found in query(CHECKPOINTS_OF, run=run)),
-        )
+    return StoredRows(row, [*query(SESSIONS_OF, run=run)], [*query(CHECKPOINTS_OF, run=run)])
+
+
+def rows_of(query: Query, run: str) -> RunState:
+    """Return the run's state from its rows. Raises KeyError for an unknown run, RunDamaged if they cannot be parsed."""
+    return stored_rows(query, run).parsed(run)
 
 
 def watch_of(query: Query, run: str) -> PollState:

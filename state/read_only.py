@@ -12,6 +12,8 @@ from state.sql import Query
 class ReadOnlyStore(Reader):
     """Read-only store of the database in a home folder, which must exist."""
 
+    _trusts_marks = True
+
     def __init__(self, home: Path) -> None:
         """Open the database. Raises SchemaError if its schema is older or newer than this relay's."""
         super().__init__()

@@ -2,7 +2,9 @@
 
 import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 from state import curves, run_queue
 from state.damaged_rows import UNREADABLE, readable
@@ -35,6 +37,7 @@ from state.sql import Query, Row, moment
 NEWEST_FACTS = "SELECT * FROM fact ORDER BY id DESC LIMIT :most"
 NEWEST_FACTS_OF = "SELECT * FROM fact WHERE run = :run ORDER BY id DESC LIMIT :most"
 RUNS = "SELECT * FROM run ORDER BY created_at, id"
+STATUS = "SELECT status FROM run WHERE id = :run"
 RUN_NAMES = "SELECT id, name FROM run ORDER BY created_at, id"
 QUOTAS = "SELECT * FROM quota"
 LEASE = "SELECT * FROM lease"
@@ -50,6 +53,9 @@ class Reader(ABC):
     Every call may raise StoreUnavailable (it may be retried) or StoreCorrupt.
     """
 
+    _trusts_marks = False
+    """True if a mark that agrees with every byte of a run's log and rows saves folding the log (see `fold_marks`)."""
+
     def __init__(self) -> None:
         self._verified_states = VerifiedStates()
 
@@ -62,7 +68,7 @@ class Reader(ABC):
         """Close the database."""
 
     def _checked(self, query: Query, run: str) -> FoldCache:
-        return checked(query, run, self._verified_states.of(run))
+        return checked(query, run, self._verified_states.of(run), marks=self._trusts_marks)
 
     def load(self, run: str) -> RunState:
         """Return the run's state. Raises KeyError for an unknown run, RunDamaged if its facts or rows are damaged."""
@@ -79,10 +85,23 @@ class Reader(ABC):
         with self._query() as query:
             return rows_of(query, run)
 
-    def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
-        """Return the run's state and its log, oldest first, of the same moment. Raises as `load` does."""
+    def status(self, run: str) -> str:
+        """Return the run's status from its row, as it stands there. Raises KeyError for an unknown run."""
         with self._query() as query:
-            found, facts = checked_with_facts(query, run)
+            row = next(query(STATUS, run=run), None)
+            if row is None:
+                raise KeyError(run)
+            return str(row["status"])
+
+    def load_with_facts(
+        self, run: str, kinds: Collection[type[Fact]] | None = None
+    ) -> tuple[RunState, list[tuple[datetime, Fact]]]:
+        """Return the run's state and its facts of these kinds (None: all), oldest first, of the same moment.
+
+        Raises as `load` does.
+        """
+        with self._query() as query:
+            found, facts = checked_with_facts(query, run, kinds, marks=self._trusts_marks)
         self._verified_states.keep(run, found)
         return found.state, facts
 
@@ -149,6 +168,11 @@ class Reader(ABC):
         """Return the open runs, each with a token that changes with every new fact or request of the run."""
         with self._query() as query:
             return run_queue.change_tokens(query)
+
+    def change_mark(self) -> tuple[Any, ...]:
+        """Return a value that differs after any change that a status shows."""
+        with self._query() as query:
+            return run_queue.change_mark(query)
 
     # --- observations --------------------------------------------------------
 

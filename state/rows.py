@@ -57,6 +57,7 @@ def _reader(hint: Any) -> Callable[[Any], Any] | None:
     return bool if hint is bool else None
 
 
+@functools.lru_cache(maxsize=4096)  # a session begins where the one before it ended, so most occur three times
 def _cursor(column: str | None) -> Cursor | None:
     found = document(column)
     return None if found is None else Cursor.from_dict(found)

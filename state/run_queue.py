@@ -1,5 +1,7 @@
 """Queries for the runs that may need work. They use indexes, so runs that are over cost nothing."""
 
+from typing import Any
+
 from state.model.statuses import RunStatus
 from state.queries import LIVE_PHASES
 from state.sql import Query, scalar
@@ -26,6 +28,17 @@ MOST_URGENT = f"""
     WHEN '{RunStatus.ACTIVE.value}' THEN 1 WHEN '{RunStatus.WAITING.value}' THEN 1 ELSE 2 END,
     created_at DESC, id DESC LIMIT :most
 """
+CHANGES = (
+    "SELECT max(id) FROM fact",
+    "SELECT max(rowid) FROM metric",
+    "SELECT max(id), count(fulfilled_at) FROM request",
+    "SELECT count(*), max(polled_at), max(dataset_polled_at), max(failed_at), sum(failures), max(not_before), "
+    "max(calls) FROM poll_state",
+    "SELECT count(*), max(read_at), sum(outdated) FROM quota",
+    "SELECT holder, fence FROM lease",
+    "SELECT count(*) FROM run",
+)
+"""Queries of a row or so each, answered in less than a millisecond."""
 COUNT = "SELECT count(*) AS runs FROM run"
 
 
@@ -37,6 +50,11 @@ def open_ids(query: Query) -> list[str]:
 def change_tokens(query: Query) -> dict[str, ChangeToken]:
     """Return the open runs, each with its change token."""
     return {row["id"]: (row["fact"] or 0, row["request"] or 0) for row in query(CHANGE_TOKENS)}
+
+
+def change_mark(query: Query) -> tuple[Any, ...]:
+    """Return values that differ after any change that a status shows: facts, steps, polls, requests, quota, the daemon."""
+    return tuple(value for sql in CHANGES for row in query(sql) for value in row)
 
 
 def by_priority(query: Query, most: int) -> tuple[list[str], int]:

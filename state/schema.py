@@ -92,6 +92,15 @@ CREATE TABLE session (
 CREATE INDEX session_by_end ON session (ended_at);
 CREATE INDEX session_by_phase ON session (phase);
 
+CREATE TABLE fold_mark (
+    run TEXT NOT NULL,
+    fact INTEGER NOT NULL,
+    log_digest TEXT NOT NULL,
+    rows_digest TEXT NOT NULL,
+    PRIMARY KEY (run),
+    FOREIGN KEY(run) REFERENCES run (id)
+);
+
 CREATE TABLE checkpoint (
     run TEXT NOT NULL,
     name TEXT NOT NULL,

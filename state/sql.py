@@ -19,6 +19,8 @@ class Row(Protocol):
 
     def __getitem__(self, name: str, /) -> Any: ...
 
+    def __iter__(self) -> Iterator[Any]: ...
+
 
 class Query(Protocol):
     """Function that runs SQL within one transaction: all results are from the same snapshot."""

@@ -12,7 +12,8 @@ from state.facts.base import Fact
 from state.facts.run import RunStarted
 from state.facts.session import SeenEnded, SessionLost
 from state.failures import RunExists, StoreCorrupt
-from state.fold_check import NEWEST_FACT_ROW, FoldCache
+from state.fold_check import FoldCache
+from state.fold_marks import NEWEST_FACT_ROW, write_mark
 from state.leases import Lease, check_fence, taken
 from state.model.metrics import Metric
 from state.model.poll_state import POLL_TIMES, PollState
@@ -104,6 +105,7 @@ class Store(Reader):
                 state = machine.apply(state, next_fact, when)
             append_facts(query, fact.run, [(at, fact), *later])
             write_changes(query, begun, state)
+            write_mark(query, fact.run)
             write_metrics(query, metrics)
         return state
 
@@ -132,6 +134,8 @@ class Store(Reader):
                 after = machine.apply(after, fact, at)
             append_facts(query, run, [(at, fact) for fact in facts])
             write_changes(query, before.state, after)
+            if facts:
+                write_mark(query, run)
             if any(isinstance(fact, ENDINGS) for fact in facts):
                 query(OUTDATE, owner=after.run.owner, accelerator=after.run.accelerator)
             newest = next(query(NEWEST_FACT_ROW, run=run))

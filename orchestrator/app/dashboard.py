@@ -23,6 +23,7 @@ from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import BadInput
 from orchestrator.base.local_server import LOOPBACK, server_of
 from orchestrator.views.document import status_document
+from orchestrator.views.open_metrics import MEDIA_TYPE, open_metrics
 from orchestrator.views.pages import render
 from orchestrator.views.run_page import read_run_page
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -33,6 +34,8 @@ from state.revisions import SchemaError
 HOSTS = (LOOPBACK, "localhost", "[::1]")
 """Accepted Host headers. Others are refused: a foreign page could resolve its name to this machine (DNS rebinding)."""
 
+METRICS = "/metrics"
+"""Key of the cached metrics; a slash is in no run's id."""
 EVERY_S = 3.0
 BUILD_TIMES = 5.0
 """Minimum time between builds of a document, in multiples of its build time, to limit the load of polling."""
@@ -87,6 +90,7 @@ class Dashboard:
             Route("/runs/{run}", self.run),
             Route("/runs/{run}/live.json", self.run_live),
             *RunPages(self._store, self.relay.home, self._now).routes,
+            Route("/metrics", self.open_metrics),
             Route("/static/{name:path}", serve_static),
         ]
         handlers: dict[Any, Any] = {
@@ -123,6 +127,11 @@ class Dashboard:
         name = request.path_params["run"]
         return self._live(request, name, lambda: self._run_document(name))
 
+    def open_metrics(self, request: Request) -> Response:
+        """Serve the state of all runs for Prometheus and other monitors, in the OpenMetrics format."""
+        document = self._fresh(METRICS, lambda: {"text": open_metrics(self._status())})
+        return Response(json.loads(document.text)["text"], media_type=MEDIA_TYPE)
+
     def _live(self, request: Request, run: str | None, make: Callable[[], dict[str, Any]]) -> Response:
         made = self._fresh(run, make)
         headers = {"ETag": made.etag}
@@ -146,7 +155,7 @@ class Dashboard:
     def _written(self, name: str | None) -> tuple[Any, ...]:
         """Return a value that changes whenever the daemon writes something about the run (None: any run)."""
         store = self._store()
-        runs = [] if store is None else [run for run in store.runs() if name in (None, run.id)]
+        runs = [] if store is None else [run for run in store.runs() if name in (None, METRICS, run.id)]
         return tuple((run, store.watch(run.id), store.requests(run.id)) for run in runs if store is not None)
 
     def _runs_document(self) -> dict[str, Any]:

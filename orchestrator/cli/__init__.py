@@ -19,6 +19,7 @@ from orchestrator.cli import (
     first,
     forking,
     home,
+    measurements,
     notebooks,
     pages,
     probing,
@@ -70,6 +71,8 @@ def main(context: click.Context, home: Path | None, debug: bool) -> None:
     Try it without an account: relay rehearse
     """
     os.umask(0o077)  # everything that relay writes is private to its owner
+    # pydantic would read the metadata of every installed package in search of plugins, a tenth of a short command
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     context.obj = Settings(home_folder(home, os.environ), dict(os.environ), debug)
 
 
@@ -95,6 +98,8 @@ THEMES: dict[str, dict[click.Command, str]] = {
         status.status: "Show every run's status, and what to do.",
         runs.logs: "Show a session's log; -f follows it.",
         pages.report: "Write one HTML file with all about a run.",
+        measurements.metrics: "Export a run's metrics: all sessions as one series.",
+        measurements.tensorboard: "Show a run's metrics in TensorBoard.",
         comparing.compare: "Compare runs: pipelines, accuracy, hours, curves.",
         pages.dashboard: "Serve live pages of all runs on this machine.",
         runs.artifacts: "List the text files that a run's stages wrote.",

@@ -60,32 +60,48 @@ def start(
     shell_complete=completing.sessions,
 )
 @click.option("--follow", "-f", is_flag=True, help="Follow this log, and those of later sessions, until RUN is over.")
-@click.option("--raw", is_flag=True, help="Print progress events unformatted.")
+@click.option("--grep", metavar="PATTERN", help="Show only lines that match this regular expression.")
+@click.option("--since", metavar="AGE", help="Show only lines since then, such as 30min, 12h or 2027-01-09T08:00.")
+@click.option(
+    "--level", type=click.Choice(["info", "warning", "error"]), help="Show only lines of this level and above."
+)
+@click.option("--raw", is_flag=True, help="Print every line as it is, with the events that are relay's bookkeeping.")
 @JSON
 @click.pass_context
-def logs(context: click.Context, run: str, session: int | None, follow: bool, raw: bool, as_json: bool) -> None:
+def logs(
+    context: click.Context,
+    /,
+    run: str,
+    session: int | None,
+    follow: bool,
+    raw: bool,
+    as_json: bool,
+    **given: str | None,
+) -> None:
     """Show the log of RUN's newest session as stored by the daemon; with -f, directly from Kaggle.
 
-    With --json, each line is an object.
+    Lines that only account for time are left out, except with --raw and --json. With --json, each line is an object.
 
-    Example: relay logs gsm-3f9a --session 2
+    Example: relay logs gsm-3f9a --session 2 --grep loss
     """
+    from orchestrator.views.log_filter import chosen, log_choice
     from orchestrator.views.logs import LogFollower, stored_log
 
     app = workspace_of(context)
+    choice = log_choice(given["grep"], given["since"], given["level"], app.clock.now(), bookkeeping=raw or as_json)
     state = app.run(run)
     found = [s for s in state.sessions if session in (None, s.number)]
     if (session is not None and not found) or not (found or follow):
-        known = ", ".join(sorted({str(s.number) for s in state.sessions})) or "none yet"
+        known = ", ".join(map(str, sorted({s.number for s in state.sessions}))) or "none yet"
         raise BadInput(f"{state.run.id} has no session {session or ''}: its sessions are {known}".replace("  ", " "))
     if not follow:
-        show_log(stored_log(app.home, found[-1]), raw, as_json)
+        show_log(chosen(stored_log(app.home, found[-1]), choice), raw, as_json)
         return
     following = LogFollower(app.reader, lambda: app_of(context).gateway, app.home, app.clock)
     since = found[-1].key if found else (0, 0)
     pieces = following.run(state.run.id, since) if session is None else following.session(found[-1])
     with contextlib.suppress(KeyboardInterrupt):
-        show_log(pieces, raw, as_json)
+        show_log(chosen(pieces, choice), raw, as_json)
 
 
 def show_log(pieces: "Iterable[Piece]", raw: bool, as_json: bool) -> None:

@@ -99,6 +99,7 @@ def watch_status(app: "Workspace", run: str | None, as_json: bool, shown: ListOp
     watcher = Watcher(
         lambda: app.reader if app.has_store else None,
         lambda store: status_document(store, app.home.path, app.clock.now(), run, app.warnings(), choice=choice),
+        app.clock.now,
     )
     view = partial(status_view, sort=shown.sort, most=shown.most, filtered=shown.choice.filters)
     return watch(watcher, run, on, app.clock, app.stop, as_json=as_json, view=view)

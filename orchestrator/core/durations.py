@@ -15,6 +15,7 @@ from orchestrator.pipeline.sections import Stage
 from stages.catalog import find
 from state.facts.base import Fact
 from state.facts.session import NothingCollected, OutputCollected
+from state.model.run_state import Session
 
 QUEUE_S = {
     "tpu": Estimate(900, 420, 1800),  # users report 7 to 30 minutes as typical, and sometimes up to 4 hours
@@ -79,10 +80,19 @@ class Times:
 def reported_in(facts: Iterable[Fact]) -> dict[tuple[int, int], Mapping[str, float]]:
     """Return the timings that sessions reported, by (number, attempt)."""
     return {
-        (fact.number, fact.attempt): {n: s for n, s in fact.judgement.timings.items() if 0.0 <= s <= SESSION_S_MAX}
+        (fact.number, fact.attempt): _possible(fact.judgement.timings)
         for fact in facts
         if isinstance(fact, (OutputCollected, NothingCollected)) and fact.judgement.timings
     }
+
+
+def reported_by(sessions: Iterable[Session]) -> dict[tuple[int, int], Mapping[str, float]]:
+    """Return the timings that sessions reported, by (number, attempt), as `reported_in` does from their facts."""
+    return {session.key: _possible(session.timings) for session in sessions if session.timings}
+
+
+def _possible(timings: Mapping[str, float]) -> dict[str, float]:
+    return {name: seconds for name, seconds in timings.items() if 0.0 <= seconds <= SESSION_S_MAX}
 
 
 def estimate_durations(

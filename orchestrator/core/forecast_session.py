@@ -4,7 +4,7 @@ A session stops where `stages.session.budget` would stop it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import ceil, floor
 from typing import Literal
@@ -152,8 +152,10 @@ def _stage(budget: Budget, now_s: float, steps: int, pace: Pace, name: str) -> t
         else:
             count, took_s = _until_due(budget, now_s, steps - done, step_s) if budget.steps_s else 1, step_s
         now_s, done, trained_s = now_s + took_s * count, done + count, trained_s + took_s * count
-        for _ in range(min(count, STEPS_KEPT)):
+        if count == 1:
             budget = budget.step_done(took_s)
+        else:  # as many calls of `step_done` with the same time would do
+            budget = replace(budget, steps_s=(*budget.steps_s, *[took_s] * min(count, STEPS_KEPT))[-STEPS_KEPT:])
         if done >= steps or budget.must_stop(now_s):
             now_s += pace.save_s
             return done, budget.save_done(now_s, pace.save_s), now_s, trained_s

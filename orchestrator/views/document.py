@@ -1,7 +1,7 @@
 """The status as one stable JSON document (see docs/status.md), from which all other views of a run are drawn."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from orchestrator.views.run_choice import EVERY_RUN, RunChoice, most_urgent
 from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts.base import Fact
 from state.facts.checkpoint import DamageFound, ModelPublished
+from state.facts.run import PipelineChanged
 from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
 from state.model.metrics import Metric
@@ -37,6 +38,8 @@ from state.reader import Reader
 FORMAT = 1
 
 CURVE_POINTS = 40
+IN_LISTS = (DamageFound, PipelineChanged, ModelPublished)
+"""Facts of an open run that are read for a list; the others are verified and not parsed."""
 ABSENT_MIN = 3
 """Consecutive responses without the kernel before the user is asked whether it was deleted."""
 
@@ -110,22 +113,29 @@ def curves_of(store: Reader | None, document: dict[str, Any]) -> dict[str, Curve
     return {run: found}
 
 
-def _run(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | None, home: Path) -> dict[str, Any]:
-    state, facts = store.load_with_facts(name)
+def _run(
+    store: Reader,
+    name: str,
+    now: datetime,
+    daemon: dict[str, Any] | None,
+    home: Path,
+    kinds: Collection[type[Fact]] | None = None,
+) -> dict[str, Any]:
+    state, facts = store.load_with_facts(name, kinds)
     watch = store.watch(name)
     found = {
         **run_document(state, store.last_metrics(name), now, facts, watch.seconds),
         **_failure(watch),
-        **open_run_forecast(store, state, facts, now, home),
+        **open_run_forecast(store, state, now, home),
         "requests": [_request(request) for request in store.requests(name)],
     }
     return {**found, "to_do": next_action(found, daemon, now)}
 
 
 def _in_brief(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | None, home: Path) -> dict[str, Any]:
+    if store.status(name) not in (RunStatus.FINISHED, RunStatus.CANCELLED):
+        return _run(store, name, now, daemon, home, IN_LISTS)
     state = store.rows(name)
-    if state.run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
-        return _run(store, name, now, daemon, home)
     requests = [_request(request) for request in store.requests(name)]
     found = {**run_document(state, (), now), **_failure(PollState()), "requests": requests}
     return {**found, "to_do": next_action(found, daemon, now)}

@@ -8,7 +8,7 @@ from typing import Any
 import pydantic
 
 from orchestrator.core.assumptions import Evidence
-from orchestrator.core.durations import INTERVALS_KEPT, Times, estimate_durations, reported_in
+from orchestrator.core.durations import INTERVALS_KEPT, Times, estimate_durations, reported_by
 from orchestrator.core.estimates import Estimate
 from orchestrator.core.forecast import Forecast, Unforeseeable, forecast
 from orchestrator.core.forecast_inputs import assumptions, hours_left, position_of
@@ -17,7 +17,6 @@ from orchestrator.core.probed_times import probed_times
 from orchestrator.core.run_history import RunHistory
 from orchestrator.core.weekly_quota import hours_of
 from orchestrator.pipeline.model import Pipeline
-from state.facts.base import Fact
 from state.failures import RunDamaged
 from state.memory_store import MemoryStore
 from state.model.run_state import RunState
@@ -31,7 +30,6 @@ EARLIER_MAX = 5
 def run_part(
     store: Reader | MemoryStore,
     state: RunState,
-    facts: Sequence[tuple[datetime, Fact]],
     now: datetime,
     evidence: Sequence[Evidence] = (),
 ) -> dict[str, Any]:
@@ -39,7 +37,7 @@ def run_part(
     if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
         return {"forecast": None, "forecast_problem": ""}
     pipeline = Pipeline.from_canonical(state.run.pipeline)
-    own = _observed(store, state, pipeline, facts)
+    own = _observed(store, state, pipeline)
     mine = (state.run.owner, state.run.accelerator)
     quota = next((row for row in store.quotas() if (row.owner, row.accelerator) == mine), None)
     standing, hours = position_of(state, own, now, store.watch(state.run.id)), hours_left(state, pipeline, quota, now)
@@ -69,22 +67,20 @@ def earlier_runs(store: Reader | MemoryStore, but: str = "") -> list[RunHistory]
             continue
         try:
             pipeline = Pipeline.from_canonical(run.pipeline)
-            found.append(_observed(store, store.load(run.id), pipeline, store.facts(run.id)))
+            found.append(_observed(store, store.load(run.id), pipeline))
         except (pydantic.ValidationError, RunDamaged):
             continue
     return found
 
 
-def _observed(
-    store: Reader | MemoryStore, state: RunState, pipeline: Pipeline, facts: Sequence[tuple[datetime, Fact]]
-) -> RunHistory:
+def _observed(store: Reader | MemoryStore, state: RunState, pipeline: Pipeline) -> RunHistory:
     return RunHistory(
         run=state.run.id,
         pipeline=pipeline,
         sessions=state.sessions,
         checkpoints=state.checkpoints,
         steps=store.steps_seen(state.run.id, INTERVALS_KEPT),
-        reported=reported_in(fact for _, fact in facts),
+        reported=reported_by(state.sessions),
     )
 
 

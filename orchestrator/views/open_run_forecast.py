@@ -1,23 +1,19 @@
 """Forecast of a run for the status document, with the evidence of its account."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from orchestrator.engine.evidence_files import EvidenceFiles
-from state.facts.base import Fact
 from state.model.run_state import RunState
 from state.model.statuses import RunStatus
 from state.reader import Reader
 
 
-def open_run_forecast(
-    store: Reader, state: RunState, facts: Sequence[tuple[datetime, Fact]], now: datetime, home: Path
-) -> dict[str, Any]:
+def open_run_forecast(store: Reader, state: RunState, now: datetime, home: Path) -> dict[str, Any]:
     """Forecast the end of an open run. The import is local: for a finished run, status must not wait for pydantic."""
     if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
         return {}
     from orchestrator.views.forecast import run_part
 
-    return run_part(store, state, facts, now, EvidenceFiles(home).for_forecast(state.run.owner))
+    return run_part(store, state, now, EvidenceFiles(home).for_forecast(state.run.owner))

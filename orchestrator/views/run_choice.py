@@ -17,8 +17,8 @@ RUNS_LISTED = 20
 """Maximum number of runs in a list that does not show all."""
 STATES = tuple(status.value for status in RunStatus)
 SORTS = ("attention", "name", "age", "progress", "hours", "done")
-_AGE = re.compile(r"(\d{1,4})([hdw])")
-_HOURS = {"h": 1, "d": 24, "w": 24 * 7}
+_AGE = re.compile(r"(\d{1,4})(min|[hdw])")
+_AGES = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 OVER = (RunStatus.FINISHED.value, RunStatus.CANCELLED.value)
 FAR = datetime.max.replace(tzinfo=UTC)
 
@@ -59,14 +59,14 @@ def is_pattern(name: str) -> bool:
 
 
 def time_since(given: str, now: datetime) -> datetime:
-    """Parse `12h`, `3d`, `2w`, or a date or time in ISO 8601 (UTC unless it has an offset). Raises BadInput."""
+    """Parse `30min`, `12h`, `3d`, `2w`, or a date or time in ISO 8601 (UTC unless it has an offset). Raises BadInput."""
     if found := _AGE.fullmatch(given.strip()):
-        return now - timedelta(hours=int(found[1]) * _HOURS[found[2]])
+        return now - int(found[1]) * _AGES[found[2]]
     try:
         at = datetime.fromisoformat(given.strip())
     except ValueError as error:
         raise BadInput(
-            f"--since {given!r} is no time: write hours, days or weeks, such as 12h, 3d or 2w, or a date such as 2027-01-09"
+            f"--since {given!r} is no time: write 30min for minutes, hours, days or weeks such as 12h, 3d or 2w, or a date such as 2027-01-09"
         ) from error
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 

@@ -3,19 +3,21 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
+from rich.segment import Segment
 from rich.text import Text
 
 from orchestrator.base.clock import Clock, Stop
 from orchestrator.base.humanize import local_time
 from orchestrator.base.terminal import escape_controls
+from orchestrator.views.aging import aged
 from orchestrator.views.curves import Curves
-from orchestrator.views.document import curves_of
+from orchestrator.views.document import curves_of, daemon_document
 from orchestrator.views.fact_text import describe_fact
 from orchestrator.views.layout import labelled
 from orchestrator.views.live import LineView
@@ -27,6 +29,10 @@ from state.failures import StoreUnavailable
 from state.reader import Reader
 
 EVERY_S = 2.0
+CLOCK = timedelta(seconds=10)
+"""Time after which clocks are shown anew although nothing has changed."""
+REREAD = timedelta(minutes=2)
+"""Time after which everything is read again although nothing has changed in the database: the disk, the forecasts."""
 EVENTS_MAX = 30
 SETTLED = ("finished", "parked", "cancelled")
 
@@ -42,24 +48,53 @@ class StatusReading:
 
 
 class Watcher:
-    """Polls a home folder. While the database cannot be read, the last status is shown with the error."""
+    """Polls a home folder, and reads the status again where something has changed.
 
-    def __init__(self, store: Callable[[], Reader | None], read: Callable[[Reader | None], dict[str, Any]]) -> None:
-        self._store, self._read = store, read
+    Otherwise it only lets the clocks in the last status go on, every CLOCK_S seconds. While the database cannot be read,
+    the last status is shown with the error.
+    """
+
+    def __init__(
+        self,
+        store: Callable[[], Reader | None],
+        read: Callable[[Reader | None], dict[str, Any]],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store, self._read, self._now = store, read, now
         self._last: StatusReading | None = None
+        self._mark: tuple[Any, ...] = ()
+        self._read_at: datetime | None = None
 
     def poll(self, run: str | None) -> StatusReading:
-        """Return the current status. Raises StoreUnavailable if the first read fails."""
+        """Return the current status, the same object if nothing is new. Raises StoreUnavailable if the first read fails."""
         try:
-            self._last = self._seen(run)
+            self._last = self._current(run)
         except StoreUnavailable as error:
             if self._last is None:
                 raise
+            self._mark = ()
             return StatusReading(self._last.document, self._last.curves, self._last.events, str(error))
         return self._last
 
-    def _seen(self, run: str | None) -> StatusReading:
-        store = self._store()
+    def _current(self, run: str | None) -> StatusReading:
+        store, now = self._store(), self._now()
+        mark = self._change_mark(store, now)
+        last = self._last
+        fresh = self._read_at is not None and self._read_at <= now < self._read_at + REREAD
+        if last is None or mark != self._mark or not fresh:
+            seen = self._seen(store, run)
+            self._mark, self._read_at = mark, now
+            return seen
+        since = now - datetime.fromisoformat(last.document["at"])
+        return last if since < CLOCK else replace(last, document=aged(last.document, now))
+
+    def _change_mark(self, store: Reader | None, now: datetime) -> tuple[Any, ...]:
+        if store is None:
+            return ()
+        daemon = daemon_document(store.lease(), now)
+        return (daemon is not None and daemon["runs"], *store.change_mark())
+
+    def _seen(self, store: Reader | None, run: str | None) -> StatusReading:
         document = self._read(store)
         before = self._last
         same = before is not None and _stages(before.document) == _stages(document)
@@ -109,16 +144,20 @@ Tell = Callable[[StatusReading], None]
 def screen(on: Console, view: View = status_view) -> Iterator[Tell]:
     """Use the whole terminal; the last view stays visible at the end."""
     last: list[RenderableType] = []
+    shown: list[StatusReading] = []
 
     with Live(console=on, screen=True, auto_refresh=False) as live:
 
         def tell(seen: StatusReading) -> None:
+            if shown and shown[-1] is seen:
+                return
+            shown[:] = [seen]
             last[:] = [view(seen.document, seen.curves)]
             live.update(FullScreen(seen, last[0]), refresh=True)
 
         yield tell
-    for shown in last:
-        on.print(shown)
+    for view_left in last:
+        on.print(view_left)
 
 
 @dataclass(frozen=True)
@@ -135,8 +174,11 @@ class FullScreen:
         trouble = [Text(seen.trouble, style="bold red")] if seen.trouble else []
         above = Group(*trouble, self.view)
         rows = console.render_lines(above, options.update(height=None), pad=False)
-        yield above
         room = (options.height or console.size.height) - len(rows) - 1
+        if room < -1:
+            yield from _cropped(rows, len(rows) + room)
+            return
+        yield above
         several = len(seen.document["runs"]) > 1
         told = [(at, text) for happened in seen.events for at, text in _event_line(happened, now, several)]
         while told and room > 0:
@@ -145,6 +187,14 @@ class FullScreen:
                 yield view
                 return
             del told[0]
+
+
+def _cropped(rows: list[list[Segment]], fitting: int) -> RenderResult:
+    """Yield the first `fitting` rows and, below them, how many more there are."""
+    for row in rows[:fitting]:
+        yield from row
+        yield Segment.line()
+    yield Text(f"{len(rows) - fitting} more lines: enlarge the window", style="dim", no_wrap=True, overflow="crop")
 
 
 def _event_line(happened: LoggedFact, now: datetime, several: bool) -> list[tuple[str, str]]:

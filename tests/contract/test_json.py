@@ -35,6 +35,8 @@ TOLD_OTHERWISE = {
     "environment": "relay environment publish --json",
     "schema": "it prints nothing but JSON",
     "completion": "it prints a script for a shell",
+    "metrics": "--format jsonl prints an object for each step",
+    "tensorboard": "it writes event files, and serves them for as long as it runs",
     "dashboard": "it serves pages for as long as it runs",
     "init": "it asks, and writes a file",
     "export": "the folder that it writes has export.json",

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -82,7 +83,7 @@ class Watched:
                 raise StoreUnavailable("the database is locked by another program")
             return looking
 
-        watcher = Watcher(store, lambda found: status_document(found, self.place.home, clock.now(), run))
+        watcher = Watcher(store, lambda found: status_document(found, self.place.home, clock.now(), run), clock.now)
         on = console or Console(file=self.out, width=140)
         return watch(watcher, run, on, clock, clock.stop, as_json=as_json)
 
@@ -188,3 +189,48 @@ def test_where_training_stands_is_said_again_only_when_it_has_moved_and_time_has
     assert told.due()
     told.progress(run)
     assert len(watched.lines) == 1
+
+
+def test_the_database_is_read_again_only_where_something_has_changed(watched: Watched) -> None:
+    clock, store, reads = VirtualClock(), ReadOnlyStore(watched.place.home), list[int]()
+
+    def read(found: object) -> dict[str, Any]:
+        reads.append(1)
+        return status_document(store, watched.place.home, clock.now(), "r-0001")
+
+    watcher = Watcher(lambda: store, read, clock.now)
+    first = watcher.poll("r-0001")
+    clock.sleep(2.0)
+    assert watcher.poll("r-0001") is first
+    clock.sleep(10.0)
+    aged = watcher.poll("r-0001")
+    assert (aged is first, aged.document["at"], len(reads)) == (False, clock.now().isoformat(), 1)
+    watched.step(1)()
+    assert (watcher.poll("r-0001").document["runs"][0]["stages"][0]["seen"], len(reads)) == (0, 2)
+    watched.append(*RUNNING)()
+    assert watcher.poll("r-0001").document["runs"][0]["sessions"]
+    clock.sleep(7200.0)
+    watcher.poll("r-0001")
+    assert len(reads) == 4
+
+
+def test_the_clock_of_a_live_session_goes_on_without_a_read(watched: Watched) -> None:
+    clock, store = VirtualClock(), ReadOnlyStore(watched.place.home)
+    watched.append(*RUNNING)()
+    watcher = Watcher(lambda: store, lambda s: status_document(s, watched.place.home, clock.now(), "r-0001"), clock.now)
+    before = watcher.poll("r-0001").document["runs"][0]["sessions"][-1]["seconds"]
+    clock.sleep(60.0)
+    aged = watcher.poll("r-0001").document
+    assert aged["runs"][0]["sessions"][-1]["seconds"] == pytest.approx(before + 60.0)
+    assert aged["runs"][0] == status_document(store, watched.place.home, clock.now(), "r-0001")["runs"][0]
+
+
+def test_a_small_window_says_how_much_it_hides(watched: Watched) -> None:
+    terminal = Console(file=watched.out, force_terminal=True, width=40, height=12, legacy_windows=False, _environ={})
+    assert watched.watch(Script(watched.append(*RUNNING), lambda: None), console=terminal) == 0
+    shown = watched.out.getvalue().rpartition("\x1b[?1049l")[0]
+    screens = shown.split("\x1b[H")[1:]
+    assert screens
+    for screen in screens:
+        assert len(screen.splitlines()) <= 12
+        assert re.search(r"\d+ more lines: enlarge the window", screen)

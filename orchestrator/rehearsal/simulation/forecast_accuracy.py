@@ -128,7 +128,7 @@ def _halfway(chain: Chain) -> bool:
 
 
 def _by_the_run(chain: Chain, now: datetime) -> dict[str, Any]:
-    part = views.run_part(chain.store, chain.state, chain.store.facts(chain.run), now)
+    part = views.run_part(chain.store, chain.state, now)
     assert part["forecast"] is not None, part
     found: dict[str, Any] = part["forecast"]
     return found

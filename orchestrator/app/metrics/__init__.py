@@ -1,0 +1,1 @@
+"""Metrics of a run where people already look: files, TensorBoard, Weights & Biases, trackio."""
