@@ -13,6 +13,7 @@ import click
 
 from orchestrator.app.notify import config as notify_config
 from orchestrator.app.origins import beginning, begun_as_named
+from orchestrator.app.run_evidence import KeepsEvidence
 from orchestrator.app.settings import Settings
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.clock import monotonic_s
@@ -237,9 +238,11 @@ class App(Workspace):
         self.store.verify()
         try:
             with LeaseKeeper(self.store, self.clock) as keeper, self._senders(keeper) as senders:
+                keep_evidence = KeepsEvidence(self, self.notice)
 
                 def hear(run: str, tick: TickResult) -> None:
                     listener(run, tick)
+                    keep_evidence(run, tick)
                     if any(isinstance(fact, CheckpointPublished) for fact in tick.facts):
                         self._back_up()
                     if senders is not None and (tick.facts or tick.failure):

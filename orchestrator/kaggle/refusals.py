@@ -26,6 +26,10 @@ BLOBS = re.compile(
 )
 """Wording for rejected uploads, which have to be sent again."""
 
+RENAMED = "Kaggle renamed the kernel"
+"""Words of the error for a kernel that got another name."""
+DATASET_DECLINED = "Kaggle declined to create the dataset"
+"""Words of the error for a dataset that Kaggle refuses to create."""
 SOURCES_NOT_ACCEPTED = "does not accept these sources"
 """Words of the error for a push whose datasets, models or kernels Kaggle does not mount."""
 
@@ -41,7 +45,7 @@ def sources_refused(ref: str, rejected: str) -> Permanent:
 
 def dataset_refused(slug: str, reason: str) -> Refused:
     """Map the reason for which Kaggle declined to create a dataset to an error."""
-    text = f"Kaggle declined to create the dataset {slug}: {reason}"
+    text = f"{DATASET_DECLINED} {slug}: {reason}"
     if TAKEN.search(reason):
         return NameTaken(text)
     return NoRoom(text) if ROOM.search(reason) else Refused(text)

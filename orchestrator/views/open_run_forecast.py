@@ -1,5 +1,6 @@
 """Forecast of a run for the status document, with the evidence of its account."""
 
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,4 +21,4 @@ def open_run_forecast(
         return {}
     from orchestrator.views.forecast import run_part
 
-    return run_part(store, state, facts, now, EvidenceFiles(home).for_forecast(state.run.owner))
+    return run_part(store, state, facts, now, EvidenceFiles.of(home, os.environ).for_forecast(state.run.owner))

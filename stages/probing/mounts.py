@@ -33,20 +33,9 @@ def findings_of_mounts(inputs: Path, wanted: Probe) -> list[ProbeFinding]:
 
 
 def _finding_of_layout(places: Sequence[PurePath]) -> ProbeFinding:
-    shapes = sorted({shape_of(place) for place in places})
+    shapes = sorted({parent_checkpoint.shape_of(place) for place in places})
     known = all(shape in ("{slug}", "datasets/{owner}/{slug}", "notebooks/{owner}/{slug}") for shape in shapes)
     return judged("mount-layout", known, f"mounted as {' and as '.join(shapes)}")
-
-
-def shape_of(place: PurePath) -> str:
-    """Return the layout of a mount's place below `/kaggle/input`, without names."""
-    match place.parts:
-        case (_,):
-            return "{slug}"
-        case ("datasets" | "notebooks" as kind, _, _):
-            return f"{kind}/{{owner}}/{{slug}}"
-        case parts:
-            return f"another place, {len(parts)} folders deep"
 
 
 # --- trial files -------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 from orchestrator.core.assumed.values import Assumption, Observation
 
-CPU, TPU, RUNS, CHECK = Observation.CPU_PROBE, Observation.TPU_PROBE, Observation.RUNS, Observation.CHECK
+CPU, TPU, RUNS = Observation.CPU_PROBE, Observation.TPU_PROBE, Observation.RUNS
+MET, CHECK = Observation.MET, Observation.CHECK
 
 OUTPUTS = (
     Assumption(
@@ -58,7 +59,7 @@ OUTPUTS = (
         key="log-kept",
         assumes="The log of an ended session can be read.",
         source="reported by users; one was empty",
-        observed_by=(CPU, RUNS),
+        observed_by=(CPU, MET),
         copes=True,
         if_refuted="relay judges a session by its report and its checkpoints; metrics of the missing lines are absent.",
         rehearsed=True,
@@ -81,7 +82,7 @@ DATASETS = (
         key="ready-means-listed",
         assumes="A dataset with status `READY` lists every file that was uploaded, with its size.",
         source="measured by others",
-        observed_by=(CPU, RUNS),
+        observed_by=(CPU, MET),
         copes=True,
         if_refuted="relay waits until the list is complete, and parks the run if it never is.",
         numbers=("listed_s",),
@@ -128,7 +129,7 @@ DATASETS = (
         key="description-returned",
         assumes="A dataset's description is returned as it was given, possibly with more text around it.",
         source="the client's source",
-        observed_by=(CPU, RUNS),
+        observed_by=(CPU, MET),
         copes=True,
         if_refuted="relay compares the bytes of the dataset instead.",
         rehearsed=True,
@@ -155,7 +156,7 @@ DATASETS = (
         key="name-length",
         assumes="A name on Kaggle has 6 to 50 characters of a-z, 0-9 and hyphens.",
         source="the client's source",
-        observed_by=(RUNS,),
+        observed_by=(MET,),
         copes=False,
         if_refuted="Choose a shorter `name`: it may have 30 characters, and relay adds a suffix.",
         stops=True,
@@ -176,7 +177,7 @@ DATASETS = (
         key="dataset-size",
         assumes="One dataset may have 200 GB and 50 files at its top level.",
         source="reported by users",
-        observed_by=(RUNS,),
+        observed_by=(MET,),
         copes=False,
         if_refuted="Train fewer parameters: a checkpoint is one dataset of fewer than five files.",
         stops=True,
@@ -210,7 +211,7 @@ MODELS = (
         key="model-version-listed",
         assumes="A model's version is there once `GetModelInstance` names its number and its list of files is complete.",
         source="a maintainer",
-        observed_by=(RUNS,),
+        observed_by=(MET,),
         copes=True,
         if_refuted="`relay publish` waits for both, compares names and sizes, and says what is missing.",
     ),
@@ -218,7 +219,7 @@ MODELS = (
         key="model-version-number",
         assumes="Adding a model's version is not safe to repeat, and the answer does not name its number.",
         source="the client's source",
-        observed_by=(RUNS,),
+        observed_by=(MET,),
         copes=True,
         if_refuted="`relay publish` reads the numbers before and after.",
     ),
@@ -226,7 +227,7 @@ MODELS = (
         key="other-licence",
         assumes="Kaggle knows a licence called `Other (specified in description)`, and none of Gemma's terms.",
         source="a maintainer",
-        observed_by=(RUNS,),
+        observed_by=(MET,),
         copes=False,
         if_refuted="Kaggle refuses the model: publish it at Hugging Face with `relay publish --hub`.",
     ),
@@ -247,7 +248,7 @@ SERVICE = (
         key="request-rate",
         assumes="Two requests a minute for each session are not refused with 429.",
         source="a maintainer: the limit is not published ([217])",
-        observed_by=(RUNS,),
+        observed_by=(MET,),
         copes=True,
         if_refuted="relay waits as long as `Retry-After` says and asks less often while Kaggle fails.",
         rehearsed=True,

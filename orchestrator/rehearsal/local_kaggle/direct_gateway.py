@@ -25,7 +25,7 @@ from orchestrator.kaggle.gateway import (
     Worker,
     ignore_progress,
 )
-from orchestrator.kaggle.refusals import dataset_refused, name_refused, sources_refused
+from orchestrator.kaggle.refusals import RENAMED, dataset_refused, name_refused, sources_refused
 from orchestrator.kaggle.request_bodies import RECENT
 from orchestrator.kaggle.transfer import output_file
 from orchestrator.rehearsal.local_kaggle.datasets import Dataset, Describe
@@ -300,7 +300,7 @@ class DirectGateway:
             declined = NoSlot if full else NameTaken if name_refused(saved.error) else OutOfQuota
             raise declined(f"Kaggle declined to run {save.slug}: {whole_text(saved.error)}")
         if saved.ref != save.slug:
-            raise Permanent(f"Kaggle renamed the kernel {save.slug} to {saved.ref}, which is running now")
+            raise Permanent(f"{RENAMED} {save.slug} to {saved.ref}, which is running now")
         rejected = [*saved.invalid_datasets, *saved.invalid_kernels, *saved.invalid_models]
         if rejected:
             raise sources_refused(saved.ref, ", ".join(rejected))
