@@ -112,6 +112,10 @@ def _probe(context: click.Context, path: Path, options: dict[str, Any]) -> bool:
     stop_on_signals(app.stop)
     begun = [command.begin_machine(app, trained, path, _sayer(as_json), again=again)]
     settled = _carry_out(app, begun[-1], as_json=as_json)
+    if settled and command.goes_on_without_version(app, begun[-1].run.id):
+        command.keep_of_run(app, command.probed(app, begun[-1].run.id), of_account=False)
+        begun = [command.begin_machine(app, trained, path, _sayer(as_json), again=again)]
+        settled = _carry_out(app, begun[-1], as_json=as_json)
     typed = f"relay probe {shlex.quote(str(path))}{' --accelerator' if options['measure'] else ''}"
     document = _kept(app, trained.name, begun, typed, settled=settled)
     if options["measure"] and settled and view.is_stopped(document):

@@ -24,6 +24,8 @@ PROCESSING_BYTES_PER_S = 0.5e9 / 60
 PROCESSING_S = 60.0
 STARTUP = (TimeClass.INSTALL, TimeClass.ACCELERATOR, TimeClass.RESTORE, TimeClass.OTHER)
 """Classes of a session's seconds that come before its first stage."""
+VERSIONS_PREFIX = "relay-trial-versions-"
+"""Beginning of the name of the dataset that a probe mounts by its first version."""
 NO_NETWORK = (
     "name resolution",
     "ConnectTimeout",
@@ -213,11 +215,18 @@ def of_end(run: ProbedRun) -> Iterator[Evidence]:
     """Yield what the run's end shows: that all calls were answered as expected, or what failed sessions refute."""
     if run.state.run.status is RunStatus.FINISHED:
         yield seen_in(run, "api-shapes", True, "every call of a whole run was answered as expected")
-    if SOURCES_NOT_ACCEPTED in run.state.run.reason and run.pipeline.model_sources:
+    if refuses_version(run.state):
+        yield seen_in(run, "dataset-version-mounts", False, "Kaggle did not accept a dataset source with a version")
+    elif SOURCES_NOT_ACCEPTED in run.state.run.reason and run.pipeline.model_sources:
         yield seen_in(run, "model-mounted", False, "Kaggle did not accept a source of the session")
     for session in run.state.sessions:
         if session.outcome is Outcome.FAILED:
             yield from _of_failure(run, session)
+
+
+def refuses_version(state: RunState) -> bool:
+    """Return True if a probe was parked because Kaggle does not accept its dataset source with a version."""
+    return SOURCES_NOT_ACCEPTED in state.run.reason and VERSIONS_PREFIX in state.run.reason
 
 
 def _of_failure(run: ProbedRun, session: Session) -> Iterator[Evidence]:

@@ -22,6 +22,7 @@ from orchestrator.kaggle.refusals import DATASET_DECLINED, RENAMED, ROOM
 from orchestrator.pipeline.environments import HARDWARE, HOUR_S
 from stages.contract import Progress
 from stages.numerics import PLATFORM, PYTHON, Numerics
+from stages.session.packages import announced
 from stages.session.parent_checkpoint import MOUNTED
 from stages.session.time_accounting import TimeClass
 from state.facts.base import Fact, SessionFact
@@ -170,7 +171,7 @@ def _of_inputs(run: ProbedRun, session: Session) -> Iterator[Evidence]:
 
 
 def _installed(run: ProbedRun, session: Session) -> bool:
-    return any(probe_evidence.announced(line) for line in run.logs.get(session.key, ()))
+    return any(announced(line) for line in run.logs.get(session.key, ()))
 
 
 def _of_machine(run: ProbedRun, session: Session) -> Iterator[Evidence]:

@@ -327,6 +327,13 @@ class Gateway(Protocol):
         attempt, unless Kaggle rejected the uploads themselves), Ambiguous if the answer was lost.
         """
 
+    def add_dataset_version(self, slug: str, files: Sequence[Path], notes: str) -> None:
+        """Upload files and make them the next version of a dataset, which then has these files alone.
+
+        Returns before Kaggle has processed the version. Not safe to repeat: each call adds a version. Precondition: an
+        earlier version is ready. Raises Refused, or Ambiguous if the answer was lost.
+        """
+
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
         """Download one file of a dataset, as `download` does."""
 

@@ -97,7 +97,7 @@ OPTIONS: dict[str, ChangeRule] = {
     **dict.fromkeys(("mask_truncated_completions", "overlong_buffer", "overlong_penalty", "importance_cap"), UPDATE),
     **dict.fromkeys(("max_completion_length", "temperature", "top_k", "top_p", "num_generations"), SAMPLES),
     **dict.fromkeys(("dynamic_sampling", "rewards", "slots", "sampling_dtype"), SAMPLES),
-    **dict.fromkeys(("part", "internet", "models", "trial", "plan", "seconds", "platform"), RESULT),
+    **dict.fromkeys(("part", "internet", "models", "trial", "versions", "plan", "seconds", "platform"), RESULT),
     **dict.fromkeys(("solved_max", "hard_min", "transcripts", "format", "dtype", "payload_bytes"), RESULT),
 }
 """Rules of the options of relay's own kinds of stage. Options of the user's own stages may change at any time, as its

@@ -111,7 +111,7 @@ def test_it_is_seen_whether_a_session_that_was_stopped_keeps_its_files(kept: boo
 
 
 def test_a_renewed_quota_and_a_full_slot_are_seen() -> None:
-    chain, kept = ran(rules=replace(RULES, quota_s=PerKind(1500.0, 0, 0)))
+    _, kept = ran(rules=replace(RULES, quota_s=PerKind(1500.0, 0, 0)))
     (renewed,) = {seen.detail for seen in kept if "stated renewal" in seen.detail}
     assert renewed.startswith("after the stated renewal of the quota a session was accepted")
     _, kept = ran("sessions-at-once")

@@ -247,6 +247,15 @@ class DirectGateway:
             except ValueError as error:
                 raise dataset_refused(slug, str(error)) from error
 
+    def add_dataset_version(self, slug: str, files: Sequence[Path], notes: str) -> None:
+        with self._calls.changing("CreateDatasetVersion") as now:
+            kept = {path.name: Content.of_bytes(path.read_bytes(), now) for path in files}
+            try:
+                found = self._world.datasets.find(self._world.owner, slug)
+                self._world.datasets.add_version(found, kept, notes, now)
+            except (ValueError, KaggleRefusal) as error:
+                raise dataset_refused(slug, str(error)) from error
+
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
         fault = self._calls.fault("DatasetFile")
         with self._calls.read(fault) as now:
