@@ -189,7 +189,7 @@ class App(Workspace):
             lost = [run for run in lost if pipeline_of(run) == pipeline.name]
         if lost:
             sentence = lost_sentence(self.home, lost, gone=not self.has_store)
-            raise BadInput(f"{path}: {sentence}; relay start --new begins another run all the same")
+            raise BadInput(f"{path}: {sentence}; relay start --new begins another run anyway")
 
     def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
         for run in self.open_runs(pipeline.name):
@@ -203,7 +203,7 @@ class App(Workspace):
                 )
             if not new:
                 raise BadInput(
-                    f"{path}: run {run.id} of this pipeline is {run.status}: relay daemon goes on with it, and --new starts "
+                    f"{path}: run {run.id} of this pipeline is {run.status}: relay daemon continues it, and --new starts "
                     "another"
                 )
 

@@ -126,7 +126,7 @@ def is_quota_fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
 
 
 def _pause_after_failure(state: RunState, limits: Limits, now: datetime) -> datetime | None:
-    """Return when a session that gained nothing may be retried; None if at once. An end in the future is ignored."""
+    """Return when a session that made no progress may be retried; None if at once. An end in the future is ignored."""
     last = state.last
     if last is None or last.checkpoint or last.ended_at is None or state.run.accepted_sessions >= len(state.sessions):
         return None

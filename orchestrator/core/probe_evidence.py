@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from orchestrator.base.humanize import counted, duration
 from orchestrator.core.assumptions import ASSUMPTIONS, DETAIL_CHARS_MAX, Evidence, Verdict
 from orchestrator.core.durations import INSTALL_S, QUEUE_S
 from orchestrator.core.plan import limits_for
@@ -124,7 +125,7 @@ def of_times(run: ProbedRun) -> Iterator[Evidence]:
     slot, sessions = run.pipeline.slot, run.state.sessions
     waits = [(s.running_at - s.pushed_at).total_seconds() for s in sessions if s.running_at and s.pushed_at]
     if waits := [max(0.0, wait) for wait in waits]:
-        told = " and ".join(f"{wait:.0f} s" for wait in waits)
+        told = " and ".join(map(duration, waits))
         detail = f"waited {told} for a {slot.upper()}"
         yield seen_in(run, "queue-time", max(waits) <= QUEUE_S[slot].high_s, detail, **{f"{slot}_s": max(waits)})
     for session in sessions:
@@ -139,7 +140,7 @@ def of_times(run: ProbedRun) -> Iterator[Evidence]:
 def _of_startup(run: ProbedRun, session: Session, install_s: float) -> Evidence:
     """Return how long a session took to begin; without a number if it had nothing to install."""
     startup_s = sum(session.seconds.get(kind.value, 0.0) for kind in STARTUP)
-    detail = f"{startup_s:.0f} s until the first stage began, {install_s:.0f} s of them for packages"
+    detail = f"{duration(startup_s)} until the first stage began, {duration(install_s)} of it for packages"
     numbers = {f"{run.pipeline.slot}_s": startup_s} if run.pipeline.pins else {}
     return seen_in(run, "start-up-time", startup_s <= INSTALL_S.high_s, detail, **numbers)
 
@@ -153,7 +154,7 @@ def _of_packages(run: ProbedRun, session: Session, install_s: float) -> Evidence
     if counted is None and install_s == 0:
         return seen_in(run, "image-packages", False, "the image has every pinned package")
     packages = f"{counted[0]} of {counted[1]} packages" if counted else "packages"
-    return seen_in(run, "image-packages", install_s > 0, f"pip installed {packages} in {install_s:.0f} s")
+    return seen_in(run, "image-packages", install_s > 0, f"pip installed {packages} in {duration(install_s)}")
 
 
 def of_outputs(run: ProbedRun) -> Iterator[Evidence]:
@@ -165,12 +166,12 @@ def of_outputs(run: ProbedRun) -> Iterator[Evidence]:
         files = sum(len(fact.manifest.files) + 1 for fact in collected)
         outputs = _count(collected, "session")
         yield seen_in(run, "output-kept", True, f"the checkpoints of {outputs} were there after a regular end")
-        yield seen_in(run, "output-listed-complete", True, f"{files} files were listed", files=float(files))
+        yield seen_in(run, "output-listed-complete", True, f"{counted(files, 'file')} listed", files=float(files))
         yield seen_in(
             run,
             "output-unchanged",
             not damaged,
-            damaged[0].problem if damaged else f"{files} files, every SHA-256 fits",
+            damaged[0].problem if damaged else f"{counted(files, 'file')}, every SHA-256 fits",
         )
     if ended:
         empty = [session for session in ended if not run.logs.get(session.key)]
@@ -192,7 +193,7 @@ def of_datasets(run: ProbedRun) -> Iterator[Evidence]:
             size_bytes = _size_bytes(run.state, fact.number, fact.attempt)
             looked_s = 2 * limits_for(run.pipeline).poll_s  # relay notices it at its next poll
             limit_s = PROCESSING_S + size_bytes / PROCESSING_BYTES_PER_S + looked_s
-            detail = f"ready and listed {took_s:.0f} s after the upload of {size_bytes:,} bytes"
+            detail = f"ready and listed {duration(took_s)} after the upload of {size_bytes:,} bytes"
             yield seen_in(
                 run, "processing-time", took_s <= limit_s, detail, processing_s=took_s, size_bytes=float(size_bytes)
             )

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from orchestrator.base.humanize import duration, machine_time
 from orchestrator.core import probe_evidence
 from orchestrator.core.assumptions import Evidence, Verdict
 from orchestrator.core.plan import checkpoint_of
@@ -140,7 +141,7 @@ def _of_limit(run: ProbedRun, session: Session) -> Iterator[Evidence]:
     lasted_s = max(0.0, (session.ended_at - session.running_at).total_seconds())
     told = TIME_LIMIT in session.worker_message
     numbers = {f"{slot}_s": lasted_s}
-    detail = f"a session on a {slot.upper()} lasted {lasted_s / HOUR_S:.2f} of {limit_s / HOUR_S:g} hours"
+    detail = f"a session on a {slot.upper()} lasted {machine_time(lasted_s)} of {machine_time(limit_s)}"
     if told and lasted_s < AT_LIMIT * session.limit_s:
         yield seen_in(run, "session-limit", False, f"Kaggle stopped it at its limit: {detail}", **numbers)
     elif lasted_s >= AT_LIMIT * limit_s:
@@ -167,7 +168,7 @@ def _of_inputs(run: ProbedRun, session: Session) -> Iterator[Evidence]:
         yield seen_in(run, "model-mounted", True, "the session loaded its model")
     installed_s = session.seconds.get(TimeClass.INSTALL.value, 0.0)
     if run.pipeline.internet and not run.pipeline.inputs.wheels and _installed(run, session):
-        yield seen_in(run, "internet", True, f"pip installed packages in {installed_s:.0f} s")
+        yield seen_in(run, "internet", True, f"pip installed packages in {duration(installed_s)}")
 
 
 def _installed(run: ProbedRun, session: Session) -> bool:
@@ -220,7 +221,7 @@ def _of_renewal(facts: Sequence[tuple[datetime, Fact]], at: datetime) -> Iterato
     renewed = datetime.fromisoformat(waits[-1].until)
     if at >= renewed - TOLD_EARLIER:
         late_s = max(0.0, (at - renewed).total_seconds())
-        detail = f"after the stated renewal of the quota a session was accepted, {late_s / 60:.0f} minutes later"
+        detail = f"after the stated renewal of the quota a session was accepted, {duration(late_s)} later"
         yield evidence("quota-answered", Verdict.CONFIRMED, at, detail, {})
 
 

@@ -85,7 +85,7 @@ class CheckpointCopies:
             if damage[entry.path].unread:
                 raise DiskRefused(
                     f"{self.folder}: {damage[entry.path].says}, and Kaggle has no copy of it: repair that disk, and it "
-                    "goes on by itself; once you delete the file, the run goes on from an older checkpoint"
+                    "continues by itself; once you delete the file, the run goes on from an older checkpoint"
                 )
         return "; ".join(damage[entry.path].says for entry in lost)
 

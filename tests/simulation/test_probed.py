@@ -191,9 +191,9 @@ def test_packages_that_were_installed_are_counted_although_the_log_does_not_list
     seen = on_kaggle(found[0], "name: c\nenvironment: [x==1]", packages.announcement(locked[:83], locked))[
         "image-packages"
     ]
-    assert (seen.verdict.value, seen.detail) == ("confirmed", "pip installed 83 of 110 packages in 200 s")
+    assert (seen.verdict.value, seen.detail) == ("confirmed", "pip installed 83 of 110 packages in 3 min 20 s")
     unlogged = on_kaggle(found[0], "name: c\nenvironment: [x==1]")["image-packages"]
-    assert (unlogged.verdict.value, unlogged.detail) == ("confirmed", "pip installed packages in 200 s")
+    assert (unlogged.verdict.value, unlogged.detail) == ("confirmed", "pip installed packages in 3 min 20 s")
 
 
 def app_of(home: Path, owner: str) -> App:
@@ -246,13 +246,15 @@ def test_a_session_that_fails_refutes_what_it_shows_to_be_wrong(
     run, _ = found
     reason = "pip could not install jax: Temporary failure in name resolution"
     failed = replace(run.state.sessions[-1], outcome=Outcome.FAILED, cause=cause, reason=reason)
-    parked = replace(run.state.run, status=RunStatus.PARKED, reason="2 attempts gained nothing", remedy="relay retry r")
+    parked = replace(
+        run.state.run, status=RunStatus.PARKED, reason="2 attempts made no progress", remedy="relay retry r"
+    )
     broken = replace(run, state=replace(run.state, run=parked, sessions=(*run.state.sessions[:-1], failed)))
     assert verdicts(broken)[key] == "refuted"
     assert "api-shapes" not in verdicts(broken)
     document = probe_document("counts", [broken], evidence_of(broken), TYPED)
     assert is_stopped(document)
-    assert document["problems"] == [f"{parked.id} is parked: 2 attempts gained nothing; then type relay retry r"]
+    assert document["problems"] == [f"{parked.id} is parked: 2 attempts made no progress; then type relay retry r"]
     assert not is_stopped(probe_document("counts", [run], evidence_of(run), TYPED))
 
 
