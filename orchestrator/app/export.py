@@ -159,7 +159,7 @@ def _written(stored: Path, target: Path, request: dict[str, Any]) -> dict[str, A
     try:
         answer: dict[str, Any] = json.loads(lines[-1])
     except (ValueError, IndexError) as error:
-        said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
+        said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it gave no message")
         raise Permanent(f"the export failed: {said.strip()[:300]}") from error
     if "reason" in answer:
         kind = Transient if answer["transient"] else BadInput

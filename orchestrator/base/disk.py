@@ -53,7 +53,7 @@ def disk_error(error: OSError, path: Path, wanted_bytes: int = 0) -> RelayError:
     why = error.strerror or error
     if isinstance(error, FileNotFoundError):
         return Permanent(f"{path} cannot be read or written: {why}")
-    return DiskRefused(f"{path} cannot be read or written ({why}): put that right, and relay continues by itself")
+    return DiskRefused(f"{path} cannot be read or written ({why}): fix that, and relay continues by itself")
 
 
 @contextmanager

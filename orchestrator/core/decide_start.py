@@ -85,7 +85,7 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     twin = next((session for session in snapshot.state.sessions if session.twin_lives), None)
     if twin is not None:
         due = dataset_due(snapshot.watch.polled_at, limits, now)
-        return PollTwin(*twin.key) if now >= due else Wait(due, f"version {twin.twin} of {twin.slug} runs besides")
+        return PollTwin(*twin.key) if now >= due else Wait(due, f"version {twin.twin} of {twin.slug} is also running")
     if not _has_slot(snapshot, pipeline, limits, now):
         until = now + timedelta(seconds=limits.poll_s)
         return Wait(until, "other runs' sessions take the account's slots", wants_slot=True)

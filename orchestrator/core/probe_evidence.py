@@ -215,7 +215,7 @@ def _size_bytes(state: RunState, number: int, attempt: int) -> int:
 def of_end(run: ProbedRun) -> Iterator[Evidence]:
     """Yield what the run's end shows: that all calls were answered as expected, or what failed sessions refute."""
     if run.state.run.status is RunStatus.FINISHED:
-        yield seen_in(run, "api-shapes", True, "every call of a whole run was answered as expected")
+        yield seen_in(run, "api-shapes", True, "every call of a complete run was answered as expected")
     if refuses_version(run.state):
         yield seen_in(run, "dataset-version-mounts", False, "Kaggle did not accept a dataset source with a version")
     elif SOURCES_NOT_ACCEPTED in run.state.run.reason and run.pipeline.model_sources:

@@ -84,7 +84,7 @@ def _require_room(folder: Path, wanted_bytes: int) -> None:
     if (free := free_bytes(folder)) < wanted_bytes:
         raise BadInput(
             f"the disk of {folder.parent} has {free / 2**20:,.0f} MiB free and the wheels need "
-            f"{wanted_bytes / 2**20:,.0f}: make room, or set TMPDIR to a folder on another disk"
+            f"{wanted_bytes / 2**20:,.0f}: free some space, or set TMPDIR to a folder on another disk"
         )
 
 

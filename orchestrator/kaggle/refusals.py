@@ -38,7 +38,7 @@ def sources_refused(ref: str, rejected: str) -> Permanent:
     """Return the error for a kernel that was pushed and has not all of its sources."""
     return Permanent(
         f"Kaggle {SOURCES_NOT_ACCEPTED} of {ref}: {rejected}; the kernel runs now without its input and spends quota: stop "
-        "it on its page. Mend the source on Kaggle, or correct a misspelt one with relay retry --pipeline FILE; a "
+        "it on its page. Fix the source on Kaggle, or correct a misspelt one with relay retry --pipeline FILE; a "
         "checkpoint of the run itself that was deleted is published again"
     )
 

@@ -133,7 +133,7 @@ def check_fits(order: Order, manifest: Manifest) -> None:
     ):
         raise StageFailed(
             "parent-mismatch",
-            f"the order starts at {order.start.stage} {order.start.step} and its checkpoint stands at "
+            f"the order starts at {order.start.stage} {order.start.step} and its checkpoint is at "
             f"{manifest.cursor.stage} {manifest.cursor.step}",
         )
 

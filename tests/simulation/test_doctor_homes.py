@@ -22,7 +22,7 @@ from tests.unit.test_damaged_database import AT, two_runs
 
 CHOICE = (
     "leave it there, and relay cancel sim-0001 gives it up here; or stop the daemon there, and relay resume sim-0001 --take-over "
-    "makes it go on here"
+    "continues it here"
 )
 
 

@@ -137,7 +137,7 @@ def test_a_hostile_name_of_a_stage_does_not_end_the_data(tmp_path: Path) -> None
 def test_a_parked_runs_page_says_why_and_what_to_type(tmp_path: Path) -> None:
     found = Page(page(parked(), tmp_path))
     assert "It broke twice. Type relay retry tiny-0001" in found.text
-    assert "not before you have done what is to be done" in found.text
+    assert "not before it is resumed" in found.text
 
 
 def test_a_forecast_is_told_with_its_range_and_what_it_assumes(tmp_path: Path) -> None:

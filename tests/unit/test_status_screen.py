@@ -382,7 +382,7 @@ def test_a_parked_run_has_no_time_at_which_it_will_be_done(watched: Place) -> No
     watched.begin("r-0001", *path_to(Phase.RUNNING), RunParked(reason="it broke", remedy="relay retry r-0001"))
     text = watched.text()
     assert "about" not in text
-    assert "not before you have done that" in text
+    assert "not before it is resumed" in text
 
 
 def test_the_ends_of_an_interval_are_no_last_values() -> None:

@@ -118,13 +118,13 @@ def _on_disk(subject: CheckSubject, size_bytes: int) -> Iterator[Finding]:
         yield problem(
             "disk",
             f"{text}, and one checkpoint needs {size(size_bytes)}",
-            "make room, or name a larger disk with --home",
+            "free some space, or name a larger disk with --home",
         )
     elif free < size_bytes * (kept + 1):
         yield warning(
             "disk",
             f"{text}, and {counted(kept, 'checkpoint')} and the next one need {size(size_bytes * (kept + 1))}",
-            "make room before it is needed, or name a larger disk with --home",
+            "free some space before it is needed, or name a larger disk with --home",
         )
     else:
         yield ok("disk", text)

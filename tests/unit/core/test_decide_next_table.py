@@ -206,7 +206,7 @@ NEXT = [
         "a twin's next poll is waited for",
         given(state(TWIN), watch=PollState(polled_at=JUST)),
         PIPELINE,
-        Wait(at(1), f"version 4 of {SLUG} runs besides"),
+        Wait(at(1), f"version 4 of {SLUG} is also running"),
     ),
     row("a twin's poll is due", given(state(TWIN), watch=PollState(polled_at=LONG_AGO)), PIPELINE, PollTwin(1, 1)),
     row(
