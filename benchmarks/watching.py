@@ -94,11 +94,11 @@ def _measured(home: Path, kaggle: LocalKaggle, store: Store, seconds: float) -> 
             now = _poll_times(store)
             looks += sum(one != other for one, other in zip(looked, now, strict=True))
             looked = now
-        passed_s, cpu_s = time.perf_counter() - begin, cpu_s(daemon.pid) - before
+        passed_s, used_s = time.perf_counter() - begin, cpu_s(daemon.pid) - before
         calls = kaggle.world.fault_injector.calls_made - calls
         resident_mb, peak_mb = _memory_mb(daemon.pid, "VmRSS"), _memory_mb(daemon.pid, "VmHWM")
         daemon.terminate()
-    return Watched(passed_s, cpu_s, resident_mb, peak_mb, looks, calls)
+    return Watched(passed_s, used_s, resident_mb, peak_mb, looks, calls)
 
 
 def _poll_times(store: Store) -> list[datetime | None]:

@@ -13,6 +13,7 @@ import click
 
 from orchestrator.app.notify import config as notify_config
 from orchestrator.app.origins import beginning, begun_as_named
+from orchestrator.app.run_evidence import KeepsEvidence
 from orchestrator.app.settings import Settings
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.clock import monotonic_s
@@ -188,7 +189,7 @@ class App(Workspace):
             lost = [run for run in lost if pipeline_of(run) == pipeline.name]
         if lost:
             sentence = lost_sentence(self.home, lost, gone=not self.has_store)
-            raise BadInput(f"{path}: {sentence}; relay start --new begins another run all the same")
+            raise BadInput(f"{path}: {sentence}; relay start --new begins another run anyway")
 
     def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
         for run in self.open_runs(pipeline.name):
@@ -202,7 +203,7 @@ class App(Workspace):
                 )
             if not new:
                 raise BadInput(
-                    f"{path}: run {run.id} of this pipeline is {run.status}: relay daemon goes on with it, and --new starts "
+                    f"{path}: run {run.id} of this pipeline is {run.status}: relay daemon continues it, and --new starts "
                     "another"
                 )
 
@@ -237,9 +238,11 @@ class App(Workspace):
         self.store.verify()
         try:
             with LeaseKeeper(self.store, self.clock) as keeper, self._senders(keeper) as senders:
+                keep_evidence = KeepsEvidence(self, self.notice)
 
                 def hear(run: str, tick: TickResult) -> None:
                     listener(run, tick)
+                    keep_evidence(run, tick)
                     if any(isinstance(fact, CheckpointPublished) for fact in tick.facts):
                         self._back_up()
                     if senders is not None and (tick.facts or tick.failure):

@@ -202,7 +202,7 @@ class AnsweringProcess:
             event: dict[str, Any] = json.loads(line)
             return event
         lines = self._errors.read_text(encoding="utf-8", errors="replace").splitlines()
-        said = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        said = next((line for line in reversed(lines) if line.strip()), "it gave no message")
         status = self._process.wait()
         raise Permanent(f"the process that answers ended with status {status}: {said.strip()[:300]}")
 

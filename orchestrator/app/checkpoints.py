@@ -43,7 +43,7 @@ def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: b
         bring_back(app, state, _chosen(state, pull), "--pull")
     if prune:
         app.store.request(state.run.id, "prune", {}, app.clock.now())
-        click.echo(f"{state.run.id}: prune noted; the daemon obeys when it has nothing else to do", err=as_json)
+        click.echo(f"{state.run.id}: prune requested; the daemon does it when it is idle", err=as_json)
     kaggle = _remote_copies(app, state) if verify else RemoteCopies(None)
     document = inventory(state, app.home, kaggle, verify=verify)
     if as_json:
@@ -176,7 +176,7 @@ def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
         known = ", ".join(checkpoint.name for checkpoint in state.checkpoints) or "none yet"
         raise BadInput(f"--pull {wanted}: {state.run.id} has no such checkpoint: its checkpoints are {known}")
     if found[0].status is CheckpointStatus.PRUNED:
-        raise BadInput(f"--pull {wanted}: it was removed from Kaggle to save room, so there is nothing to bring back")
+        raise BadInput(f"--pull {wanted}: it was removed from Kaggle to free space, so there is nothing to bring back")
     return found
 
 
@@ -196,5 +196,5 @@ def bring_back(app: App, state: RunState, chosen: Sequence[Checkpoint], asked: s
         for found in quarantine.found:
             kept = f"; kept as {quarantine.folder / found.kept}" if found.kept else ""
             click.echo(f"{checkpoint.name}: {found.problem}{kept}", err=True)
-        said = f"not whole on Kaggle either: {lost}" if lost else "brought back, every byte verified"
+        said = f"not intact on Kaggle either: {lost}" if lost else "brought back, every byte verified"
         click.echo(f"{checkpoint.name}: {said}", err=True)

@@ -17,12 +17,12 @@ from orchestrator.engine.evidence_files import EvidenceFiles, read_file
 
 def add(workspace: Workspace, owner: str, evidence: Sequence[Evidence]) -> None:
     """Keep what was seen on an account. Raises RelayError if the disk refuses."""
-    EvidenceFiles(workspace.home.path).add(owner, evidence)
+    _files(workspace).add(owner, evidence)
 
 
 def own(workspace: Workspace, owner: str) -> list[Evidence]:
     """Return what was seen on an account, oldest first. Raises BadInput if a file is damaged."""
-    return EvidenceFiles(workspace.home.path).own(owner)
+    return _files(workspace).own(owner)
 
 
 def export(workspace: Workspace, owner: str, to: Path) -> int:
@@ -60,8 +60,12 @@ def refuse_target(to: Path) -> None:
 def import_others(workspace: Workspace, path: Path) -> evidence_document.EvidenceRead:
     """Keep the evidence of a file that somebody else exported, apart from one's own. Raises BadInput."""
     found = read_file(path)
-    EvidenceFiles(workspace.home.path).add_others(found.evidence)
+    _files(workspace).add_others(found.evidence)
     return found
+
+
+def _files(workspace: Workspace) -> EvidenceFiles:
+    return EvidenceFiles.of(workspace.home.path, workspace.settings.environ)
 
 
 def _names(workspace: Workspace, owner: str) -> Iterator[str]:

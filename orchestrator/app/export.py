@@ -15,6 +15,7 @@ from orchestrator.app.app import App
 from orchestrator.app.checkpoints import bring_back
 from orchestrator.base.disk import disk_errors, private_folder, shortage_message
 from orchestrator.base.errors import BadInput, DiskRefused, Permanent, Transient
+from orchestrator.base.humanize import counted
 from orchestrator.core.selectors import verified_checkpoint
 from orchestrator.engine.checkpoint_checks import damage_here
 from orchestrator.engine.home import HomeLayout
@@ -86,7 +87,7 @@ def export(app: App, name: str, choice: ExportChoice) -> str:
     size_bytes = sum(entry["size_bytes"] for entry in manifest["files"])
     return (
         f"{target} holds {state.run.id} at {checkpoint.cursor.stage} step {checkpoint.cursor.step} as {manifest['layout']} in "
-        f"{manifest['dtype']}: {len(manifest['files'])} files, {size_bytes:,} bytes; export.json has their SHA-256"
+        f"{manifest['dtype']}: {counted(len(manifest['files']), 'file')}, {size_bytes:,} bytes; export.json has their SHA-256"
     )
 
 
@@ -158,7 +159,7 @@ def _written(stored: Path, target: Path, request: dict[str, Any]) -> dict[str, A
     try:
         answer: dict[str, Any] = json.loads(lines[-1])
     except (ValueError, IndexError) as error:
-        said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
+        said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it gave no message")
         raise Permanent(f"the export failed: {said.strip()[:300]}") from error
     if "reason" in answer:
         kind = Transient if answer["transient"] else BadInput

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import counted
 from orchestrator.core.durations import estimate_durations
 from orchestrator.core.forecast import Unforeseeable, forecast
 from orchestrator.core.forecast_session import RunPosition
@@ -64,7 +65,7 @@ def write_notebook(path: Path, choice: NotebookChoice) -> str:
         target.write_text(text, encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{target} cannot be written: {error.strerror or error}") from error
-    lines = [f"{target}: {len(notebook.cells)} cells, {size_bytes / 1000:,.0f} kB"]
+    lines = [f"{target}: {counted(len(notebook.cells), 'cell')}, {size_bytes / 1000:,.0f} kB"]
     lines += [
         f"left out: stage {name}, of a kind that needs relay and does not change the weights" for name in left_out
     ]
@@ -117,7 +118,8 @@ def _values(pipeline: Pipeline, path: Path, choice: NotebookChoice) -> NotebookV
         stages=specs,
         files=dict(pipeline.inputs.sha256),
         datasets=pipeline.inputs.datasets,
-        packages=(*pipeline.pins, "kagglehub", "matplotlib"),
+        packages=pipeline.pins,
+        lock=pipeline.lock,
         limit_s=pipeline.limit_s,
         save_interval_s=pipeline.save_interval_s,
         accelerator=pipeline.accelerator,

@@ -35,7 +35,7 @@ def back_up(app: App, into: Path | None, tell: Tell) -> dict[str, Any]:
         app.require_database()
         raise BadInput(f"there is no database in {app.home.path} yet: relay start PIPELINE makes one")
     made, damaged = Backups(app.home).make_by_hand(app.clock.now(), into)
-    tell(f"{made} is a whole copy, checked; relay restore {made} puts it back")
+    tell(f"{made} is a complete copy, verified; relay restore {made} puts it back")
     for found in damaged:
         tell(f"{f'run {found.run}' if found.run else 'the database'} is damaged in it, as it is here: {found.says}")
     return {"format": FORMAT, "backup": str(made), "damaged": [{"id": one.run, "message": one.says} for one in damaged]}
@@ -65,7 +65,7 @@ def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
     backup = _named(app, named) if named is not None else backups.sound(tell)
     if backup is None:
         raise BadInput(
-            f"there is no whole backup in {app.home.backups}: relay adopt lists the runs that can be made again from Kaggle"
+            f"there is no intact backup in {app.home.backups}: relay adopt lists the runs that can be rebuilt from Kaggle"
         )
     _require_sound(backup)
     fence, before = _fence_and_log(app.home.database)
@@ -84,7 +84,7 @@ def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
         tell("what the replaced database had beyond that cannot be read")
     absent = [run for run in app.home.run_folders() if run not in {one.run for one in after}]
     for run in absent:
-        tell(f"{run} is not in the backup: relay adopt {run} makes it again from what is on Kaggle")
+        tell(f"{run} is not in the backup: relay adopt {run} rebuilds it from what is on Kaggle")
     tell(
         "relay daemon continues from there and finds out what has happened on Kaggle since; repeat requests that you "
         "made since"

@@ -34,9 +34,7 @@ def shortage_message(place: Path, wanted_bytes: int = 0) -> str:
 
 def full_message(place: Path, missing_bytes: int) -> str:
     """Return the message for a disk that lacks `missing_bytes`."""
-    return (
-        f"the disk that holds {place} is full, {missing_bytes:,} bytes are missing: make room, and it goes on by itself"
-    )
+    return f"the disk that holds {place} is full, {missing_bytes:,} bytes are missing: free some space, and relay continues by itself"
 
 
 def is_unread(error: OSError) -> bool:
@@ -57,7 +55,7 @@ def disk_error(error: OSError, path: Path, wanted_bytes: int = 0) -> RelayError:
     why = error.strerror or error
     if isinstance(error, FileNotFoundError):
         return Permanent(f"{path} cannot be read or written: {why}")
-    return DiskRefused(f"{path} cannot be read or written ({why}): put that right, and it goes on by itself")
+    return DiskRefused(f"{path} cannot be read or written ({why}): fix that, and relay continues by itself")
 
 
 @contextmanager

@@ -1,8 +1,13 @@
-"""Formats durations, ages and times of day for people: the only place that does so."""
+"""Formats durations, ages, times of day and counts for people: the only place that does so."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from stages.session.duration_text import duration as duration
+
+
+def counted(number: int, noun: str, many: str = "") -> str:
+    """Format a count with its noun: `1 step`, `1,200 steps`; `many` is an irregular plural."""
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
 
 
 def machine_time(seconds: float) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import counted
 from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, app_of
 
@@ -135,7 +136,7 @@ def _begin_session(context: click.Context, run: str | None, unfit: list[Any], op
 
         print_json(started_document(begun.run) | {"questions": begun.questions, "artifact": begun.artifact})
         return
-    answers = f"answers {begun.questions:,} questions of {options['asked_file'].name} with {begun.origin}"
+    answers = f"answers {counted(begun.questions, 'question')} of {options['asked_file'].name} with {begun.origin}"
     state = "is ready, and" if begun.is_new else "exists already: it"
     click.echo(f"{begun.run.id} {state} {answers} on {begun.run.accelerator}; relay daemon executes it")
     click.echo(f"then relay artifacts {begun.run.id} shows where {begun.artifact} is")

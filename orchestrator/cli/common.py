@@ -97,4 +97,4 @@ def report_request(
         json_output.print_json(told)
         return
     type_ = "; no daemon runs here, so type: relay daemon" if unattended else ""
-    click.echo(f"{asked.run}: {asked.verb} noted; the daemon obeys {when}{type_}")
+    click.echo(f"{asked.run}: {asked.verb} requested; the daemon acts on it {when}{type_}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.base.humanize import counted
 from orchestrator.cli.common import JSON, PIPELINE, app_of
 
 
@@ -40,7 +41,7 @@ def publish(context: click.Context, pipeline: Path, as_json: bool) -> None:
         json_output.print_json(json_output.environment_document(found))
         return
     there = "was there already" if found.there_before else "is published"
-    click.echo(f"{found.ref} {there}: {len(found.wheels.files)} wheels for Python {found.wheels.python}")
+    click.echo(f"{found.ref} {there}: {counted(len(found.wheels.files), 'wheel')} for Python {found.wheels.python}")
     click.echo(f"write into the pipeline:\n\ninputs:\n  wheels: {found.ref}")
 
 
@@ -64,5 +65,5 @@ def lock(pipeline: Path, output: Path | None, as_json: bool) -> None:
         json_output.print_json(json_output.lock_document(made.path, made.lock))
         return
     size = f", at most {made.lock.size_bytes / 2**20:,.0f} MiB" if made.lock.size_bytes else ""
-    click.echo(f"{made.path}: {len(made.lock.packages)} packages{size}, for Python {made.lock.python}")
+    click.echo(f"{made.path}: {counted(len(made.lock.packages), 'package')}{size}, for Python {made.lock.python}")
     click.echo(f"write into the pipeline:\n\nenvironment: {made.name}")

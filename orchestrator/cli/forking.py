@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import counted
 from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, PIPELINE, RUN, app_of
 
@@ -97,7 +98,9 @@ def sweep(context: click.Context, pipeline: Path, settings: tuple[str, ...], yes
         click.echo(json.dumps({"format": 1, "shared": shared or None, "runs": runs}, indent=2))
         return
     ids = " ".join(run for run, _ in begun)
-    click.echo(f"{len(begun)} runs are ready; relay daemon executes them\nto compare them: relay compare {ids}")
+    click.echo(
+        f"{counted(len(begun), 'run is', 'runs are')} ready; relay daemon executes {'it' if len(begun) == 1 else 'them'}\nto compare them: relay compare {ids}"
+    )
 
 
 def _forecasts(app: "App", planned: "Sweep") -> list[dict[str, Any]]:

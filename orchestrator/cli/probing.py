@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import counted
 from orchestrator.base.systems import shell_word
 from orchestrator.cli.common import JSON, PIPELINE_OR_NONE, app_of, stop_on_signals, workspace_of
 from orchestrator.cli.daemons import open_daemon_log
@@ -81,7 +82,9 @@ def _import(context: click.Context, path: Path, *, as_json: bool) -> None:
         print_json({"format": 1, "path": str(path), "entries": len(found.evidence), "unknown": found.unknown})
         return
     beside = f"; {found.unknown} are of a newer relay and were left out" if found.unknown else ""
-    click.echo(f"{len(found.evidence)} entries of {path} are kept beside your own{beside}", err=as_json)
+    click.echo(
+        f"{counted(len(found.evidence), 'entry', 'entries')} of {path} kept beside your own{beside}", err=as_json
+    )
 
 
 def _export(context: click.Context, path: Path, *, as_json: bool, to_stderr: bool = False) -> None:
@@ -93,7 +96,7 @@ def _export(context: click.Context, path: Path, *, as_json: bool, to_stderr: boo
     if as_json:
         print_json({"format": 1, "path": str(path), "entries": entries, "unknown": 0})
         return
-    click.echo(f"{path} has {entries} entries, without names", err=to_stderr)
+    click.echo(f"{path} has {counted(entries, 'entry', 'entries')}, without names", err=to_stderr)
 
 
 def _probe(context: click.Context, path: Path, options: dict[str, Any]) -> bool:
@@ -107,11 +110,15 @@ def _probe(context: click.Context, path: Path, options: dict[str, Any]) -> bool:
     app, as_json, again = app_of(context), options["as_json"], options["again"]
     trained = loader.load(path).alone
     if options["measure"] and not _may_measure(app, trained, path, options):
-        click.echo("relay: nothing was begun", err=True)
+        click.echo("relay: nothing was started", err=True)
         return True
     stop_on_signals(app.stop)
     begun = [command.begin_machine(app, trained, path, _sayer(as_json), again=again)]
     settled = _carry_out(app, begun[-1], as_json=as_json)
+    if settled and command.goes_on_without_version(app, begun[-1].run.id):
+        command.keep_of_run(app, command.probed(app, begun[-1].run.id), of_account=False)
+        begun = [command.begin_machine(app, trained, path, _sayer(as_json), again=again)]
+        settled = _carry_out(app, begun[-1], as_json=as_json)
     typed = f"relay probe {shell_word(str(path))}{' --accelerator' if options['measure'] else ''}"
     document = _kept(app, trained.name, begun, typed, settled=settled)
     if options["measure"] and settled and view.is_stopped(document):
@@ -163,7 +170,7 @@ def _carry_out(app: "App", begun: "ProbeBegun", *, as_json: bool) -> bool:
 
     done = follow(app, run.id, daemon)
     if not done:
-        click.echo(f"relay: {run.id} goes on: type the same again, or relay daemon carries it out", err=True)
+        click.echo(f"relay: {run.id} continues: repeat the command to follow it, or start relay daemon", err=True)
     return done
 
 

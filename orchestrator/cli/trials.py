@@ -169,7 +169,7 @@ def _forecast(
     app = app_of(context)
     store = app.reader if app.has_store else None
     left_s = None if quota_left_h is None else quota_left_h * 3600
-    evidence = EvidenceFiles(app.home.path).for_forecast()
+    evidence = EvidenceFiles.of(app.home.path, app.settings.environ).for_forecast()
     return plan_part(store, pipeline, app.clock.now(), _time(start), left_s, evidence)
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from orchestrator.core.assumed import files, sessions
 from orchestrator.core.assumed.values import Assumption, Observation
 
-__all__ = ["ASSUMPTIONS", "Assumption", "Evidence", "Observation", "Verdict", "fold", "measured"]
+__all__ = ["ASSUMPTIONS", "Assumption", "Endpoint", "Evidence", "Observation", "Verdict", "fold", "measured"]
 
 ASSUMPTIONS: Mapping[str, Assumption] = {
     assumption.key: assumption
@@ -26,6 +26,14 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
 """Every assumption by its key, in the order of the docs."""
 
 DETAIL_CHARS_MAX = 300
+
+
+class Endpoint(StrEnum):
+    """Server on which something was observed; only what was seen on Kaggle says something about Kaggle."""
+
+    KAGGLE = "kaggle"
+    OTHER = "other"
+    """Server that RELAY_KAGGLE_URL names, such as the local Kaggle of a rehearsal."""
 
 
 class Verdict(StrEnum):
@@ -48,6 +56,7 @@ class Evidence:
     """What was seen, in one line: without owner, slug, run id or path of a home; DETAIL_CHARS_MAX at most."""
     numbers: Mapping[str, float] = field(default_factory=dict)
     """Measured numbers by name, as `Assumption.numbers` lists them: finite, not negative."""
+    endpoint: Endpoint = Endpoint.KAGGLE
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -145,6 +145,6 @@ def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:
     if last.phase.awaited and "abandon_session" in request.arguments:
         return (SessionLost(number=last.number, attempt=last.attempt, reason=ABANDONED), resumed)
     if last.phase is Phase.PLANNED and checkpoint:
-        reason = "you chose an older checkpoint to go on from"
+        reason = "you chose an older checkpoint to continue from"
         return (SessionLost(number=last.number, attempt=last.attempt, reason=reason), resumed)
     return () if checkpoint and last.phase.under_way else (resumed,)

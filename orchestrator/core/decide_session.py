@@ -50,7 +50,7 @@ def carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetime
             due = dataset_due(snapshot.watch.dataset_polled_at, limits, now)
             return Publish(*session.key) if now >= due else Wait(due, f"{session.checkpoint} is being processed")
         case Phase.PLANNED | Phase.PUBLISHED | Phase.NO_CHECKPOINT | Phase.LOST:
-            raise AssertionError(f"{session.slug} is {session.phase}: there is nothing to carry on")
+            raise AssertionError(f"{session.slug} is {session.phase}: there is nothing to continue")
         case _:
             assert_never(session.phase)
 

@@ -85,7 +85,7 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     twin = next((session for session in snapshot.state.sessions if session.twin_lives), None)
     if twin is not None:
         due = dataset_due(snapshot.watch.polled_at, limits, now)
-        return PollTwin(*twin.key) if now >= due else Wait(due, f"version {twin.twin} of {twin.slug} runs besides")
+        return PollTwin(*twin.key) if now >= due else Wait(due, f"version {twin.twin} of {twin.slug} is also running")
     if not _has_slot(snapshot, pipeline, limits, now):
         until = now + timedelta(seconds=limits.poll_s)
         return Wait(until, "other runs' sessions take the account's slots", wants_slot=True)
@@ -126,7 +126,7 @@ def is_quota_fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
 
 
 def _pause_after_failure(state: RunState, limits: Limits, now: datetime) -> datetime | None:
-    """Return when a session that gained nothing may be retried; None if at once. An end in the future is ignored."""
+    """Return when a session that made no progress may be retried; None if at once. An end in the future is ignored."""
     last = state.last
     if last is None or last.checkpoint or last.ended_at is None or state.run.accepted_sessions >= len(state.sessions):
         return None

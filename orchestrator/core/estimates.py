@@ -86,7 +86,7 @@ class Estimate:
             case TimeSource.OTHER_OPTIONS:
                 return f"measured in {self.detail}, with other options"
             case TimeSource.PROBE:
-                return f"measured by relay probe{f' in {self.detail}' if self.detail else ''}"
+                return f"measured by relay probe in {self.detail}" if self.detail else "measured on this account"
             case TimeSource.SCALED:
                 return f"measured for {self.detail}, scaled to the work of these steps"
             case TimeSource.WORK_MODEL:

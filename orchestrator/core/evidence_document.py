@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.core.assumptions import ASSUMPTIONS, Evidence, Verdict
+from orchestrator.core.assumptions import ASSUMPTIONS, Endpoint, Evidence, Verdict
 from stages.safe_text import OddJson, read_json
 
 FORMAT = 1
@@ -44,6 +44,7 @@ def document(evidence: Iterable[Evidence]) -> dict[str, Any]:
                 "seen_at": seen.seen_at.isoformat(),
                 "detail": seen.detail,
                 "numbers": dict(sorted(seen.numbers.items())),
+                "endpoint": seen.endpoint.value,
             }
             for seen in evidence
         ],
@@ -88,6 +89,7 @@ def _entry(entry: Any) -> Evidence:
             seen_at=datetime.fromisoformat(entry["seen_at"]),
             detail=entry["detail"],
             numbers={name: _number(value) for name, value in numbers.items()},
+            endpoint=Endpoint(entry.get("endpoint", Endpoint.KAGGLE)),  # an older relay did not record it
         )
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError("an entry lacks a value, or has one of another type") from error

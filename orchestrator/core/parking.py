@@ -2,6 +2,7 @@
 
 import shlex
 
+from orchestrator.base.humanize import counted
 from orchestrator.core.retention import NOT_FINITE, caused_by_parent, last_good_checkpoint
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
@@ -51,7 +52,7 @@ def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
         return _parked(state, f"two sessions gained no step: {why}", last, changes=True)
     if fruitless >= pipeline.session.attempts:
         why = last.reason or "what it left has no checkpoint that verifies"
-        return _parked(state, f"{fruitless} attempts gained nothing; the last: {why}", last)
+        return _parked(state, f"{counted(fruitless, 'attempt')} made no progress; the last: {why}", last)
     return None
 
 

@@ -186,7 +186,7 @@ def finished(state: RunState, pipeline: Pipeline) -> bool:
 
 
 def next_key(state: RunState) -> tuple[int, int]:
-    """Return (number, attempt) of the next session; one that gained nothing is retried under its own number."""
+    """Return (number, attempt) of the next session; one that made no progress is retried under its own number."""
     last = state.last
     if last is None:
         return (1, 1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from orchestrator.base.humanize import counted, duration
 from orchestrator.core.assumptions import ASSUMPTIONS, DETAIL_CHARS_MAX, Evidence, Verdict
 from orchestrator.core.durations import INSTALL_S, QUEUE_S
 from orchestrator.core.plan import limits_for
@@ -24,6 +25,8 @@ PROCESSING_BYTES_PER_S = 0.5e9 / 60
 PROCESSING_S = 60.0
 STARTUP = (TimeClass.INSTALL, TimeClass.ACCELERATOR, TimeClass.RESTORE, TimeClass.OTHER)
 """Classes of a session's seconds that come before its first stage."""
+VERSIONS_PREFIX = "relay-trial-versions-"
+"""Beginning of the name of the dataset that a probe mounts by its first version."""
 NO_NETWORK = (
     "name resolution",
     "ConnectTimeout",
@@ -35,9 +38,9 @@ NO_NETWORK = (
 WEIGHT = (Verdict.UNKNOWN, Verdict.CONFIRMED, Verdict.REFUTED)
 """Verdicts of one run, the one that wins last."""
 CAUSES = {
-    "parent-corrupt": ("unknown-suffix-kept", "the second session found the checkpoint changed"),
-    "parent-missing": ("sentinel-mounted", "the second session found no checkpoint"),
-    "parent-mismatch": ("sentinel-mounted", "the second session found another checkpoint"),
+    "parent-corrupt": ("unknown-suffix-kept", "a session found the checkpoint changed"),
+    "parent-missing": ("sentinel-mounted", "a session found no checkpoint"),
+    "parent-mismatch": ("sentinel-mounted", "a session found another checkpoint"),
     "accelerator-missing": ("accelerator-devices", "the session had another accelerator"),
 }
 """Assumption that a session's failure refutes, by the cause that it reports."""
@@ -71,12 +74,12 @@ def evidence_of(run: ProbedRun) -> list[Evidence]:
     """
     found: dict[str, Evidence] = {}
     for seen in (
-        *_of_pushes(run),
-        *_of_times(run),
-        *_of_outputs(run),
-        *_of_datasets(run),
+        *of_pushes(run),
+        *of_times(run),
+        *of_outputs(run),
+        *of_datasets(run),
         *_reported(run),
-        *_of_end(run),
+        *of_end(run),
     ):
         before = found.get(seen.key)
         if before is None or WEIGHT.index(seen.verdict) >= WEIGHT.index(before.verdict):
@@ -84,7 +87,8 @@ def evidence_of(run: ProbedRun) -> list[Evidence]:
     return list(found.values())
 
 
-def _seen(run: ProbedRun, key: str, fits: bool | None, detail: str, **numbers: float) -> Evidence:
+def seen_in(run: ProbedRun, key: str, fits: bool | None, detail: str, **numbers: float) -> Evidence:
+    """Return evidence from a run, with the time of its last fact; it is unknown if `fits` is None."""
     verdict = Verdict.UNKNOWN if fits is None else Verdict.CONFIRMED if fits else Verdict.REFUTED
     return evidence(key, verdict, run.at, detail, numbers)
 
@@ -105,23 +109,25 @@ def _reported(run: ProbedRun) -> Iterator[Evidence]:
             yield evidence(finding.key, Verdict(finding.verdict), run.at, finding.detail, numbers)
 
 
-def _of_pushes(run: ProbedRun) -> Iterator[Evidence]:
+def of_pushes(run: ProbedRun) -> Iterator[Evidence]:
+    """Yield what the pushes show: names and versions."""
     pushed = [session for session in run.state.sessions if session.pushed_at is not None]
     if not pushed:
         return
-    yield _seen(run, "title-is-slug", True, f"the name of the push was kept by {_count(pushed, 'kernel')}")
+    yield seen_in(run, "title-is-slug", True, f"the name of the push was kept by {_count(pushed, 'kernel')}")
     ended = [session for session in pushed if session.kernel_version is not None and session.ended_at is not None]
     if ended:
-        yield _seen(run, "version-label", True, f"the status of v{ended[-1].kernel_version} was answered")
+        yield seen_in(run, "version-label", True, f"the status of v{ended[-1].kernel_version} was answered")
 
 
-def _of_times(run: ProbedRun) -> Iterator[Evidence]:
+def of_times(run: ProbedRun) -> Iterator[Evidence]:
+    """Yield what the sessions' times show: queue, start-up, packages."""
     slot, sessions = run.pipeline.slot, run.state.sessions
     waits = [(s.running_at - s.pushed_at).total_seconds() for s in sessions if s.running_at and s.pushed_at]
     if waits := [max(0.0, wait) for wait in waits]:
-        told = " and ".join(f"{wait:.0f} s" for wait in waits)
+        told = " and ".join(map(duration, waits))
         detail = f"waited {told} for a {slot.upper()}"
-        yield _seen(run, "queue-time", max(waits) <= QUEUE_S[slot].high_s, detail, **{f"{slot}_s": max(waits)})
+        yield seen_in(run, "queue-time", max(waits) <= QUEUE_S[slot].high_s, detail, **{f"{slot}_s": max(waits)})
     for session in sessions:
         if session.seconds:
             install_s = session.seconds.get(TimeClass.INSTALL.value, 0.0)
@@ -134,46 +140,51 @@ def _of_times(run: ProbedRun) -> Iterator[Evidence]:
 def _of_startup(run: ProbedRun, session: Session, install_s: float) -> Evidence:
     """Return how long a session took to begin; without a number if it had nothing to install."""
     startup_s = sum(session.seconds.get(kind.value, 0.0) for kind in STARTUP)
-    detail = f"{startup_s:.0f} s until the first stage began, {install_s:.0f} s of them for packages"
+    detail = f"{duration(startup_s)} until the first stage began, {duration(install_s)} of it for packages"
     numbers = {f"{run.pipeline.slot}_s": startup_s} if run.pipeline.pins else {}
-    return _seen(run, "start-up-time", startup_s <= INSTALL_S.high_s, detail, **numbers)
+    return seen_in(run, "start-up-time", startup_s <= INSTALL_S.high_s, detail, **numbers)
 
 
 def _of_packages(run: ProbedRun, session: Session, install_s: float) -> Evidence:
     counted = next((found for line in run.logs.get(session.key, ()) if (found := announced(line))), None)
     if run.report.stand_in:
-        return _seen(run, "image-packages", None, "the user's machine stands in")
+        return seen_in(run, "image-packages", None, "the user's machine stands in")
     if not run.pipeline.pins:
-        return _seen(run, "image-packages", None, "the pipeline pins no packages")
+        return seen_in(run, "image-packages", None, "the pipeline pins no packages")
     if counted is None and install_s == 0:
-        return _seen(run, "image-packages", False, "the image has every pinned package")
+        return seen_in(run, "image-packages", False, "the image has every pinned package")
     packages = f"{counted[0]} of {counted[1]} packages" if counted else "packages"
-    return _seen(run, "image-packages", install_s > 0, f"pip installed {packages} in {install_s:.0f} s")
+    return seen_in(run, "image-packages", install_s > 0, f"pip installed {packages} in {duration(install_s)}")
 
 
-def _of_outputs(run: ProbedRun) -> Iterator[Evidence]:
+def of_outputs(run: ProbedRun) -> Iterator[Evidence]:
+    """Yield what the collected outputs and logs show."""
     collected = [fact for _, fact in run.facts if isinstance(fact, OutputCollected)]
     damaged = [fact for _, fact in run.facts if isinstance(fact, DamageFound) and fact.place == "output"]
     ended = [session for session in run.state.sessions if session.ended_at is not None]
     if collected:
         files = sum(len(fact.manifest.files) + 1 for fact in collected)
         outputs = _count(collected, "session")
-        yield _seen(run, "output-kept", True, f"the checkpoints of {outputs} were there after a regular end")
-        yield _seen(run, "output-listed-complete", True, f"{files} files were listed", files=float(files))
-        yield _seen(
+        yield seen_in(run, "output-kept", True, f"the checkpoints of {outputs} were there after a regular end")
+        yield seen_in(run, "output-listed-complete", True, f"{counted(files, 'file')} listed", files=float(files))
+        yield seen_in(
             run,
             "output-unchanged",
             not damaged,
-            damaged[0].problem if damaged else f"{files} files, every SHA-256 fits",
+            damaged[0].problem if damaged else f"{counted(files, 'file')}, every SHA-256 fits",
         )
     if ended:
         empty = [session for session in ended if not run.logs.get(session.key)]
-        yield _seen(run, "log-kept", not empty, f"{len(ended) - len(empty)} of {_count(ended, 'log')} could be read")
+        yield seen_in(run, "log-kept", not empty, f"{len(ended) - len(empty)} of {_count(ended, 'log')} could be read")
 
 
-def _of_datasets(run: ProbedRun) -> Iterator[Evidence]:
+def of_datasets(run: ProbedRun) -> Iterator[Evidence]:
+    """Yield what the checkpoints' datasets show."""
     offered: dict[tuple[int, int], datetime] = {}
+    damaged = [fact.problem for _, fact in run.facts if isinstance(fact, DamageFound) and fact.place == "dataset"]
     dropped = any(isinstance(fact, DatasetDropped) for _, fact in run.facts)
+    if damaged:
+        yield seen_in(run, "unknown-suffix-kept", False, f"in a dataset, {damaged[0]}")
     for at, fact in run.facts:
         if isinstance(fact, DatasetOffered):
             offered[fact.number, fact.attempt] = at
@@ -182,49 +193,58 @@ def _of_datasets(run: ProbedRun) -> Iterator[Evidence]:
             size_bytes = _size_bytes(run.state, fact.number, fact.attempt)
             looked_s = 2 * limits_for(run.pipeline).poll_s  # relay notices it at its next poll
             limit_s = PROCESSING_S + size_bytes / PROCESSING_BYTES_PER_S + looked_s
-            detail = f"ready and listed {took_s:.0f} s after the upload of {size_bytes:,} bytes"
-            yield _seen(
+            detail = f"ready and listed {duration(took_s)} after the upload of {size_bytes:,} bytes"
+            yield seen_in(
                 run, "processing-time", took_s <= limit_s, detail, processing_s=took_s, size_bytes=float(size_bytes)
             )
-    if offered or dropped:
+    if not damaged and (offered or dropped):
         detail = (
             "a dataset that Kaggle accepted was not shown"
             if dropped
             else f"accepted and shown: {_count(list(offered), 'dataset')}"
         )
-        yield _seen(run, "accepted-dataset-shown", not dropped, detail)
+        yield seen_in(run, "accepted-dataset-shown", not dropped, detail)
     if run.pipeline.handoff == "kernel-output" and run.report.findings and len(run.state.checkpoints) > 1:
-        yield _seen(run, "kernel-output-mounted", True, "the second session began from the output of the first")
+        yield seen_in(run, "kernel-output-mounted", True, "the second session began from the output of the first")
 
 
 def _size_bytes(state: RunState, number: int, attempt: int) -> int:
     return next((c.size_bytes for c in state.checkpoints if (c.session, c.attempt) == (number, attempt)), 0)
 
 
-def _of_end(run: ProbedRun) -> Iterator[Evidence]:
+def of_end(run: ProbedRun) -> Iterator[Evidence]:
     """Yield what the run's end shows: that all calls were answered as expected, or what failed sessions refute."""
     if run.state.run.status is RunStatus.FINISHED:
-        yield _seen(run, "api-shapes", True, "every call of a whole run was answered as expected")
-    if SOURCES_NOT_ACCEPTED in run.state.run.reason and run.pipeline.model_sources:
-        yield _seen(run, "model-mounted", False, "Kaggle did not accept a source of the session")
+        yield seen_in(run, "api-shapes", True, "every call of a complete run was answered as expected")
+    if refuses_version(run.state):
+        yield seen_in(run, "dataset-version-mounts", False, "Kaggle did not accept a dataset source with a version")
+    elif SOURCES_NOT_ACCEPTED in run.state.run.reason and run.pipeline.model_sources:
+        yield seen_in(run, "model-mounted", False, "Kaggle did not accept a source of the session")
     for session in run.state.sessions:
         if session.outcome is Outcome.FAILED:
             yield from _of_failure(run, session)
 
 
+def refuses_version(state: RunState) -> bool:
+    """Return True if a probe was parked because Kaggle does not accept its dataset source with a version."""
+    return SOURCES_NOT_ACCEPTED in state.run.reason and VERSIONS_PREFIX in state.run.reason
+
+
 def _of_failure(run: ProbedRun, session: Session) -> Iterator[Evidence]:
     """Yield what a failed session refutes, also if a later attempt succeeded."""
-    if session.cause in CAUSES:
+    if session.cause == "parent-missing" and run.pipeline.handoff == "kernel-output":
+        yield seen_in(run, "kernel-output-mounted", False, "a session did not find the output of the one before")
+    elif session.cause in CAUSES:
         key, detail = CAUSES[session.cause]
-        yield _seen(run, key, False, detail)
+        yield seen_in(run, key, False, detail)
     if session.cause == "accelerator-missing" and run.pipeline.slot == "tpu" and "cpu found" in session.reason:
-        yield _seen(run, "tpu-image", False, "the session ran without a TPU")
+        yield seen_in(run, "tpu-image", False, "the session ran without a TPU")
     if (
         session.cause == "environment-install"
         and run.pipeline.internet
         and any(word in session.reason for word in NO_NETWORK)
     ):
-        yield _seen(run, "internet", False, "pip reached no package index")
+        yield seen_in(run, "internet", False, "pip reached no package index")
 
 
 def _count(things: Sequence[Any], what: str) -> str:

@@ -69,7 +69,7 @@ TIME_CLASSES: dict[TimeClass, TimeClassWords] = {
         "start-up", "up to the first step, in sessions that reported no classes", TimeGroup.STARTUP
     ),
     TimeClass.SAVE: TimeClassWords(
-        "checkpoint save", "what steps waited for; the rest goes on beside them", TimeGroup.SAVING
+        "checkpoint save", "what steps waited for; other work continues meanwhile", TimeGroup.SAVING
     ),
     TimeClass.WASTED: TimeClassWords(
         "wasted", "steps that no checkpoint holds, and a killed session's time after its last report", TimeGroup.WASTED

@@ -106,14 +106,14 @@ def park_for_wait(snapshot: Snapshot, limits: Limits) -> RunParked | None:
     if last.phase in (Phase.PUSHED, Phase.QUEUED) and waited_too_long(watch, last, limits):
         reason = (
             f"session {last.number} has waited {duration(watch.waited_s)} for a machine: look at {place}/{last.slug}; "
-            f"relay goes on by itself once it runs, and relay resume {state.run.id} --abandon-session gives it up "
+            f"relay continues by itself once it runs, and relay resume {state.run.id} --abandon-session gives it up "
             "after you deleted it there"
         )
         return RunParked(reason=reason, remedy=f"relay resume {state.run.id}", awaits=QUEUE)
     if last.phase is Phase.PLANNED and watch.awaiting == SLOT and watch.waited_s >= limits.slot_wait_s:
         reason = (
             f"session {last.number} has waited {duration(watch.waited_s)} for a slot, longer than any session may last "
-            f"({last.reason}): end what runs at {place}; relay goes on by itself once there is a slot"
+            f"({last.reason}): end what runs at {place}; relay continues by itself once there is a slot"
         )
         return RunParked(reason=reason, remedy=f"relay resume {state.run.id}", awaits=SLOT)
     return None
@@ -126,7 +126,7 @@ def park_for_quota(snapshot: Snapshot, limits: Limits, why: str) -> RunParked | 
         return None
     reason = (
         f"{why}; Kaggle has named no time of renewal that is still to come for {duration(watch.waited_s)}: look at "
-        "https://www.kaggle.com/settings and at this machine's clock; relay goes on by itself once there are hours "
+        "https://www.kaggle.com/settings and at this machine's clock; relay continues by itself once there are hours "
         "again"
     )
     return RunParked(reason=reason, remedy=f"relay resume {run.id}", awaits=HOURS)

@@ -85,7 +85,7 @@ class CheckpointCopies:
             if damage[entry.path].unread:
                 raise DiskRefused(
                     f"{self.folder}: {damage[entry.path].says}, and Kaggle has no copy of it: repair that disk, and it "
-                    "goes on by itself; once you delete the file, the run goes on from an older checkpoint"
+                    "continues by itself; once you delete the file, the run continues from an older checkpoint"
                 )
         return "; ".join(damage[entry.path].says for entry in lost)
 
@@ -124,7 +124,7 @@ class CheckpointCopies:
         return CheckpointDamaged(
             number=self.session.number,
             attempt=self.session.attempt,
-            reason=f"{self.checkpoint.name} is whole neither on this disk nor on Kaggle: {problem}",
+            reason=f"{self.checkpoint.name} has no intact copy, neither on this disk nor on Kaggle: {problem}",
             steps_lost=pipeline.position(reached) - pipeline.position(self.session.start),
         )
 

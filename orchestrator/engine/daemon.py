@@ -187,7 +187,7 @@ class Daemon:
 
     def _report_change(self, before: str, problem: str) -> None:
         if problem and problem != before:
-            self.notice(f"{problem} (the daemon goes on trying by itself)")
+            self.notice(f"{problem} (the daemon keeps retrying)")
         elif before and not problem:
             self.notice("the database can be used again")
 

@@ -1,21 +1,27 @@
 """Keeps evidence in the home folder: `evidence/<account>/` for one's own, `evidence/others/` for that of others.
 
+What was seen on another server than Kaggle lies in `evidence/elsewhere/<account>/` and is read only while relay calls
+another server: a rehearsal says nothing about Kaggle.
+
 Each call that adds evidence writes one file, completely or not at all, so two processes never overwrite each other's.
 The account's name appears only as a digest.
 """
 
 import hashlib
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 from orchestrator.base.disk import disk_errors, private_folder, write_whole
 from orchestrator.base.errors import BadInput
 from orchestrator.core import evidence_document
-from orchestrator.core.assumptions import Evidence
+from orchestrator.core.assumptions import Endpoint, Evidence
 from orchestrator.core.evidence_document import EvidenceRead
+from orchestrator.kaggle.called_server import is_kaggle
 
-OTHERS = "others"
+OTHERS, ELSEWHERE = "others", "elsewhere"
 FILE_BYTES_MAX = 4 * 2**20
 """Maximum size of a file that is read, in bytes."""
 DIGEST_CHARACTERS = 16
@@ -27,29 +33,36 @@ IMPORT_AGAIN = "delete it, and import its evidence again with relay probe --impo
 class EvidenceFiles:
     """Evidence in one home folder, which is created when something is added."""
 
-    def __init__(self, home: Path) -> None:
-        self._folder = home / "evidence"
+    def __init__(self, home: Path, endpoint: Endpoint = Endpoint.KAGGLE) -> None:
+        self._endpoint = endpoint
+        self._others = home / "evidence" / OTHERS
+        self._folder = home / "evidence" / ("" if endpoint is Endpoint.KAGGLE else ELSEWHERE)
+
+    @classmethod
+    def of(cls, home: Path, environ: Mapping[str, str]) -> Self:
+        """Return the evidence of the server that relay calls with these environment variables."""
+        return cls(home, Endpoint.KAGGLE if is_kaggle(environ) else Endpoint.OTHER)
 
     def add(self, owner: str, evidence: Sequence[Evidence]) -> None:
-        """Keep evidence seen on an account. Raises RelayError if the disk refuses."""
-        self._write(self._folder / account(owner), evidence)
+        """Keep evidence seen on an account, with the endpoint. Raises RelayError if the disk refuses."""
+        self._write(self._folder / account(owner), [replace(seen, endpoint=self._endpoint) for seen in evidence])
 
     def add_others(self, evidence: Sequence[Evidence]) -> None:
         """Keep evidence of another account, which is never mixed with one's own. An entry may be added repeatedly."""
-        self._write(self._folder / OTHERS, evidence)
+        self._write(self._others, evidence)
 
     def own(self, owner: str) -> list[Evidence]:
         """Return an account's evidence, oldest first. Raises BadInput if a file is damaged."""
         return self._read(self._folder / account(owner))
 
     def others(self) -> list[Evidence]:
-        """Return the evidence of others, oldest first, each entry once. Raises BadInput if a file is damaged."""
-        found = self._read(self._folder / OTHERS)
+        """Return what others saw on this endpoint, oldest first, each entry once. Raises BadInput if a file is damaged."""
+        found = [seen for seen in self._read(self._others) if seen.endpoint is self._endpoint]
         return list({evidence_document.written([seen]): seen for seen in found}.values())
 
     def only_account(self) -> list[Evidence]:
         """Return the evidence of the only account that has any; none if several have. Raises BadInput."""
-        folders = [path for path in _entries(self._folder) if path.name != OTHERS and path.is_dir()]
+        folders = [path for path in _entries(self._folder) if path.name not in (OTHERS, ELSEWHERE) and path.is_dir()]
         return self._read(folders[0]) if len(folders) == 1 else []
 
     def for_forecast(self, owner: str = "") -> list[Evidence]:

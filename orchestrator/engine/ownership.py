@@ -104,4 +104,4 @@ def open_to_parking(run: Run) -> bool:
 
 
 def _choice(run: Run) -> str:
-    return f"stop the daemon there, and {take_over(run)} makes it go on here"
+    return f"stop the daemon there, and {take_over(run)} continues it here"

@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator.base.clock import Clock
 from orchestrator.base.disk import free_bytes
 from orchestrator.base.errors import BadInput, Permanent
+from orchestrator.base.humanize import counted
 from orchestrator.engine.wheel_downloads import Download, download
 from orchestrator.pipeline.environments import PYTHON
 from orchestrator.pipeline.model import Pipeline
@@ -62,7 +63,9 @@ def publish(
         owner, slug = gateway.owner(), wheels.slug
         found = gateway.find_dataset(slug)
         if found is None:
-            say(f"uploading {len(wheels.files)} wheels, {wheels.size_bytes / 2**20:,.0f} MiB, as {owner}/{slug}")
+            say(
+                f"uploading {counted(len(wheels.files), 'wheel')}, {wheels.size_bytes / 2**20:,.0f} MiB, as {owner}/{slug}"
+            )
             files = [folder / LIST_NAME, folder / BLOB_NAME]
             gateway.create_dataset(slug, files, reached=UploadTenths({BLOB_NAME: wheels.size_bytes}, say).reached)
             say("waiting until Kaggle has processed the dataset")
@@ -73,7 +76,7 @@ def publish(
 def _announcement(pipeline: Pipeline, lock: PackageLock | None, python: str) -> str:
     if lock is None:
         return f"downloading wheels of {', '.join(pipeline.pins)} for Python {python}"
-    size = f"{len(lock.packages)} packages, at most {lock.size_bytes / 2**20:,.0f} MiB"
+    size = f"{counted(len(lock.packages), 'package')}, at most {lock.size_bytes / 2**20:,.0f} MiB"
     return f"downloading {size}, of lock {lock.digest} for Python {python} on {pipeline.accelerator}"
 
 
@@ -81,7 +84,7 @@ def _require_room(folder: Path, wanted_bytes: int) -> None:
     if (free := free_bytes(folder)) < wanted_bytes:
         raise BadInput(
             f"the disk of {folder.parent} has {free / 2**20:,.0f} MiB free and the wheels need "
-            f"{wanted_bytes / 2**20:,.0f}: make room, or set TMPDIR to a folder on another disk"
+            f"{wanted_bytes / 2**20:,.0f}: free some space, or set TMPDIR to a folder on another disk"
         )
 
 

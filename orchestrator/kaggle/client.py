@@ -284,6 +284,9 @@ class KaggleGateway:
     ) -> None:
         self._datasets.create(slug, files, sha256, description, reached)
 
+    def add_dataset_version(self, slug: str, files: Sequence[Path], notes: str) -> None:
+        self._datasets.add_version(slug, files, notes)
+
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
         return self._datasets.download(slug, name, into, wanted)
 

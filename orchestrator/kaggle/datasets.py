@@ -93,11 +93,21 @@ class DatasetApi:
             UPLOADS_AT_ONCE_MAX,
         )
         try:
-            self._make(slug, request_bodies.new_dataset(self._calls.sdk, owner, slug, tokens, description), owner)
+            request = request_bodies.new_dataset(self._calls.sdk, owner, slug, tokens, description)
+            self._changed(f"creation of dataset {slug}", slug, "create_dataset", request)
         except Refused as error:
             if invalidates_uploads(error):
                 journal.forget()
             raise
+        journal.forget()
+
+    def add_version(self, slug: str, files: Sequence[Path], notes: str) -> None:
+        """Upload the files and add a version of the dataset with them."""
+        journal = self._journal(slug)
+        tokens = [self._blobs.send(path, journal, self._calls.patience) for path in files]
+        owner = self._calls.account.username
+        request = request_bodies.dataset_version(self._calls.sdk, owner, slug, tokens, notes)
+        self._changed(f"new version of dataset {slug}", slug, "create_dataset_version", request)
         journal.forget()
 
     def download(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
@@ -125,13 +135,13 @@ class DatasetApi:
         if answer.error and self.find(slug) is not None:
             raise Refused(f"Kaggle declined to delete the dataset {slug}: {answer.error}")
 
-    def _make(self, slug: str, request: Any, owner: str) -> None:
+    def _changed(self, what: str, slug: str, method: str, request: Any) -> None:
         try:
-            answer, _ = self._calls.call(self._calls.datasets("create_dataset", request))
+            answer, _ = self._calls.call(self._calls.datasets(method, request))
         except CallFailed as error:
-            meaning = as_change(error, f"creation of dataset {slug}")
+            meaning = as_change(error, what)
             raise (dataset_refused(slug, str(error)) if type(meaning) is Refused else meaning) from error
-        responses.dataset_created(answer, slug, owner)
+        responses.dataset_created(answer, slug, self._calls.account.username)
 
     def _files(self, slug: str, version: int | None) -> tuple[DatasetFile, ...]:
         fields = {"dataset_version_number": version, "page_size": request_bodies.PAGE_SIZE}

@@ -3,6 +3,7 @@
 `client.KaggleGateway` and the simulator's world implement it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -48,3 +49,10 @@ class Gateway(Platform, Protocol):
 
     def see_dataset(self, ref: str) -> SourceSeen:
         """Look up a dataset of any owner (`owner/slug`)."""
+
+    def add_dataset_version(self, slug: str, files: Sequence[Path], notes: str) -> None:
+        """Upload files and make them the next version of a dataset, which then has these files alone.
+
+        Returns before Kaggle has processed the version. Not safe to repeat: each call adds a version. Precondition: an
+        earlier version is ready. Raises Refused, or Ambiguous if the answer was lost.
+        """

@@ -27,12 +27,17 @@ BLOBS = re.compile(
 )
 """Wording for rejected uploads, which have to be sent again."""
 
+RENAMED = "Kaggle renamed the kernel"
+"""Words of the error for a kernel that got another name."""
+DATASET_DECLINED = "Kaggle declined to create the dataset"
+"""Words of the error for a dataset that Kaggle refuses to create."""
+
 
 def sources_refused(ref: str, rejected: str) -> Permanent:
     """Return the error for a kernel that was pushed and has not all of its sources."""
     return Permanent(
         f"Kaggle {SOURCES_NOT_ACCEPTED} of {ref}: {rejected}; the kernel runs now without its input and spends quota: stop "
-        "it on its page. Mend the source on Kaggle, or correct a misspelt one with relay retry --pipeline FILE; a "
+        "it on its page. Fix the source on Kaggle, or correct a misspelt one with relay retry --pipeline FILE; a "
         "checkpoint of the run itself that was deleted is published again"
     )
 
@@ -44,7 +49,7 @@ def cannot_stop(slug: str) -> Refused:
 
 def dataset_refused(slug: str, reason: str) -> Refused:
     """Map the reason for which Kaggle declined to create a dataset to an error."""
-    text = f"Kaggle declined to create the dataset {slug}: {reason}"
+    text = f"{DATASET_DECLINED} {slug}: {reason}"
     if TAKEN.search(reason):
         return NameTaken(text)
     return NoRoom(text) if ROOM.search(reason) else Refused(text)

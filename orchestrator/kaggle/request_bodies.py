@@ -212,6 +212,13 @@ def new_dataset(sdk: Any, owner: str, slug: str, tokens: Sequence[str], descript
     )
 
 
+def dataset_version(sdk: Any, owner: str, slug: str, tokens: Sequence[str], notes: str) -> Any:
+    """Build CreateDatasetVersion; older versions are kept."""
+    files = [fill_in(sdk.dataset_types.ApiDatasetNewFile(), token=token) for token in tokens]
+    body = fill_in(sdk.dataset_types.ApiCreateDatasetVersionRequestBody(), version_notes=notes, files=files)
+    return fill_in(sdk.dataset_types.ApiCreateDatasetVersionRequest(), owner_slug=owner, dataset_slug=slug, body=body)
+
+
 def dataset(sdk: Any, request_type: str, owner: str, slug: str, **fields: Any) -> Any:
     """Build a request about an existing dataset."""
     return fill_in(getattr(sdk.dataset_types, request_type)(), owner_slug=owner, dataset_slug=slug, **fields)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.base.errors import Ambiguous, NameTaken, NoSlot, OutOfQuota, Permanent, Refused, RelayError
-from orchestrator.kaggle.refusals import dataset_refused, name_refused, sources_refused
+from orchestrator.kaggle.refusals import RENAMED, dataset_refused, name_refused, sources_refused
 from orchestrator.kaggle.transfer import output_file
 from orchestrator.kaggle.transport import InvalidResponse
 from orchestrator.kaggle.upload_journal import Slot
@@ -103,9 +103,7 @@ def kernel_pushed(answer: Any, kernel: KernelPush, owner: str) -> KernelPushed:
         raise Ambiguous(f"Kaggle answered the push of {kernel.slug} without naming a kernel, so it may be running")
     ref = _ref(answer.ref)
     if ref.casefold() != f"{owner}/{kernel.slug}".casefold():
-        raise Permanent(
-            f"Kaggle renamed the kernel {owner}/{kernel.slug} to {ref}, which is running now: stop it there"
-        )
+        raise Permanent(f"{RENAMED} {owner}/{kernel.slug} to {ref}, which is running now: stop it there")
     if rejected := _rejected_sources(answer):
         raise sources_refused(ref, ", ".join(rejected)[:MESSAGE_CHARS_MAX])
     return KernelPushed(ref=ref, version=answer.version_number or None)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator.base.humanize import counted
 from orchestrator.pipeline.changes import flat
 from orchestrator.pipeline.difference import VALUE_CHARS_MAX, differences
 from orchestrator.pipeline.model import Pipeline
@@ -85,11 +86,11 @@ def _texts(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
         if name not in new:
             yield f"{name}: no longer used"
         elif name not in old:
-            yield f"{name}: added, {len(new[name].splitlines())} lines"
+            yield f"{name}: added, {counted(len(new[name].splitlines()), 'line')}"
         elif old[name] != new[name]:
             diff = list(difflib.ndiff(old[name].splitlines(), new[name].splitlines()))
             more, less = (sum(line.startswith(sign) for line in diff) for sign in ("+ ", "- "))
-            yield f"{name}: changed, {more} lines added and {less} removed"
+            yield f"{name}: changed, {counted(more, 'line')} added and {less} removed"
 
 
 def _steps(count: int) -> str:

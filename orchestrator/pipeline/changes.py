@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import counted
 from orchestrator.pipeline.fork import evaluation_problem
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.pins import canonical_pin
@@ -97,7 +98,7 @@ OPTIONS: dict[str, ChangeRule] = {
     **dict.fromkeys(("mask_truncated_completions", "overlong_buffer", "overlong_penalty", "importance_cap"), UPDATE),
     **dict.fromkeys(("max_completion_length", "temperature", "top_k", "top_p", "num_generations"), SAMPLES),
     **dict.fromkeys(("dynamic_sampling", "rewards", "slots", "sampling_dtype"), SAMPLES),
-    **dict.fromkeys(("part", "internet", "models", "trial", "plan", "seconds", "platform"), RESULT),
+    **dict.fromkeys(("part", "internet", "models", "trial", "versions", "plan", "seconds", "platform"), RESULT),
     **dict.fromkeys(("solved_max", "hard_min", "transcripts", "format", "dtype", "payload_bytes"), RESULT),
 }
 """Rules of the options of relay's own kinds of stage. Options of the user's own stages may change at any time, as its
@@ -260,7 +261,9 @@ class _MergedStage:
             self.stage = old
             return
         if old.steps != new.steps and (self._finished or new.steps <= done):
-            self._refuse("steps", old.steps, new.steps, "" if self._finished else f"{done} steps are done")
+            self._refuse(
+                "steps", old.steps, new.steps, "" if self._finished else f"{counted(done, 'step is', 'steps are')} done"
+            )
         options = self._merged_options(old, new)
         unchanged = old.steps == new.steps and _fit(old.kind, options) == _fit(old.kind, old.options)
         self.stage = old if unchanged else new.model_copy(update={"options": options})
@@ -295,7 +298,7 @@ class _MergedStage:
                 why = "with learning_rate_after it is that of the first steps"
                 self._refuse("learning_rate", was.learning_rate, now.learning_rate, why)
             if past != {step: rate for step, rate in wanted.items() if step < self._done}:
-                self._refuse("learning_rate_after", past, wanted, f"{self._done} steps are done")
+                self._refuse("learning_rate_after", past, wanted, f"{counted(self._done, 'step is', 'steps are')} done")
         elif now.learning_rate == _last_rate(was.learning_rate, known):
             wanted = known
         else:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import counted
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
 from orchestrator.base.systems import shell_word
 from orchestrator.base.validation import Mistakes, unknown, validated
@@ -190,7 +191,7 @@ def _mistakes_of_origin(pipeline: Pipeline, where: str) -> Iterator[str]:
         return
     stage = next((stage for stage in pipeline.stages if stage.name == at.stage), None)
     if origin.continues and (stage is None or stage.steps < at.step):
-        has = "has no such stage" if stage is None else f"ends that stage after {stage.steps} steps"
+        has = "has no such stage" if stage is None else f"ends that stage after {counted(stage.steps, 'step')}"
         yield f"{where}: origin.at is {origin.at}, and the pipeline {has}: keep the stages up to there as they were"
 
 

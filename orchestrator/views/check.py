@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.base.humanize import counted
 from orchestrator.base.systems import shell_word
 
 MARKS = {"ok": ("✓", "green"), "note": ("·", "cyan"), "warning": ("!", "yellow"), "problem": ("✗", "bold red")}
@@ -20,7 +21,7 @@ def doctor_view(document: dict[str, Any]) -> RenderableType:
     """Show the findings of `relay doctor`, then a summary line."""
     count = document["problems"] + document["warnings"]
     what = f"run {document['run']}" if document["run"] else document["home"]
-    said = f"all is well with {what}" if not count else f"{_count(count, 'thing')} to look at in {what}"
+    said = f"no problem was found in {what}" if not count else f"{counted(count, 'problem')} found in {what}"
     unseen = "; what is on Kaggle was not checked (--offline)" if document["offline"] else ""
     return Group(_findings(document), Text(), Text(said + unseen))
 
@@ -49,17 +50,13 @@ def _sentence(finding: dict[str, Any], style: str) -> Text:
 
 def _summary(document: dict[str, Any]) -> str:
     path, problems, warnings = document["path"], document["problems"], document["warnings"]
-    beside = f", and {_count(warnings, 'warning')}" if warnings else ""
+    beside = f", and {counted(warnings, 'warning')}" if warnings else ""
     start = f"relay start {shell_word(path)}"
     if document["pipeline"] is None:
-        return f"{_count(problems, 'mistake')} in {path}: nothing else was checked"
+        return f"{counted(problems, 'mistake')} in {path}: nothing else was checked"
     if problems:
-        return f"{_count(problems, 'thing')} in the way of {document['pipeline']}{beside}"
+        return f"{counted(problems, 'problem')} to fix before {document['pipeline']} can run{beside}"
     unseen = "; what is on Kaggle was not checked (--offline)" if document["offline"] else ""
     if warnings:
-        return f"no problem was found with {document['pipeline']}, and {_count(warnings, 'warning')} to read first{unseen}: {start}"
-    return f"nothing stands in the way of {document['pipeline']}{unseen}: {start}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+        return f"no problem was found with {document['pipeline']}, and {counted(warnings, 'warning')} to read first{unseen}: {start}"
+    return f"no problem was found with {document['pipeline']}{unseen}: {start}"

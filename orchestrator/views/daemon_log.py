@@ -54,7 +54,7 @@ class DaemonLog:
 
     def end(self, problem: str = "") -> None:
         """Log the last line: the daemon ends, because of `problem` if given. Standard error shows the problem too."""
-        level, sentence = ("error", problem) if problem else ("info", "stopped, as it was told to")
+        level, sentence = ("error", problem) if problem else ("info", "stopped on request")
         self.say(Narration(event="stopped", message=sentence, level=level), print_it=self._as_json or not problem)
 
     def say(self, line: Narration, *, print_it: bool = True) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from orchestrator.base.humanize import duration, utc_time
+from orchestrator.base.humanize import counted, duration, utc_time
 from orchestrator.engine.tick import TickResult
 from stages.contract import Cursor
 from state.facts.base import Fact, SessionFact
@@ -136,18 +136,18 @@ def _after(fact: SessionFact) -> str:
         case SeenEnded():
             return f"session {_key(fact)} ended: {fact.worker}" + (f" ({fact.message})" if fact.message else "")
         case OutputCollected():
-            lost = f", {fact.judgement.steps_lost} steps lost" if fact.judgement.steps_lost else ""
+            lost = f", {counted(fact.judgement.steps_lost, 'step')} lost" if fact.judgement.steps_lost else ""
             return f"session {_key(fact)} {_outcome(fact)}: {fact.checkpoint} verified at {_at(fact.manifest.cursor)}{lost}"
         case NothingCollected():
             return f"session {_key(fact)} {_outcome(fact)}: no new checkpoint"
         case CheckpointPublished():
             return f"checkpoint of session {_key(fact)} published"
         case CheckpointInspected():
-            return f"the dataset of session {_key(fact)} was compared byte for byte: it is whole"
+            return f"the dataset of session {_key(fact)} was compared byte for byte: it is intact"
         case CheckpointWithdrawn():
             return f"the dataset of session {_key(fact)} was damaged and is made again: {fact.reason}"
         case CheckpointDamaged():
-            return f"session {_key(fact)} gained nothing: {fact.reason}"
+            return f"session {_key(fact)} made no progress: {fact.reason}"
         case SessionLost():
             return f"session {_key(fact)} lost: {fact.reason}"
         case SessionSought():

@@ -51,7 +51,7 @@ def run_part(
         return {"forecast": None, "forecast_problem": str(error)}
     said = assumptions(pipeline, times, standing.position, hours, quota)
     if state.run.status is RunStatus.PARKED:
-        said = ["The run goes on now.", *said]
+        said = ["The run is resumed now.", *said]
     return {"forecast": document(found, said), "forecast_problem": ""}
 
 

@@ -117,7 +117,7 @@ class LogFollower:
         try:
             gateway = self.gateway()
         except BadInput as error:
-            yield Notice(f"{error}; until then what the daemon takes in is shown")
+            yield Notice(f"{error}; until then the lines that the daemon has fetched are shown")
             yield from self._stored_lines(session)
             return
         while session.phase.awaited:

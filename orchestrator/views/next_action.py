@@ -19,7 +19,7 @@ def next_action(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetim
     asked = _obeyed_at_once(run)
     if run["state"] in ("parked", "cancelled") and asked:
         verbs = " and ".join(request["verb"] for request in asked)
-        return _unless_alone(f"{verbs} is noted and the daemon obeys at its next tick", daemon, now)
+        return _unless_alone(f"{verbs} was requested; the daemon acts on it at its next tick", daemon, now)
     if run["state"] == "parked":
         return {"message": run["reason"], "command": run["remedy"] or None}
     if run["state"] in OVER:
@@ -46,16 +46,14 @@ def _obeyed_at_once(run: dict[str, Any]) -> list[dict[str, Any]]:
 def _goes_on(run: dict[str, Any]) -> str:
     if asked := _obeyed_at_once(run):
         verbs = " and ".join(request["verb"] for request in asked)
-        return f"{verbs} is noted and obeyed at the daemon's next tick"
+        return f"{verbs} was requested; the daemon acts on it at its next tick"
     if run["requests"]:
-        return (
-            f"relay goes on by itself, and the pipeline changes once session {run['sessions'][-1]['number']} has ended"
-        )
+        return f"relay continues by itself, and the pipeline changes once session {run['sessions'][-1]['number']} has ended"
     if run["state"] == "waiting":
-        return "relay waits and goes on by itself"
+        return "relay waits and continues by itself"
     if run["failure"]:
         return "relay tries again by itself"
-    return "relay goes on by itself"
+    return "relay continues by itself"
 
 
 def _unless_alone(sentence: str, daemon: dict[str, Any] | None, now: datetime) -> dict[str, Any]:

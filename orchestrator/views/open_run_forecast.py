@@ -1,5 +1,6 @@
 """Forecast of a run for the status document, with the evidence of its account."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,4 +17,4 @@ def open_run_forecast(store: Reader, state: RunState, now: datetime, home: Path)
         return {}
     from orchestrator.views.forecast import run_part
 
-    return run_part(store, state, now, EvidenceFiles(home).for_forecast(state.run.owner))
+    return run_part(store, state, now, EvidenceFiles.of(home, os.environ).for_forecast(state.run.owner))

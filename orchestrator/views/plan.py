@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.base.humanize import duration, machine_time, utc_time
+from orchestrator.base.humanize import counted, duration, machine_time, utc_time
 from orchestrator.views.layout import plain_table
 
 STEP = "step_s."
@@ -20,7 +20,7 @@ def outline_view(plan: dict[str, Any]) -> RenderableType:
     """Show the document that `outline` returns."""
     session, mounts, kernel = plan["session"], plan["mounts"], plan["kernel"]
     parts: list[RenderableType] = [
-        Text.assemble((plan["pipeline"], "bold"), f"  {plan['total_steps']:,} steps on {plan['accelerator']}"),
+        Text.assemble((plan["pipeline"], "bold"), f"  {counted(plan['total_steps'], 'step')} on {plan['accelerator']}"),
         _stages(plan["stages"], plan.get("durations", {})),
         _line(
             "session",
@@ -29,7 +29,7 @@ def outline_view(plan: dict[str, Any]) -> RenderableType:
         ),
         _line("quota", f"weekly {plan['quota']} hours" if plan["quota"] else "none is used"),
         _line(
-            "hand-over",
+            "handoff",
             "by dataset" if plan["handoff"] == "dataset" else "by kernel output; the dataset is published later",
         ),
     ]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.base.humanize import machine_time
+from orchestrator.base.humanize import counted, machine_time
 
 
 def sweep_lines(shared: str, runs: Sequence[dict[str, Any]]) -> list[str]:
@@ -11,7 +11,7 @@ def sweep_lines(shared: str, runs: Sequence[dict[str, Any]]) -> list[str]:
 
     Each of `runs` has `name`, `values` and `forecast` (None if it cannot be forecast).
     """
-    lines = [f"{len(runs)} runs:"]
+    lines = [f"{counted(len(runs), 'run')}:"]
     width = max(len(run["name"]) for run in runs)
     for run in runs:
         values = ", ".join(f"{key} {value}" for key, value in run["values"].items())

@@ -126,7 +126,7 @@ def _clocks(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableTyp
     """Show the forecast, the live session's time, and its speed."""
     lines: list[tuple[str, RenderableType]] = []
     if run["state"] == "parked":
-        lines.append(("done", Text("not before you have done that", style="dim")))
+        lines.append(("done", Text("not before it is resumed", style="dim")))
     elif forecast := run.get("forecast"):
         lines.append(("done", Text(_done(forecast, now))))
     elif run.get("forecast_problem"):

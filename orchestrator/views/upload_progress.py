@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
+from orchestrator.base.humanize import counted
 from orchestrator.views.format import size
 from orchestrator.views.printing import can_redraw, console
 
@@ -25,7 +26,7 @@ class UploadProgress:
     def sending(self, sizes: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
         """Show the progress of an upload of files of these sizes; yields what to call with a file's name and bytes."""
         total, on = sum(sizes.values()), console(sys.stderr)
-        self.say(f"sending {len(sizes)} files, {size(total)}")
+        self.say(f"sending {counted(len(sizes), 'file')}, {size(total)}")
         if not can_redraw(on):
             yield SentBytes(total, self.say).reached
             return
@@ -33,8 +34,8 @@ class UploadProgress:
             BarColumn(), DownloadColumn(True), TransferSpeedColumn(), TimeRemainingColumn(), console=on, transient=True
         ) as bar:
             task = bar.add_task("", total=total)
-            counted = SentBytes(total, lambda _: None, lambda sent: bar.update(task, completed=sent))
-            yield counted.reached
+            done = SentBytes(total, lambda _: None, lambda sent: bar.update(task, completed=sent))
+            yield done.reached
 
 
 class SentBytes:

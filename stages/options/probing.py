@@ -21,6 +21,8 @@ class Probe(ValidatedOptions):
     """Kaggle models to find and to read the table of contents of."""
     trial: Annotated[tuple[str, ...], NAMES] = ()
     """Files that were uploaded to see what Kaggle makes of them, each `name:sha256`."""
+    versions: Annotated[tuple[str, ...], NAMES] = ()
+    """SHA-256 of the file in each version of a dataset that is mounted by its first version."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,8 @@ HEADER_BYTES_MAX = 100 << 20
 """Largest table of contents of a safetensors file, in bytes (the format's own limit)."""
 ORBAX_TABLE = "_METADATA"
 UNKNOWN_SUFFIXES = (".bin", ".relay")
+VERSION_FILE = "relay-trial-version.bin"
+"""File of the dataset with several versions."""
 UNPACKED = {".gz": "relay-trial.txt", ".zip": "relay-trial-packed.txt"}
 """Name of the file inside each packed trial file, by suffix."""
 
@@ -29,24 +31,31 @@ def findings_of_mounts(inputs: Path, wanted: Probe) -> list[ProbeFinding]:
         _finding_of_layout([*places, *_trial_places(inputs, wanted)]),
         _finding_of_suffixes(inputs, wanted, size_bytes),
     ]
+    if wanted.versions:
+        found.append(_finding_of_versions(inputs, wanted.versions))
     return [*found, _finding_of_models(inputs, wanted.models)] if wanted.models else found
 
 
+def _finding_of_versions(inputs: Path, sha256: Sequence[str]) -> ProbeFinding:
+    """Return which version of a dataset is mounted whose source names the first one."""
+    copies = _files_by_name(inputs).get(VERSION_FILE, [])
+    mounted = next((sha256.index(digest) + 1 for digest in map(packing.sha256_of, copies) if digest in sha256), None)
+    if mounted is None:
+        detail = (
+            "a source with a version mounted nothing" if not copies else "the mounted version is none of those uploaded"
+        )
+        return ProbeFinding(key="dataset-version-mounts", verdict=REFUTED, detail=detail)
+    return judged(
+        "dataset-version-mounts",
+        mounted == len(sha256),
+        f"a source of version 1 mounts version {mounted} of {len(sha256)}",
+    )
+
+
 def _finding_of_layout(places: Sequence[PurePath]) -> ProbeFinding:
-    shapes = sorted({shape_of(place) for place in places})
+    shapes = sorted({parent_checkpoint.shape_of(place) for place in places})
     known = all(shape in ("{slug}", "datasets/{owner}/{slug}", "notebooks/{owner}/{slug}") for shape in shapes)
     return judged("mount-layout", known, f"mounted as {' and as '.join(shapes)}")
-
-
-def shape_of(place: PurePath) -> str:
-    """Return the layout of a mount's place below `/kaggle/input`, without names."""
-    match place.parts:
-        case (_,):
-            return "{slug}"
-        case ("datasets" | "notebooks" as kind, _, _):
-            return f"{kind}/{{owner}}/{{slug}}"
-        case parts:
-            return f"another place, {len(parts)} folders deep"
 
 
 # --- trial files -------------------------------------------------------------

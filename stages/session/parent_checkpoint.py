@@ -7,7 +7,7 @@ may contain an older version than the requested one. So a checkpoint is identifi
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from stages.contract import MANIFEST_NAME, OPTIMIZER, WEIGHTS, Cursor, Manifest, Order
 from stages.documents import ContractError
@@ -15,6 +15,8 @@ from stages.session import packing
 from stages.session.compilation_cache import Compiled
 from stages.stage import OpenedCheckpoint, StageFailed
 
+MOUNTED = "the checkpoint is mounted as "
+"""Beginning of the log line with the layout in which a session's parent checkpoint was mounted."""
 MANIFEST_BYTES_MAX = 4 * 1024 * 1024
 """Size limit of a manifest in bytes. Manifests of relay have a few kilobytes; unrelated
 files may have the same name."""
@@ -59,6 +61,24 @@ def open_parent(
     if damage:
         raise StageFailed("parent-corrupt", f"the checkpoint {order.parent.name} arrived damaged, {damage}")
     raise StageFailed("parent-missing", _missing(order.parent.name, others), transient=True)
+
+
+def place_of(order: Order, inputs: Path) -> str:
+    """Return the layout in which the order's parent is mounted below `inputs`; empty if it is not mounted."""
+    digest = order.parent.digest if order.parent else ""
+    places = (found.folder.relative_to(inputs) for found in find(inputs) if found.manifest.digest == digest)
+    return next(map(shape_of, places), "")
+
+
+def shape_of(place: PurePath) -> str:
+    """Return the layout of a mount's place below `/kaggle/input`, without names."""
+    match place.parts:
+        case (_,):
+            return "{slug}"
+        case ("datasets" | "notebooks" as kind, _, _):
+            return f"{kind}/{{owner}}/{{slug}}"
+        case parts:
+            return f"another place, {len(parts)} folders deep"
 
 
 def opened(manifest: Manifest, directory: Path) -> OpenedCheckpoint:
@@ -113,7 +133,7 @@ def check_fits(order: Order, manifest: Manifest) -> None:
     ):
         raise StageFailed(
             "parent-mismatch",
-            f"the order starts at {order.start.stage} {order.start.step} and its checkpoint stands at "
+            f"the order starts at {order.start.stage} {order.start.step} and its checkpoint is at "
             f"{manifest.cursor.stage} {manifest.cursor.step}",
         )
 

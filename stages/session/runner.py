@@ -195,6 +195,8 @@ def _restore_parent(session: RunningSession) -> OpenedCheckpoint | None:
     if opened is None:
         return None
     session.timings["restore_s"] = session.clock() - began_s
+    if place := parent_checkpoint.place_of(session.order, session.inputs):
+        session.log.say(f"{parent_checkpoint.MOUNTED}{place}")
     session.log.event(
         "restored",
         stage=session.order.start.stage,

@@ -314,7 +314,7 @@ def test_an_open_run_of_the_same_name_is_in_the_way_and_the_run_itself_is_told(t
         same = relay("check", str(place.path), home=home, environ=environ)
         assert same.returncode == 1
         assert f"run {run} of this very pipeline is active" in same.stdout
-        assert "1 thing in the way of count" in same.stdout
+        assert "1 problem to fix before count can run" in same.stdout
         place.path.write_text(COUNTING.replace("steps: 40", "steps: 41"), encoding="utf-8")
         assert f"run {run} has this name but a different pipeline" in relay(
             "check", str(place.path), home=home, environ=environ

@@ -101,7 +101,7 @@ def test_a_second_start_of_an_open_run_is_refused_and_up_goes_on_with_it(
     assert relay("start", str(written), home=home, environ=environ).returncode == 0
     again = relay("start", str(written), home=home, environ=environ)
     assert again.returncode == 2
-    assert "relay daemon goes on with it" in again.stderr
+    assert "relay daemon continues it" in again.stderr
     written.write_text(COUNTING + "expect: {startup_s: 5}\n", encoding="utf-8")  # changes nothing that the run does
     assert relay("up", str(written), home=home, environ=environ).returncode == 0
     assert len(json.loads(relay("status", "--json", home=home).stdout)["runs"]) == 1

@@ -10,8 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import main
+from orchestrator.pipeline import loader
+from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.sections import Expect
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
+from orchestrator.rehearsal.simulation.plans import random_plan
 from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
 from orchestrator.views.document import status_document
 from state.facts.run import RunStarted
@@ -258,4 +261,24 @@ def test_a_parked_run_is_forecast_as_if_it_went_on_now(folder: Path) -> None:
     chain.drive()
     run = polled_at(chain, folder)
     assert run["state"] == "parked"
-    assert run["forecast"]["assumptions"][0] == "The run goes on now."
+    assert run["forecast"]["assumptions"][0] == "The run is resumed now."
+
+
+def test_a_simulated_chain_of_a_file_takes_the_times_of_its_plan(folder: Path) -> None:
+    """Without faults, both say the same of the same file: seconds of steps and number of sessions."""
+    path = folder / "sim.yaml"
+    path.write_text(f"{PIPELINE}expect: {{step_s: {{one: 25, two: 14}}}}\n")
+    told, read = planned(folder / "home", str(path)), loader.load(path)
+    drawn = [random_plan(seed, read).stage_s for seed in (1, 2, 3)]
+    assert drawn == [told["step_s"]] * 3 == [{"one": 25.0, "two": 14.0}] * 3
+    chain = Chain(SimulatedKaggle(read, stage_s=drawn[0]), folder / "chain")
+    sessions = chain.drive().sessions
+    steps = sum(session.seconds["training_step"] for session in sessions)
+    assert [told["forecast"]["training_s"], steps] == pytest.approx([100 * 25 + 120 * 14] * 2, rel=0.01)
+    assert abs(len(sessions) - told["forecast"]["sessions"]) <= 1
+
+
+def test_times_that_no_plan_knows_are_drawn(folder: Path) -> None:
+    assert random_plan(1, pipeline()).stage_s == {}
+    slow = PIPELINE.replace("steps: 120}", "steps: 99999}") + "expect: {step_s: {one: 25, two: 14}}\n"
+    assert random_plan(1, parse(slow, "sim.yaml")).stage_s == {}

@@ -9,6 +9,8 @@ from click.testing import CliRunner, Result
 
 from orchestrator.base.clock import SystemClock
 from orchestrator.cli import main
+from orchestrator.core.assumptions import fold
+from orchestrator.engine.evidence_files import EvidenceFiles
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
 from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox
 from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
@@ -82,3 +84,20 @@ def test_a_probe_that_is_fresh_is_shown_again_and_begins_no_session(tmp_path: Pa
     assert run["run"] not in (tmp_path / "e.json").read_text()
     other = relay(tmp_path / "other", "--import", str(tmp_path / "e.json"), "--json")
     assert json.loads(other.stdout)["entries"] > 10
+
+
+@pytest.mark.slow
+def test_an_ordinary_run_leaves_evidence_of_the_server_that_it_ran_on(tmp_path: Path, environ: dict[str, str]) -> None:
+    path, home = tmp_path / "counts.yaml", tmp_path / "home"
+    path.write_text(
+        COUNTING.replace("steps: 3}", "steps: 2}, {name: b, kind: counting, steps: 2}") + "fork_points: [a]\n"
+    )
+    ran = CliRunner().invoke(main, ["--home", str(home), "up", str(path)], env=environ)
+    assert ran.exit_code == 0, ran.output
+    kept = fold(EvidenceFiles.of(home, environ).only_account())
+    assert {"sentinel-mounted", "mount-layout", "unknown-suffix-kept", "queue-time", "api-shapes"} <= set(kept)
+    assert kept["mount-layout"].detail.startswith("mounted as ") and kept["mount-layout"].verdict == "confirmed"
+    assert EvidenceFiles(home).only_account() == [], "a rehearsal is no evidence about Kaggle"
+    for known, there in ((environ, True), ({}, False)):
+        told = CliRunner().invoke(main, ["--home", str(home), "check", "--offline", str(path)], env=known)
+        assert ("held on this account" in " ".join(told.output.split())) is there, told.output

@@ -1,4 +1,4 @@
-"""This machine's disk is full or closed: nothing is lost, the status says so in a sentence, and it goes on by itself."""
+"""This machine's disk is full or closed: nothing is lost, the status says so in a sentence, and relay continues by itself."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.rehearsal.laptop import SMALL, Laptop, laptop, local_kaggle
 MIB = 2**20
 LARGE = SMALL.replace("payload_bytes: 200000", "payload_bytes: 3000000")
 FULL = re.compile(
-    r"the disk that holds \S+/home is full, [\d,]+ bytes are missing: make room, and it goes on by itself"
+    r"the disk that holds \S+/home is full, [\d,]+ bytes are missing: free some space, and relay continues by itself"
 )
 """Each look has its own number of bytes: the daemon writes between two of them."""
 

@@ -148,7 +148,7 @@ def test_a_byte_that_was_turned_over_between_two_daemons_stops_the_second_until_
         (mine.home / "relay.db").write_bytes(data)
         stopped = mine.relay("daemon")
         assert stopped.returncode == 1
-        assert "relay restore brings back a backup" in sentence(stopped)
+        assert "relay restore puts a backup in its place" in sentence(stopped)
         assert mine.relay("doctor", "--offline").returncode == 1
         restored = mine.relay("restore")
         assert restored.returncode == 0, restored.stderr
@@ -170,7 +170,7 @@ def test_a_terminal_that_closes_ends_the_daemon_as_being_told_to_does(tmp_path: 
         mine.until(lambda: "watches" in mine.told, daemon)
         daemon.send_signal(number)
         assert daemon.wait(60) == 0
-        assert "stopped, as it was told to" in mine.told
+        assert "stopped on request" in mine.told
         assert mine.ask("SELECT expires_at <= datetime('now', '+5 seconds') FROM lease") == [(1,)]
 
 

@@ -43,4 +43,4 @@ def test_a_first_pipeline_passes_its_check_against_a_kaggle_served_for_it(tmp_pa
         serving.communicate(timeout=PATIENCE_S)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "this account can read the model relay/tiny-gemma2/flax/base/1" in checked.stdout
-    assert "nothing stands in the way of mine: relay start mine.yaml" in checked.stdout
+    assert "no problem was found with mine: relay start mine.yaml" in checked.stdout

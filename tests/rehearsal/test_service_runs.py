@@ -53,5 +53,5 @@ def test_what_the_unit_says_starts_a_daemon_that_finishes_the_run(tmp_path: Path
         mine.assert_finished(kaggle)
         log = (mine.home / "logs" / "daemon.log").read_text(encoding="utf-8")
         assert "watches" in log.splitlines()[0]
-        assert log.splitlines()[-1].endswith("stopped, as it was told to")
+        assert log.splitlines()[-1].endswith("stopped on request")
         assert kaggle.key not in log + unit.read_text(encoding="utf-8")

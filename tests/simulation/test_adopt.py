@@ -248,7 +248,7 @@ def test_a_run_that_is_here_already_is_refused_and_one_that_is_not_on_kaggle_nam
     with fast_folder() as folder:
         chain = Chain(SimulatedKaggle(pipeline()), folder / "old")
         stopped(chain, in_phase(Phase.RUNNING, 1))
-        with pytest.raises(BadInput, match=r"is in .* already: relay daemon goes on with it"):
+        with pytest.raises(BadInput, match=r"is in .* already: relay daemon continues it"):
             adoption(chain, folder / "old", (RUN,)).adopt(RUN, None, print)
         with pytest.raises(BadInput, match=f"no kernel of gsm-3f9a .* the runs there are {RUN}"):
             adoption(chain, folder / "new").adopt("gsm-3f9a", None, print)

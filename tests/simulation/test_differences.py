@@ -30,7 +30,7 @@ PARKED = {
     "source-size": "too large",
     "output-size": "output",
     "new-script-status": "waited 6 h",
-    "output-listed-complete": "gained nothing",
+    "output-listed-complete": "made no progress",
     "unknown-suffix-kept": "damaged",
     "name-length": "characters",
     "private-storage": "storage",

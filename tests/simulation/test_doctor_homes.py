@@ -21,8 +21,8 @@ from tests.simulation.pipelines import pipeline
 from tests.unit.test_damaged_database import AT, two_runs
 
 CHOICE = (
-    "leave it there, and relay cancel sim-0001 lets go of it here; or stop the daemon there, and relay resume sim-0001 --take-over "
-    "makes it go on here"
+    "leave it there, and relay cancel sim-0001 gives it up here; or stop the daemon there, and relay resume sim-0001 --take-over "
+    "continues it here"
 )
 
 

@@ -115,7 +115,7 @@ def test_three_attempts_that_gain_nothing_ask_a_person(folder: Path) -> None:
     chain = Chain(SimulatedKaggle(pipeline(), play=lambda order, played, index: died(played, 20)), folder)
     state = chain.drive()
     assert state.run.status is RunStatus.PARKED
-    assert state.run.reason.startswith("3 attempts gained nothing")
+    assert state.run.reason.startswith("3 attempts made no progress")
     assert state.run.remedy == f"relay retry {state.run.id}"
     assert len(state.sessions) == 3
 

@@ -112,7 +112,7 @@ def test_without_credentials_what_the_daemon_takes_in_is_shown(chain: Chain) -> 
         raise BadInput("no credentials")
 
     pieces = list(following(chain, gateway).run(RUN, (0, 0)))
-    assert Notice("no credentials; until then what the daemon takes in is shown") in pieces
+    assert Notice("no credentials; until then the lines that the daemon has fetched are shown") in pieces
     assert sorted(numbers(pieces)) == [1, 2, 3]
     assert all(found == list(range(len(found))) for found in numbers(pieces).values())
 

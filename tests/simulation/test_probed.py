@@ -17,13 +17,18 @@ from orchestrator.app import evidence as kept_evidence
 from orchestrator.app.app import App
 from orchestrator.app.probe import command
 from orchestrator.app.probe.derived import machine_pipeline, measuring_pipeline
+from orchestrator.app.probe.names_and_versions import publish_versions, try_deleted_name, versioned_source
 from orchestrator.app.probe.trial import publish_trial, trial_dataset
 from orchestrator.app.settings import Settings
 from orchestrator.core.assumptions import ASSUMPTIONS, Evidence, Observation, fold
 from orchestrator.core.plan import limits_for
 from orchestrator.core.probe_evidence import ProbedRun, evidence_of
 from orchestrator.engine.home import log_lines
+from orchestrator.kaggle.refusals import sources_refused
 from orchestrator.pipeline.loader import parse
+from orchestrator.rehearsal.local_kaggle.differences import differing
+from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.views.probe import is_stopped, probe_document
@@ -31,7 +36,7 @@ from stages.contract import PROBE
 from stages.probing.findings import ProbeReport
 from stages.session import accelerator, packages, runner
 from state.facts.checkpoint import DamageFound
-from state.facts.run import RunStarted
+from state.facts.run import RunParked, RunStarted
 from state.model.statuses import Outcome, RunStatus
 from tests.unit.counting_runs import kaggle
 
@@ -44,6 +49,7 @@ class ProbedKaggle(SimulatedKaggle):
 
     def _offer_inputs(self) -> None:
         self.trial = publish_trial(self.gateway(), self.clock, lambda _: None)
+        assert publish_versions(self.gateway(), self.clock, lambda _: None) == ""
 
     def _behave(self, source: str, mounts: Mapping[str, Mapping[str, bytes]], limit_s: float) -> Played:
         order = build.order_in(source)
@@ -76,6 +82,47 @@ def found() -> tuple[ProbedRun, tuple[Evidence, ...]]:
         report = ProbeReport.from_json((chain.home.artifacts(chain.run) / PROBE).read_bytes())
         logs = {session.key: list(log_lines(chain.home.log(session))) for session in state.sessions}
         return ProbedRun(state=state, facts=chain.store.facts(chain.run), report=report, logs=logs), kaggle_there.trial
+
+
+@pytest.mark.parametrize(("as_assumed", "verdict", "mounted"), [(True, "confirmed", 2), (False, "refuted", 1)])
+def test_deleted_names_and_versions_of_sources_are_tried(as_assumed: bool, verdict: str, mounted: int) -> None:
+    keys = () if as_assumed else ("deleted-name-free", "dataset-version-mounts")
+    kaggle = differing(Rules(queue_s=PerKind.all(60.0)), FaultPlan(differs=keys))
+    trial, source = trial_dataset("me"), versioned_source("me")
+    pipeline = machine_pipeline(TRAINED, Path("counts.yaml"), trial.ref, trial.sha256, [], source)
+    with fast_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(accelerator.STAND_IN, "1")
+        there = ProbedKaggle(pipeline, kaggle.faults, kaggle.rules)
+        (name,) = try_deleted_name(there.gateway(), there.clock, lambda _: None)
+        assert name.verdict.value == verdict, name
+        assert [one.slug for one in there.world.datasets.all() if "-name-" in one.slug] == []
+        chain = Chain(there, folder)
+        chain.limits = limits_for(pipeline)
+        state = chain.drive()
+        report = ProbeReport.from_json((chain.home.artifacts(chain.run) / PROBE).read_bytes())
+    assert state.run.status is RunStatus.FINISHED
+    (finding,) = (each for each in report.findings if each.key == "dataset-version-mounts")
+    assert (finding.verdict, finding.detail) == (verdict, f"a source of version 1 mounts version {mounted} of 2")
+
+
+def test_a_probe_that_kaggle_refuses_over_the_version_is_repeated_without_it(
+    tmp_path: Path, found: tuple[ProbedRun, tuple[Evidence, ...]]
+) -> None:
+    run, source = found[0], versioned_source("me")
+    reason = str(sources_refused("me/counts-s0001", f"dataset {source.ref}"))
+    parked = replace(run.state.run, status=RunStatus.PARKED, reason=reason, remedy="relay retry r")
+    seen = fold(evidence_of(replace(run, state=replace(run.state, run=parked))))["dataset-version-mounts"]
+    assert (seen.verdict.value, seen.detail) == ("refuted", "Kaggle did not accept a dataset source with a version")
+    app, path = app_of(tmp_path, "me"), Path("counts.yaml")
+    kaggle_there = ProbedKaggle(TRAINED)
+    app.clock = kaggle_there.clock  # type: ignore[assignment]
+    app.__dict__["gateway"] = kaggle_there.gateway()
+    trial = trial_dataset("me")
+    first = machine_pipeline(TRAINED, path, trial.ref, trial.sha256, [], source)
+    begun = app.begin(first, path)
+    app.store.append(begun.id, (RunParked(reason=reason, remedy="relay retry r"),), app.clock.now())
+    second = command.begin_machine(app, TRAINED, path, lambda _: None, again=False)
+    assert second.is_new and source.ref not in second.run.pipeline and source.ref in begun.pipeline
 
 
 def verdicts(run: ProbedRun) -> dict[str, str]:
@@ -144,9 +191,9 @@ def test_packages_that_were_installed_are_counted_although_the_log_does_not_list
     seen = on_kaggle(found[0], "name: c\nenvironment: [x==1]", packages.announcement(locked[:83], locked))[
         "image-packages"
     ]
-    assert (seen.verdict.value, seen.detail) == ("confirmed", "pip installed 83 of 110 packages in 200 s")
+    assert (seen.verdict.value, seen.detail) == ("confirmed", "pip installed 83 of 110 packages in 3 min 20 s")
     unlogged = on_kaggle(found[0], "name: c\nenvironment: [x==1]")["image-packages"]
-    assert (unlogged.verdict.value, unlogged.detail) == ("confirmed", "pip installed packages in 200 s")
+    assert (unlogged.verdict.value, unlogged.detail) == ("confirmed", "pip installed packages in 3 min 20 s")
 
 
 def app_of(home: Path, owner: str) -> App:
@@ -199,13 +246,15 @@ def test_a_session_that_fails_refutes_what_it_shows_to_be_wrong(
     run, _ = found
     reason = "pip could not install jax: Temporary failure in name resolution"
     failed = replace(run.state.sessions[-1], outcome=Outcome.FAILED, cause=cause, reason=reason)
-    parked = replace(run.state.run, status=RunStatus.PARKED, reason="2 attempts gained nothing", remedy="relay retry r")
+    parked = replace(
+        run.state.run, status=RunStatus.PARKED, reason="2 attempts made no progress", remedy="relay retry r"
+    )
     broken = replace(run, state=replace(run.state, run=parked, sessions=(*run.state.sessions[:-1], failed)))
     assert verdicts(broken)[key] == "refuted"
     assert "api-shapes" not in verdicts(broken)
     document = probe_document("counts", [broken], evidence_of(broken), TYPED)
     assert is_stopped(document)
-    assert document["problems"] == [f"{parked.id} is parked: 2 attempts gained nothing; then type relay retry r"]
+    assert document["problems"] == [f"{parked.id} is parked: 2 attempts made no progress; then type relay retry r"]
     assert not is_stopped(probe_document("counts", [run], evidence_of(run), TYPED))
 
 

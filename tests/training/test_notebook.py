@@ -15,7 +15,10 @@ import yaml
 from nbclient import NotebookClient
 
 from orchestrator.app.notebook import NotebookChoice, write_notebook
+from orchestrator.pipeline.environments import DEFAULT, lock_of, pins_of
 from stages.contract import StageSpec
+from stages.session import packages
+from stages.session.package_lock import PackageLock
 from tests.training.harness import ANSWERS, ROLLOUTS, SMALL, Chain, Record, shared_inputs, unmeasured
 
 pytestmark = pytest.mark.slow
@@ -86,8 +89,7 @@ def execute(notebook: Any, working: Path, inputs: Path, **environ: str) -> str:
             **os.environ,
             "HOME": str(home),
             "MPLBACKEND": "agg",
-            "PYTHONPATH": "",
-            "ZERO_COST_INSTALL": "0",
+            "PYTHONPATH": str(recording_pip(home)),
             "ZERO_COST_INPUT": str(inputs),
             "ZERO_COST_WORKING": str(working),
             "ZERO_COST_SCRATCH": str(home / "scratch"),
@@ -95,6 +97,51 @@ def execute(notebook: Any, working: Path, inputs: Path, **environ: str) -> str:
         }
     )
     return "".join(output.get("text", "") for cell in fresh.cells for output in cell.get("outputs", ()))
+
+
+def recording_pip(folder: Path) -> Path:
+    """A pip that installs nothing and appends its arguments, and the file of requirements, to `pip.txt`."""
+    (folder / "path" / "pip").mkdir(parents=True)
+    (folder / "path" / "pip" / "__init__.py").touch()
+    (folder / "path" / "pip" / "__main__.py").write_text(
+        "import sys, pathlib\n"
+        f"with open({str(folder / 'pip.txt')!r}, 'a') as file:\n"
+        "    print(*sys.argv[1:], file=file)\n"
+        "    if '--requirement' in sys.argv:\n"
+        "        print(pathlib.Path(sys.argv[-1]).read_text(), file=file)\n"
+    )
+    return folder / "path"
+
+
+def installed_by(notebook: Any, folder: Path, *, python: str = "") -> tuple[str, str]:
+    """What the notebook's first cells print and tell pip; on a machine whose Python the lock is for, if it is named."""
+    first = [cell.source for cell in notebook.cells if cell.cell_type == "code"][:2]
+    text = "\n".join(first).replace(
+        "LOCKED_PYTHON = '3.12'", f"LOCKED_PYTHON = {python!r}" if python else "LOCKED_PYTHON = '2.7'"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(recording_pip(folder)), "ZERO_COST_SCRATCH": str(folder / "scratch")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout, (folder / "pip.txt").read_text()
+
+
+def test_the_notebook_installs_every_package_of_the_lock_with_its_hashes(notebook: Any, tmp_path: Path) -> None:
+    lock = PackageLock.parse(lock_of(DEFAULT, "tpu"))
+    said, told = installed_by(notebook, tmp_path, python=packages.python_version())
+    assert said.startswith(f"All {len(lock.packages)} packages have the versions of the lock")
+    assert told.startswith("install --quiet --no-deps --require-hashes --requirement ")
+    assert lock.requirements(lock.all_pins) in told
+
+
+def test_the_notebook_says_why_it_does_not_use_the_lock(notebook: Any, tmp_path: Path) -> None:
+    said, told = installed_by(notebook, tmp_path)
+    assert said.startswith("No lock is used, since it is for Python 2.7, and this is ")
+    assert told.splitlines()[0] == " ".join(["install --quiet", *pins_of(DEFAULT, "tpu")])
 
 
 def saved(working: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -61,6 +61,26 @@ def test_what_was_added_is_read_by_the_account_alone(tmp_path: Path) -> None:
     assert (tmp_path / "evidence" / account("alice")).stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize(
+    ("url", "counts"),
+    [
+        ("", True),
+        ("https://www.kaggle.com", True),
+        ("http://127.0.0.1:8000", False),
+        ("https://kaggle.com.example", False),
+        ("http://[", False),
+    ],
+)
+def test_what_was_seen_elsewhere_says_nothing_about_kaggle(url: str, counts: bool, tmp_path: Path) -> None:
+    seen_at = Workspace(Settings(tmp_path, {"RELAY_KAGGLE_URL": url}))
+    book.add(seen_at, "alice", [SEEN])
+    assert [seen.key for seen in book.own(seen_at, "alice")] == ["processing-time"]
+    assert bool(book.own(at(tmp_path), "alice")) is bool(EvidenceFiles(tmp_path).only_account()) is counts
+    book.export(seen_at, "alice", tmp_path / "e.json")
+    book.import_others(at(tmp_path), tmp_path / "e.json")
+    assert bool(EvidenceFiles(tmp_path).others()) is counts
+
+
 def test_two_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
     files = EvidenceFiles(tmp_path)
     threads = [

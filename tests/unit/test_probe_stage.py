@@ -1,6 +1,7 @@
 """The stage `probe`: a session that writes, and one that says what became of it."""
 
 import gzip
+import hashlib
 import json
 import shutil
 import struct
@@ -12,9 +13,10 @@ import pytest
 
 from orchestrator.app.probe.trial import trial_dataset, trial_files
 from stages.contract import PROBE, Cursor, StageSpec
+from stages.options import Probe as ProbeOptions
 from stages.probing.findings import ProbeReport
 from stages.probing.machine import finding_of_internet
-from stages.probing.mounts import count_tensors
+from stages.probing.mounts import VERSION_FILE, count_tensors, findings_of_mounts
 from stages.session import accelerator
 from tests.unit.counting_runs import Kaggle, kaggle, next_order, order
 
@@ -111,6 +113,33 @@ def move(inputs: Path) -> None:
 def test_a_kaggle_that_differs_is_refuted_by_name(change: Any, key: str, detail: str, tmp_path: Path) -> None:
     report = probed(tmp_path, "{slug}", change, MODEL)
     assert [(f.key, f.detail) for f in report.findings if f.verdict == "refuted"] == [(key, detail)]
+
+
+ONE, TWO = b"version one\n", b"version two\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "verdict", "detail"),
+    [
+        (TWO, "confirmed", "a source of version 1 mounts version 2 of 2"),
+        (ONE, "refuted", "a source of version 1 mounts version 1 of 2"),
+        (b"other", "refuted", "the mounted version is none of those uploaded"),
+        (None, "refuted", "a source with a version mounted nothing"),
+    ],
+)
+def test_the_mounted_version_of_a_dataset_is_told(
+    content: bytes | None, verdict: str, detail: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "datasets" / "me" / "versions").mkdir(parents=True)
+        (tmp_path / "datasets" / "me" / "versions" / VERSION_FILE).write_bytes(content)
+    versions = tuple(hashlib.sha256(each).hexdigest() for each in (ONE, TWO))
+    (found,) = (
+        each
+        for each in findings_of_mounts(tmp_path, ProbeOptions(part="read", versions=versions))
+        if each.key == "dataset-version-mounts"
+    )
+    assert (found.verdict, found.detail) == (verdict, detail)
 
 
 def test_what_became_of_packed_files_is_noted_and_refutes_nothing(tmp_path: Path) -> None:

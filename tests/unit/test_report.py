@@ -144,7 +144,7 @@ def test_a_parked_runs_page_says_why_and_what_to_type(tmp_path: Path) -> None:
         for words in ("Type relay retry tiny-0001", "It broke twice.", "ValueError: ", "step 40")
     ]
     assert said == sorted(said), "first the command, then the reason, then the log, then where the run stands"
-    assert "not before you have done what is to be done" in found.text
+    assert "not before it is resumed" in found.text
 
 
 @pytest.mark.parametrize(

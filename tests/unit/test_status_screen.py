@@ -131,10 +131,10 @@ def shown(view: RenderableType) -> str:
 @pytest.mark.slow
 def test_with_nothing_to_do_it_says_so_plainly(watched: Place) -> None:
     watched.begin("r-0001", *path_to(Phase.RUNNING))
-    assert watched.to_do("r-0001") == ("nothing to do: relay goes on by itself", None)
+    assert watched.to_do("r-0001") == ("nothing to do: relay continues by itself", None)
     assert "nothing to do" in watched.text("r-0001")
     watched.store.append("r-0001", [RunWaiting(until=(NOW + timedelta(days=2)).isoformat(), reason="no quota")], AT)
-    assert watched.to_do("r-0001") == ("nothing to do: relay waits and goes on by itself", None)
+    assert watched.to_do("r-0001") == ("nothing to do: relay waits and continues by itself", None)
     assert "no quota, until" in joined(watched.text("r-0001"))
     assert "(in 2 d)" in joined(watched.text("r-0001"))
     watched.store.append("r-0001", [RunCancelled()], AT)
@@ -165,7 +165,10 @@ def test_what_was_asked_of_a_parked_run_is_told_instead_of_the_reason_once_more(
     watched.begin("r-0001", RunParked(reason="paused by you", remedy="relay resume r-0001"))
     assert watched.to_do("r-0001") == ("paused by you", "relay resume r-0001")
     watched.store.request("r-0001", "resume", {}, NOW)
-    assert watched.to_do("r-0001") == ("nothing to do: resume is noted and the daemon obeys at its next tick", None)
+    assert watched.to_do("r-0001") == (
+        "nothing to do: resume was requested; the daemon acts on it at its next tick",
+        None,
+    )
     assert watched.to_do("r-0001", alive=False)[1] == "relay daemon"
 
 
@@ -379,7 +382,7 @@ def test_a_parked_run_has_no_time_at_which_it_will_be_done(watched: Place) -> No
     watched.begin("r-0001", *path_to(Phase.RUNNING), RunParked(reason="it broke", remedy="relay retry r-0001"))
     text = watched.text()
     assert "about" not in text
-    assert "not before you have done that" in text
+    assert "not before it is resumed" in text
 
 
 def test_the_ends_of_an_interval_are_no_last_values() -> None:

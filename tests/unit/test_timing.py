@@ -135,7 +135,7 @@ def test_of_several_figures_the_one_of_the_best_source_is_taken_and_of_equals_th
         (THIS, "", "measured in this run", "measured"),
         (THIS, "base", "measured for base", "measured"),
         (OTHER, "gsm-0001", "measured in gsm-0001", "measured"),
-        (PROBE, "", "measured by relay probe", "measured"),
+        (PROBE, "", "measured on this account", "measured"),
         (TOLD, "", "expected by the pipeline", "expected"),
         (TOLD, "a paper", "expected by the pipeline: a paper", "expected"),
         (SIMILAR, "gsm-0001", "measured in gsm-0001, with other options", "measured"),

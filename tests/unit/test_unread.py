@@ -127,7 +127,7 @@ def test_a_home_folder_whose_note_cannot_be_read_is_not_made_another_home(tmp_pa
     first = identity_of(tmp_path, "machine")
     with (
         only(tmp_path / "home.json"),
-        pytest.raises(DiskRefused, match=r"home\.json cannot be read .*goes on by itself"),
+        pytest.raises(DiskRefused, match=r"home\.json cannot be read .*continues by itself"),
     ):
         identity_of(tmp_path, "machine")
     assert identity_of(tmp_path, "machine") == first

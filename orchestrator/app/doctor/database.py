@@ -44,11 +44,11 @@ def _absent(patient: DoctorSubject) -> Finding:
 def _of(defect: Defect, patient: DoctorSubject) -> Finding:
     if not defect.severe:
         return note("database", defect.says)
-    back = "relay restore brings back a backup" if patient.backups.newest() else "there is no backup of it"
+    back = "relay restore puts a backup in its place" if patient.backups.newest() else "there is no backup of it"
     if not defect.run:
-        adopt = "relay adopt lists the runs that can be made again from what is on Kaggle, once it is moved away"
+        adopt = "relay adopt lists the runs that can be rebuilt from what is on Kaggle, once it is moved away"
         return problem("database", defect.says, f"{back}; {adopt}")
-    adopt = f"relay adopt {defect.run} makes the run again from what is on Kaggle, and touches no other"
+    adopt = f"relay adopt {defect.run} rebuilds the run from what is on Kaggle, and touches no other"
     return problem("database", f"run {defect.run}: {defect.says}", f"{adopt}; {back}")
 
 
@@ -77,7 +77,7 @@ def lost(patient: DoctorSubject) -> Iterator[Finding]:
         yield problem(
             "runs",
             f"{patient.home.run(run)} is here, and the database does not know the run",
-            f"relay adopt {run} makes it again from what is on Kaggle",
+            f"relay adopt {run} rebuilds it from what is on Kaggle",
         )
 
 
@@ -101,8 +101,10 @@ def copies(patient: DoctorSubject) -> Iterator[Finding]:
         return
     if wrong:
         yield warning(
-            "backups", f"{newest} is damaged: {wrong[0].says}", "relay backup makes another, once the database is well"
+            "backups",
+            f"{newest} is damaged: {wrong[0].says}",
+            "relay backup makes another, once the database is repaired",
         )
         return
     until = f"knows what happened until {when(at, patient.now)}" if at else "knows of nothing yet"
-    yield ok("backups", f"{len(found)} in {patient.backups.home.backups}; the newest is whole and {until}")
+    yield ok("backups", f"{len(found)} in {patient.backups.home.backups}; the newest is intact and {until}")

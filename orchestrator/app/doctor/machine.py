@@ -24,7 +24,7 @@ def disk_space(patient: DoctorSubject) -> Iterator[Finding]:
     sizes = [max((one.size_bytes for one in state.checkpoints), default=0) for state in _going(patient)]
     free = free_bytes(path)
     if problem_ := shortage_message(path, sum(sizes)):
-        yield problem("disk", problem_.partition(": ")[0], "make room; until then the daemon waits")
+        yield problem("disk", problem_.partition(": ")[0], "free some space; until then the daemon waits")
     else:
         wanted = f", and the next checkpoints take {sum(sizes):,}" if any(sizes) else ""
         yield ok(
@@ -80,7 +80,7 @@ def checkpoints(patient: DoctorSubject) -> Iterator[Finding]:
                 more = f" (and {len(damage) - 1} files more)" if len(damage) > 1 else ""
                 pull = f"relay checkpoints {checkpoint.run} --pull {checkpoint.name}"
                 yield problem(
-                    "checkpoints", f"{checkpoint.name}: {found.says}{more}", f"{pull} brings it back from Kaggle"
+                    "checkpoints", f"{checkpoint.name}: {found.says}{more}", f"{pull} downloads it again from Kaggle"
                 )
     if whole:
         yield ok(

@@ -129,7 +129,7 @@ def _sentence(run: str, item: LoggedFact, now: datetime) -> str:
         case RunFinished():
             return f"{when}finished; look: relay status {run}"
         case fact:
-            own = "; relay goes on by itself" if event_of(fact) == "failed" else ""
+            own = "; relay continues by itself" if event_of(fact) == "failed" else ""
             return f"{when}{describe_fact(fact)}{own}"
 
 
@@ -145,7 +145,7 @@ def compose_trouble_messages(
         subject = f"trouble:{run.id}"
         told = bool(marks.get(subject))
         if not told and holds_up(watch, now) and run.status in (RunStatus.ACTIVE, RunStatus.WAITING):
-            body = f"{watch.failure}\nrelay goes on trying by itself; look: relay status {run.id}"
+            body = f"{watch.failure}\nrelay keeps retrying; look: relay status {run.id}"
             found.append(Batch(Message(f"relay: {run.id} is held up", escape_controls(body), "warning"), {subject: 1}))
         elif told and not watch.failures:
             body = "what held it up is over"

@@ -10,9 +10,10 @@ from orchestrator.app import evidence as kept_evidence
 from orchestrator.app.app import SETTLED, App
 from orchestrator.app.probe import account
 from orchestrator.app.probe.derived import machine_pipeline, measuring_pipeline
+from orchestrator.app.probe.names_and_versions import publish_versions, try_deleted_name, untried, versioned_source
 from orchestrator.app.probe.trial import publish_trial, trial_dataset
-from orchestrator.core.assumptions import Evidence
-from orchestrator.core.probe_evidence import ProbedRun, evidence_of
+from orchestrator.core.assumptions import Evidence, Verdict
+from orchestrator.core.probe_evidence import ProbedRun, evidence, evidence_of, refuses_version
 from orchestrator.engine.home import log_lines
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import PROBE
@@ -45,13 +46,35 @@ def begin_machine(app: App, trained: Pipeline, path: Path, say: Callable[[str], 
     denied = account.denied_models(app.gateway, trained.model_sources)
     trial = trial_dataset(owner)
     models = [] if denied else trained.model_sources
-    pipeline = machine_pipeline(trained, path, trial.ref, trial.sha256, models)
+    with_version, without = (
+        machine_pipeline(trained, path, trial.ref, trial.sha256, models, versions)
+        for versions in (versioned_source(owner), None)
+    )
     keep(app, owner, account.evidence_of_denied(denied, app.clock.now()))
-    if (known := _known(app, pipeline, again=again)) is not None:
-        return ProbeBegun(known, is_new=False)
-    app.refuse_lost(path, pipeline)
+    known = _known(app, with_version, again=again)
+    refused = known is not None and goes_on_without_version(app, known.id)
+    found = (None if refused else known) or _known(app, without, again=again)
+    if found is not None:
+        return ProbeBegun(found, is_new=False)
+    app.refuse_lost(path, with_version)
+    mounts_version = _publish_trials(app, owner, say) and not refused
+    return ProbeBegun(app.begin(with_version if mounts_version else without, path, new=again), is_new=True)
+
+
+def _publish_trials(app: App, owner: str, say: Callable[[str], None]) -> bool:
+    """Upload what the sessions mount, and keep what is seen of it; returns whether a dataset with versions is there."""
     keep(app, owner, publish_trial(app.gateway, app.clock, say))
-    return ProbeBegun(app.begin(pipeline, path, new=again), is_new=True)
+    if untried(kept_evidence.own(app, owner)):
+        keep(app, owner, try_deleted_name(app.gateway, app.clock, say))
+    problem = publish_versions(app.gateway, app.clock, say)
+    if problem:
+        keep(app, owner, [evidence("dataset-version-mounts", Verdict.UNKNOWN, app.clock.now(), problem, {})])
+    return not problem
+
+
+def goes_on_without_version(app: App, run: str) -> bool:
+    """Return True if a probe was parked over its source with a version: the next one begins without that source."""
+    return refuses_version(app.store.load(run))
 
 
 def known_measuring(app: App, trained: Pipeline, path: Path, *, again: bool) -> Run | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.app.probe.names_and_versions import VersionedSource
 from orchestrator.core.durations import SHORT_S
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.environments import DEFAULT
@@ -25,24 +26,31 @@ DIGEST_CHARS = 6
 
 
 def machine_pipeline(
-    trained: Pipeline, path: Path, dataset: str, trial: Mapping[str, str], models: Sequence[str]
+    trained: Pipeline,
+    path: Path,
+    dataset: str,
+    trial: Mapping[str, str],
+    models: Sequence[str],
+    versions: VersionedSource | None = None,
 ) -> Pipeline:
     """Return the pipeline of the CPU probe: a session that writes, and a second one that compares what it mounts.
 
     `dataset` is the `owner/slug` of the trial files, `trial` their SHA-256 by name. `models` are the Kaggle models that
-    this account may read; others would keep a session from starting.
+    this account may read; others would keep a session from starting. `versions` is mounted, too, to see which one comes.
     """
     options = {
         "internet": trained.internet,
         "models": list(models),
         "trial": [f"{name}:{sha256}" for name, sha256 in trial.items()],
+        **({"versions": list(versions.sha256)} if versions else {}),
     }
+    mounted = [*trained.inputs.datasets, dataset, *([versions.ref] if versions else [])]
     value = {
         **_shared(trained),
         "accelerator": "cpu",
         "handoff": trained.handoff,
         "session": {"limit_s": _limit_s(trained, MACHINE_LIMIT_S)},
-        "inputs": _inputs(trained, [*trained.inputs.datasets, dataset], models),
+        "inputs": _inputs(trained, mounted, models),
         "fork_points": [WRITE],  # the first session ends there, so that the second one mounts its checkpoint
         "stages": [
             {"name": part, "kind": "probe", "steps": 1, "options": {"part": part, **options}} for part in (WRITE, READ)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from orchestrator.base.clock import Clock
 from orchestrator.base.errors import Permanent
+from orchestrator.base.humanize import duration
 from orchestrator.core.assumptions import Evidence, Verdict
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.platforms.port import DatasetSeen
@@ -125,12 +126,12 @@ def _evidence(
     seen: DatasetSeen, began: datetime, shown_at: datetime, ready_at: datetime, at: datetime, *, whole: bool
 ) -> tuple[Evidence, ...]:
     shown_s, listed_s = (shown_at - began).total_seconds(), (at - ready_at).total_seconds()
-    listed = f"files of unknown suffix were {'listed in full' if whole else 'not listed in full'} {listed_s:.0f} s after READY"
+    listed = f"files of unknown suffix were {'listed in full' if whole else 'not listed in full'} {duration(listed_s)} after READY"
     same = DESCRIPTION in seen.description
     return (
         Evidence(
             key="shown-soon", verdict=_verdict(shown_s <= 600), seen_at=at,
-            detail=f"a new dataset was shown after {shown_s:.0f} s", numbers={"shown_s": shown_s},
+            detail=f"a new dataset was shown after {duration(shown_s)}", numbers={"shown_s": shown_s},
         ),
         Evidence(
             key="ready-means-listed", verdict=_verdict(whole and listed_s == 0), seen_at=at,

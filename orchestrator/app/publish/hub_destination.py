@@ -10,6 +10,7 @@ from orchestrator.app.publish import documents
 from orchestrator.app.publish.export_folder import ExportFolder, WantedExport
 from orchestrator.app.publish.progress import PublishReport
 from orchestrator.base.errors import BadInput, Corrupt, Transient
+from orchestrator.base.humanize import counted
 from orchestrator.views.format import size
 from stages.formats.export_manifest import EXPORT_NAME
 from state.facts.checkpoint import ModelPublished
@@ -42,7 +43,7 @@ class HubDestination:
     def becomes_public(self, export: ExportFolder) -> list[str]:
         if not self._public:
             return []
-        files = f"{len(export.manifest.files)} files, {export.size_bytes:,} bytes"
+        files = f"{counted(len(export.manifest.files), 'file')}, {export.size_bytes:,} bytes"
         return [f"the repository {self._repository} at {self._api.endpoint}: {files}"]
 
     def published(self, wanted: WantedExport) -> list[str]:
@@ -70,7 +71,7 @@ class HubDestination:
             if not (before.private or self._public):
                 raise BadInput(f"{self._repository} has become public: add --public, or name another repository")
             stale = {file.rfilename for file in before.siblings} - set(files) - {KEPT}
-            report.say(f"sending {len(files)} files, {size(sum(sizes.values()))}")
+            report.say(f"sending {counted(len(files), 'file')}, {size(sum(sizes.values()))}")
             operations = [add(name, content) for name, content in files.items()]
             operations += [self._hub.CommitOperationDelete(name) for name in sorted(stale)]
             message = f"{manifest.run}, {manifest.cursor.stage} step {manifest.cursor.step}"

@@ -14,6 +14,7 @@ from orchestrator.app.publish.kaggle_model import NewVersion, VersionPublisher, 
 from orchestrator.app.publish.progress import PublishReport
 from orchestrator.base.disk import disk_errors, private_folder, write_whole
 from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import counted
 from orchestrator.kaggle.gateway import Access
 from orchestrator.kaggle.model_gateway import ModelSeen, ModelUpload, VariationAbout, VariationPlace
 from orchestrator.pipeline.model import Pipeline
@@ -68,7 +69,7 @@ class KaggleDestination:
         return [
             f"the Kaggle Model {place.model_ref}"
             + (f", with all versions of its variations {', '.join(others)}" if others else ""),
-            f"a version of {place}: {len(export.manifest.files)} files, {export.size_bytes:,} bytes",
+            f"a version of {place}: {counted(len(export.manifest.files), 'file')}, {export.size_bytes:,} bytes",
         ]
 
     def publish(self, export: ExportFolder, report: PublishReport) -> tuple[ModelPublished, list[str]]:

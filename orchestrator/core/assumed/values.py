@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Observation(StrEnum):
-    """Place where it shows whether an assumption holds on an account; only the two probes keep evidence.
+    """Place where it shows whether an assumption holds on an account; the probes and RUNS keep evidence of it.
 
     The value is written in the docs.
     """
@@ -13,6 +13,8 @@ class Observation(StrEnum):
     CPU_PROBE = "CPU probe"
     TPU_PROBE = "TPU probe"
     RUNS = "ordinary runs"
+    MET = "ordinary runs, without evidence"
+    """A run meets it and copes or is parked, but its facts do not tell what Kaggle did."""
     CHECK = "`relay check`"
     NOT = "not observed"
 

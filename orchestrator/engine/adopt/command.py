@@ -76,7 +76,7 @@ class Adoption:
         for it, so a second try after a crash continues. The run itself is written in one transaction at the end.
         """
         if run in self.known:
-            raise BadInput(f"{run} is in {self.home.path} already: relay daemon goes on with it")
+            raise BadInput(f"{run} is in {self.home.path} already: relay daemon continues it")
         if not SLUG.fullmatch(run):
             raise BadInput(f"{run!r} cannot be a run's name: relay adopt lists those that are on Kaggle")
         given = None if path is None else loader.load(path)
@@ -105,7 +105,7 @@ class Adoption:
                 history.started, history.created_at, later=history.facts, metrics=history.metrics, instead=instead
             )
         except RunExists as error:
-            raise BadInput(f"{run} is in {self.home.path} already: relay daemon goes on with it") from error
+            raise BadInput(f"{run} is in {self.home.path} already: relay daemon continues it") from error
         _clear(self.home.adopting(run))
         _say(history, tell)
         return _document(history)
@@ -238,6 +238,6 @@ def _say(history: History, tell: Tell) -> None:
         tell(f"{run.id} is finished")
         return
     tell(
-        f"{run.id} is active: relay daemon goes on with it. Kaggle cannot tell whether it had been paused or "
+        f"{run.id} is active: relay daemon continues it. Kaggle cannot tell whether it had been paused or "
         f"cancelled: relay pause {run.id} or relay cancel {run.id} says so again. No other daemon may work on this run"
     )

@@ -118,7 +118,7 @@ def look(run: str, inputs: str, gateway: Platform) -> FoundRun | None:
     for key, order in orders.items():
         version, seen = seen_of(order.slug, kernels[key].version, gateway)
         if seen.worker is Worker.UNKNOWN:
-            raise Transient(f"Kaggle's answer about {order.slug} made no sense ({seen.message}): try again later")
+            raise Transient(f"Kaggle's answer about {order.slug} cannot be read ({seen.message}): try again later")
         if seen.worker is not Worker.NEW_SCRIPT:  # a declined push leaves its source, but no session
             sessions.append(StartedSession(order, version, seen))
     names = [name for name in gateway.list_datasets(f"{run}-c") if parse_key(run, "c", name_in(name)) is not None]

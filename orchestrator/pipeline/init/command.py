@@ -11,6 +11,7 @@ import yaml
 
 from orchestrator.base.disk import write_whole
 from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import counted
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.chips import CHIPS
 from orchestrator.pipeline.environments import HARDWARE, HOUR_S
@@ -183,7 +184,7 @@ def _of_example(model: str, accelerator: str) -> dict[str, Any]:
 
 def _print_result(path: Path, answers: WizardAnswers, pipeline: Pipeline) -> None:
     click.echo(f"{path} is written: {MODELS[answers.model].description}, {answers.recipe}, on {answers.accelerator}")
-    click.echo(f"  {pipeline.total_steps:,} steps: {', '.join(stage.name for stage in pipeline.stages)}")
+    click.echo(f"  {counted(pipeline.total_steps, 'step')}: {', '.join(stage.name for stage in pipeline.stages)}")
     click.echo("next:")
     for command in commands(path, answers):
         click.echo(f"  {command}")

@@ -23,7 +23,7 @@ def offline(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def _reported(subject: CheckSubject, owner: str) -> Iterator[Finding]:
-    files = EvidenceFiles(subject.home)
+    files = EvidenceFiles.of(subject.home, subject.environ)
     try:
         own = fold(files.own(owner) if owner else files.only_account())
         others = fold(files.others())

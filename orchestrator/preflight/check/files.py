@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from kaggle_kernels import build
+from orchestrator.base.humanize import counted
 from orchestrator.core.plan import checkpoint_of, inputs_of, slug_of
 from orchestrator.pipeline.summary import outline
 from orchestrator.preflight.check.findings import CheckSubject, Finding, ok, problem
@@ -20,7 +21,7 @@ def written(subject: CheckSubject) -> Iterator[Finding]:
     stages = len(pipeline.stages)
     yield ok(
         "file",
-        f"{subject.path} is a pipeline of {stages} stage{'s' if stages > 1 else ''} and {pipeline.total_steps:,} steps, and "
+        f"{subject.path} is a pipeline of {stages} stage{'s' if stages > 1 else ''} and {counted(pipeline.total_steps, 'step')}, and "
         "every option is one that relay knows",
     )
 
@@ -38,7 +39,7 @@ def data(subject: CheckSubject) -> Iterator[Finding]:
     for name in subject.pipeline.inputs.files:
         path = subject.path.parent / name
         if path.name in asked and path.name not in used:
-            yield ok("data", f"{name} has {len(read_questions(path)):,} questions")
+            yield ok("data", f"{name} has {counted(len(read_questions(path)), 'question')}")
             continue
         if path.name not in used or path.suffix != ".jsonl":
             yield ok("data", f"{name} is there, {path.stat().st_size:,} bytes")
@@ -52,7 +53,10 @@ def data(subject: CheckSubject) -> Iterator[Finding]:
                 f"fix {path}: docs/pipeline.md describes the format of a line",
             )
         else:
-            yield ok("data", f"{name} has {len(train):,} problems to train on and {len(held_out):,} that are held out")
+            yield ok(
+                "data",
+                f"{name} has {counted(len(train), 'problem')} to train on and {len(held_out):,} that are held out",
+            )
 
 
 def kernel(subject: CheckSubject) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from orchestrator.base.disk import RESERVE_BYTES, free_bytes
-from orchestrator.base.humanize import duration
+from orchestrator.base.humanize import counted, duration
 from orchestrator.pipeline.chips import OUTPUT_BYTES_MAX
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.preflight.check.findings import CheckSubject, Finding, note, ok, problem, warning
@@ -118,13 +118,13 @@ def _on_disk(subject: CheckSubject, size_bytes: int) -> Iterator[Finding]:
         yield problem(
             "disk",
             f"{text}, and one checkpoint needs {size(size_bytes)}",
-            "make room, or name a larger disk with --home",
+            "free some space, or name a larger disk with --home",
         )
     elif free < size_bytes * (kept + 1):
         yield warning(
             "disk",
-            f"{text}, and {kept} checkpoints and the next one need {size(size_bytes * (kept + 1))}",
-            "make room before it is needed, or name a larger disk with --home",
+            f"{text}, and {counted(kept, 'checkpoint')} and the next one need {size(size_bytes * (kept + 1))}",
+            "free some space before it is needed, or name a larger disk with --home",
         )
     else:
         yield ok("disk", text)

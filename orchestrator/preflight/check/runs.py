@@ -89,7 +89,7 @@ def _open(run: Run, pipeline: Pipeline) -> Finding:
         return problem(
             "runs",
             f"run {run.id} of this very pipeline is {run.status}, and relay start refuses a second one",
-            "relay daemon goes on with it; relay start --new starts another",
+            "relay daemon continues it; relay start --new starts another",
         )
     return problem(
         "runs",

@@ -182,7 +182,7 @@ def environment(devices: int, *more_flags: str) -> dict[str, str]:
 
 
 def _last_line(text: str) -> str:
-    lines: Sequence[str] = [line for line in text.splitlines() if line.strip()] or ["it said nothing"]
+    lines: Sequence[str] = [line for line in text.splitlines() if line.strip()] or ["it gave no message"]
     return next((line for line in reversed(lines) if "Error" in line), lines[-1]).strip()[:300]
 
 

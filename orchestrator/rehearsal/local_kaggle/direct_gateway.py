@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.base.errors import Corrupt, NameTaken, NoSlot, OutOfQuota, Permanent, Refused, Transient
 from orchestrator.kaggle.gateway import Access, SourceSeen
-from orchestrator.kaggle.refusals import cannot_stop, dataset_refused, name_refused, sources_refused
+from orchestrator.kaggle.refusals import RENAMED, cannot_stop, dataset_refused, name_refused, sources_refused
 from orchestrator.kaggle.request_bodies import RECENT
 from orchestrator.kaggle.transfer import output_file
 from orchestrator.platforms.port import (
@@ -253,6 +253,15 @@ class DirectGateway:
             except ValueError as error:
                 raise dataset_refused(slug, str(error)) from error
 
+    def add_dataset_version(self, slug: str, files: Sequence[Path], notes: str) -> None:
+        with self._calls.changing("CreateDatasetVersion") as now:
+            kept = {path.name: Content.of_bytes(path.read_bytes(), now) for path in files}
+            try:
+                found = self._world.datasets.find(self._world.owner, slug)
+                self._world.datasets.add_version(found, kept, notes, now)
+            except (ValueError, KaggleRefusal) as error:
+                raise dataset_refused(slug, str(error)) from error
+
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
         fault = self._calls.fault("DatasetFile")
         with self._calls.read(fault) as now:
@@ -306,7 +315,7 @@ class DirectGateway:
             declined = NoSlot if full else NameTaken if name_refused(saved.error) else OutOfQuota
             raise declined(f"Kaggle declined to run {save.slug}: {whole_text(saved.error)}")
         if saved.ref != save.slug:
-            raise Permanent(f"Kaggle renamed the kernel {save.slug} to {saved.ref}, which is running now")
+            raise Permanent(f"{RENAMED} {save.slug} to {saved.ref}, which is running now")
         rejected = [*saved.invalid_datasets, *saved.invalid_kernels, *saved.invalid_models]
         if rejected:
             raise sources_refused(saved.ref, ", ".join(rejected))

@@ -74,6 +74,8 @@ class SimulatedKaggle:
     """Callback that alters the index-th session (counted from 1)."""
     step_s: float = 10.0
     variation: TimingVariation | None = None
+    stage_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of a step by stage, where they are not `step_s`."""
     secret: str = "KGAT_" + "5ec0" * 8
     """API token of the account. Each session writes it into its log, and it must not leak any further."""
 
@@ -84,7 +86,7 @@ class SimulatedKaggle:
         self.trained: list[TrainedOn] = []
         self.uncut, self._digest = uncut(self.pipeline), self.pipeline.digest
         self.world = World(self.clock, ScriptedSandbox(self._behave), self.rules, self.faults, owner="me")
-        self._counting = CountingSessions(self.pipeline, self.step_s, self.variation)
+        self._counting = CountingSessions(self.pipeline, self.step_s, self.variation, self.stage_s)
         self._offer_inputs()
 
     def _behave(self, source: str, mounts: Mapping[str, Mapping[str, bytes]], limit_s: float) -> Played:

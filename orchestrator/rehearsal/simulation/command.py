@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.base.humanize import counted
 from orchestrator.pipeline import loader
 from orchestrator.rehearsal.simulation import runner
 from orchestrator.rehearsal.simulation.runner import Ended
@@ -36,5 +37,5 @@ def simulate(chosen: Path | None, count: int, seed: int, as_json: bool) -> int:
 
 
 def _verdict(ended: Ended) -> str:
-    told = f"{ended.sessions} sessions, {ended.ticks} ticks, {ended.crashes} crashes, {ended.checks} checks"
+    told = f"{counted(ended.sessions, 'session')}, {counted(ended.ticks, 'tick')}, {counted(ended.crashes, 'crash', 'crashes')}, {counted(ended.checks, 'check')}"
     return f"broken: {ended.broken} ({told})" if ended.broken else f"every invariant holds ({told})"

@@ -1,10 +1,11 @@
 """Plan of a simulated chain, drawn from a seed: pipeline, Kaggle's behaviour, daemon crashes, the user's actions."""
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from orchestrator.base.errors import BadInput
+from orchestrator.core.durations import estimate_durations
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.local_kaggle.faults import (
@@ -65,6 +66,12 @@ class SessionBug:
     after_s: float
 
 
+STEPS_MIN = 3
+"""Minimum number of steps in a full session, so that it gains more than one."""
+SESSIONS_MAX = 20
+"""Maximum number of full sessions of a chain that takes the times of `relay plan`."""
+
+
 @dataclass(frozen=True)
 class ChainPlan:
     """Everything that is drawn for one chain."""
@@ -82,6 +89,8 @@ class ChainPlan:
     on_disk: bool
     """True if the real database is used."""
     variation: TimingVariation | None = None
+    stage_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of a step by stage, as `relay plan` expects them of the user's pipeline; empty if they are drawn."""
     settings: tuple[ClockStep, ...] = ()
     """Changes of this machine's clock."""
     stuck: StuckAnswer | None = None
@@ -115,7 +124,8 @@ def random_plan(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
     if usable_s <= 0:
         raise BadInput(f"{chosen.name}: session.margin_s leaves no time for a step: lower it, or raise session.limit_s")
     step_s = usable_s * rng.uniform(1.5, 5.0) / chosen.total_steps
-    step_s = min(step_s, usable_s / 3)  # so that a session gains more than one step
+    step_s = min(step_s, usable_s / STEPS_MIN)  # so that a session gains more than one step
+    stage_s = {} if pipeline is None else planned_steps(pipeline, usable_s)
     rules = Rules(
         seed=seed,
         queue_s=PerKind.all(chosen.limit_s * rng.choice((0.0, 0.06, 0.9))),
@@ -133,7 +143,8 @@ def random_plan(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
         pipeline=chosen,
         rules=rules,
         faults=faults,
-        step_s=step_s,
+        step_s=max(stage_s.values(), default=step_s),
+        stage_s=stage_s,
         bugs=_session_bugs(rng, chosen.limit_s),
         crashes=_crashes(rng),
         answers_after_s=rng.uniform(60.0, 20_000.0),
@@ -150,6 +161,19 @@ def random_plan(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
         return plan
     disk = disk_plan(seed, len(plan.crashes), on_disk=plan.on_disk)
     return replace(plan, disk=disk, on_disk=plan.on_disk or disk.on_disk)
+
+
+def planned_steps(pipeline: Pipeline, usable_s: float) -> dict[str, float]:
+    """Return the seconds of a step of each stage as `relay plan` expects them without any run.
+
+    Empty if one is unknown, if a session would not gain STEPS_MIN steps, or if the chain would have more than
+    SESSIONS_MAX sessions: then times are drawn.
+    """
+    known = estimate_durations(pipeline).step_s
+    found = {stage.name: known[stage.name].usual_s for stage in pipeline.stages if stage.name in known}
+    total_s = sum(found.get(stage.name, 0.0) * stage.steps for stage in pipeline.stages)
+    fits = max(found.values(), default=0.0) <= usable_s / STEPS_MIN and total_s <= SESSIONS_MAX * usable_s
+    return found if fits and len(found) == len(pipeline.stages) else {}
 
 
 def plan_without_faults(seed: int) -> ChainPlan:

@@ -140,7 +140,9 @@ class Simulation:
         self, plan: ChainPlan, folder: Path, tell: PrintLine | None = None, store: Store | MemoryStore | None = None
     ) -> None:
         self.plan = plan
-        self.kaggle = SimulatedKaggle(plan.pipeline, plan.faults, plan.rules, plan.play, plan.step_s, plan.variation)
+        self.kaggle = SimulatedKaggle(
+            plan.pipeline, plan.faults, plan.rules, plan.play, plan.step_s, plan.variation, plan.stage_s
+        )
         home = folder / "home"
         home.mkdir()
         if store is None:

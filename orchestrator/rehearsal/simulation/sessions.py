@@ -1,8 +1,9 @@
 """Simulated sessions: each step extends a hash chain, so a step skipped or done twice changes the final digest."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 from orchestrator.pipeline.model import Pipeline
@@ -51,6 +52,8 @@ class CountingSessions:
     pipeline: Pipeline
     step_s: float = 10.0
     variation: TimingVariation | None = None
+    stage_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of a step by stage, where they are not `step_s`."""
 
     @property
     def start_s(self) -> float:
@@ -130,13 +133,19 @@ class CountingSessions:
     def _even(self, order: Order) -> Iterator[SessionMoment]:
         position, total = self.pipeline.position(order.start), self.pipeline.total_steps
         now_s = saved_s = self.start_s
-        while position < total and now_s + self.step_s + self.save_s < order.budget_s:
-            position, now_s = position + 1, now_s + self.step_s
+        while position < total and now_s + (step_s := self._step_s(position)) + self.save_s < order.budget_s:
+            position, now_s = position + 1, now_s + step_s
             yield SessionMoment(EventKind.STEP, now_s, position)
             if now_s - saved_s >= order.save_interval_s:
                 saved_s = now_s
                 yield SessionMoment(EventKind.SAVED_BESIDE, now_s, position)
         yield SessionMoment(EventKind.SAVED, now_s + self.save_s, position, self.save_s)
+
+    def _step_s(self, position: int) -> float:
+        """Return the seconds of the step after this position."""
+        ends = accumulate(stage.steps for stage in self.pipeline.stages)
+        stage = next(stage for stage, end in zip(self.pipeline.stages, ends, strict=True) if position < end)
+        return self.stage_s.get(stage.name, self.step_s)
 
     def _budgeted(self, order: Order, variation: TimingVariation) -> Iterator[SessionMoment]:
         leave_s = exit_at_s(order.budget_s, order.limit_s)
@@ -159,7 +168,7 @@ class CountingSessions:
                 return
             while not stops:
                 first_s = variation.first_s * slow if budget.first_step_s is None else 0.0
-                step_s = float(stage.options.get("step_s", self.step_s))
+                step_s = self.stage_s.get(stage.name) or float(stage.options.get("step_s", self.step_s))
                 took_s = variation.step(order.slug, position, step_s) + first_s
                 position, now_s, budget = position + 1, now_s + took_s, budget.step_done(took_s)
                 yield SessionMoment(EventKind.STEP, now_s, position)

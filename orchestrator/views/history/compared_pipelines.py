@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.base.humanize import counted
 from orchestrator.pipeline.difference import VALUE_CHARS_MAX, differences
 from stages.catalog import KINDS
 
@@ -51,7 +52,7 @@ def _plain(value: Any) -> Any:
 
 def _shown(key: str, value: Any) -> Any:
     if key.startswith(f"{STAGES}.") and isinstance(value, dict) and {"kind", "steps"} <= value.keys():
-        return f"{value['kind']}, {value['steps']:,} steps"
+        return f"{value['kind']}, {counted(value['steps'], 'step')}"
     if isinstance(value, str) and len(value) > VALUE_CHARS_MAX:
         return f"{len(value):,} characters, SHA-256 {hashlib.sha256(value.encode()).hexdigest()[:12]}"
     return value

@@ -7,6 +7,10 @@ from typing import Any
 
 from orchestrator.views.notebook.library import PACKAGE
 from stages.contract import StageSpec
+from stages.session.package_lock import PackageLock
+
+BESIDES = ("kagglehub", "matplotlib")
+"""Packages that only the notebook needs, for its download and its curves: Kaggle's images have them."""
 
 START = '''
 import os
@@ -30,11 +34,33 @@ SCRATCH = Path(os.environ.get("ZERO_COST_SCRATCH", "/tmp/zero-cost"))
 
 INSTALL = """
 import subprocess
+from importlib.util import find_spec
 
 PACKAGES = {packages}
+LOCK = r'''{lock}'''
+LOCKED_PYTHON = {python!r}
+BESIDES = {besides}
+
+
+def install(*arguments):
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *arguments], check=True)
+
 
 if os.environ.get("ZERO_COST_INSTALL", "1") == "1":
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    here = "%d.%d" % sys.version_info[:2]
+    if here == LOCKED_PYTHON:
+        requirements = SCRATCH / "requirements.txt"
+        SCRATCH.mkdir(parents=True, exist_ok=True)
+        requirements.write_text(LOCK)
+        install("--no-deps", "--require-hashes", "--requirement", str(requirements))
+        print("All", LOCK.count("=="), "packages have the versions of the lock; what pip installed has its hashes.")
+    else:
+        why = f"it is for Python {{LOCKED_PYTHON}}, and this is {{here}}" if LOCK else "the pipeline names none"
+        print(f"No lock is used, since {{why}}: the packages that these depend on may have other versions each time.")
+        install(*PACKAGES)
+    if missing := [name for name in BESIDES if find_spec(name) is None]:
+        print("Not part of the lock:", *missing)
+        install(*missing)
 """
 
 FOLDERS = """
@@ -228,6 +254,7 @@ class NotebookValues:
     files: dict[str, str]
     datasets: tuple[str, ...]
     packages: tuple[str, ...]
+    """Pins that are installed where the lock cannot be used."""
     limit_s: float
     save_interval_s: float
     accelerator: str
@@ -236,6 +263,8 @@ class NotebookValues:
     model_id: str = ""
     """Kaggle Model with the weights of the unrestricted mode."""
     title: str = ""
+    lock: str = ""
+    """Text of the lock that sessions install from; empty if the pipeline names packages without one."""
     sessions: int = 0
     """Maximum number of sessions that the training is expected to take; 0 if no time is known of its steps."""
 
@@ -252,7 +281,13 @@ def stop_after_s(limit_s: float) -> float:
 
 
 def install_cell(values: NotebookValues) -> str:
-    return INSTALL.format(packages=written(list(values.packages)))
+    lock = PackageLock.parse(values.lock) if values.lock else None
+    return INSTALL.format(
+        packages=written(list(values.packages)),
+        lock=lock.requirements(lock.all_pins) if lock else "",
+        python=lock.python if lock else "",
+        besides=written(list(BESIDES)),
+    )
 
 
 def folders_cell(paths: Sequence[str]) -> str:

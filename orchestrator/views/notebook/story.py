@@ -75,8 +75,13 @@ def _setup(values: NotebookValues, modules: Sequence[LibraryModule]) -> Iterator
         "## Setup\n\nThe clock starts here. The deadline is checked after every step, so the notebook always ends normally."
     )
     yield code(cells_of.start_cell(values))
-    yield markdown("The packages, in the versions with which the numbers can be computed again.")
-    yield code(cells_of.install_cell(values))
+    yield markdown(
+        "The packages, in the versions with which the numbers can be computed again. The lock names every package with the "
+        "SHA-256 of its files."
+        if values.lock
+        else "The packages. The pipeline names them without a lock: those that they depend on may have other versions each time."
+    )
+    yield code(cells_of.install_cell(values), hidden=bool(values.lock))
     yield markdown(
         f"The cells below write the modules of a small package, `{PACKAGE}`. First what all stages share: the interface "
         "between a stage and this notebook, and the options with their meaning, bounds and defaults."

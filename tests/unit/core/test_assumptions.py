@@ -49,6 +49,15 @@ def test_a_probe_sees_what_the_table_says_and_nothing_else() -> None:
     assert told == {key for key in ASSUMPTIONS if f'"{key}"' in code}
 
 
+def test_an_ordinary_run_keeps_evidence_of_what_the_table_says_and_nothing_else() -> None:
+    core = DOCS.parent / "orchestrator" / "core"
+    code = "".join((core / name).read_text(encoding="utf-8") for name in ("probe_evidence.py", "run_evidence.py"))
+    told = {key for key, assumption in ASSUMPTIONS.items() if Observation.RUNS in assumption.observed_by}
+    assert told == {key for key in ASSUMPTIONS if f'"{key}"' in code} - {"log-kept"}, (
+        "a log is read while it is written"
+    )
+
+
 def test_a_key_names_one_assumption() -> None:
     assert all(key == assumption.key for key, assumption in ASSUMPTIONS.items())
     assert len({assumption.assumes for assumption in ASSUMPTIONS.values()}) == len(ASSUMPTIONS)

@@ -206,7 +206,7 @@ NEXT = [
         "a twin's next poll is waited for",
         given(state(TWIN), watch=PollState(polled_at=JUST)),
         PIPELINE,
-        Wait(at(1), f"version 4 of {SLUG} runs besides"),
+        Wait(at(1), f"version 4 of {SLUG} is also running"),
     ),
     row("a twin's poll is due", given(state(TWIN), watch=PollState(polled_at=LONG_AGO)), PIPELINE, PollTwin(1, 1)),
     row(
@@ -345,7 +345,7 @@ NEXT = [
             RunParked(
                 reason="0 s of this week's tpu quota are left, too little to start a session; Kaggle has named no time of "
                 "renewal that is still to come for 6 h: look at https://www.kaggle.com/settings and at this "
-                "machine's clock; relay goes on by itself once there are hours again",
+                "machine's clock; relay continues by itself once there are hours again",
                 remedy=f"relay resume {RUN}",
                 awaits="hours",
             )

@@ -364,7 +364,7 @@ REQUESTS = [
     row(
         "an older checkpoint replaces the planned session",
         given(state(session(Phase.PLANNED), of=run(PARKED)), request("resume", checkpoint="c")),
-        fulfilled(lost("you chose an older checkpoint to go on from"), RunResumed(checkpoint="c")),
+        fulfilled(lost("you chose an older checkpoint to continue from"), RunResumed(checkpoint="c")),
     ),
     row(
         "the planned session stays without one",

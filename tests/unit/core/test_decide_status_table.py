@@ -343,7 +343,7 @@ STATUSES = [
         said(
             RunParked(
                 reason="session 1 has waited 6 h for a machine: look at https://www.kaggle.com/code/me/r-0001-s0001; "
-                "relay goes on by itself once it runs, and relay resume r-0001 --abandon-session gives it up after you "
+                "relay continues by itself once it runs, and relay resume r-0001 --abandon-session gives it up after you "
                 "deleted it there",
                 remedy=f"relay resume {RUN}",
                 awaits="queue",

@@ -54,7 +54,7 @@ NO_STEP = (
     "two sessions gained no step: a step and a save do not fit into a session: raise session.limit_s, or make a step "
     "smaller"
 )
-THREE = parked("3 attempts gained nothing; the last: it failed")
+THREE = parked("3 attempts made no progress; the last: it failed")
 CORRUPT = {"cause": "parent-corrupt", "parent": f"{RUN}-c0001", "ended_at": at(-9)}
 DAMAGED = checkpoint(1, step(50), CheckpointStatus.DAMAGED)
 LATER = failed(1, 2)
@@ -216,7 +216,7 @@ FAILED, YIELDED, TIMED_OUT, LOST = Outcome.FAILED, Outcome.YIELDED, Outcome.TIME
             "three that ended well and left nothing that can be used",
             state(*(ended(Outcome.FINISHED, 1, number, reason="") for number in (1, 2, 3))),
             PIPELINE,
-            parked("3 attempts gained nothing; the last: what it left has no checkpoint that verifies"),
+            parked("3 attempts made no progress; the last: what it left has no checkpoint that verifies"),
         ),
         row(
             "three of five attempts",

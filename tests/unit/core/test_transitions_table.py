@@ -229,7 +229,7 @@ UNCLEAR = {"unclear": 2, "unclear_at": at(-9), "reason": "504"}
         row("lost", Phase.RUNNING, {"start": step(3)}, "session_lost",
             {"outcome": Outcome.LOST, "cause": "lost", "reason": "gone", "transient": True, "ended_at": NOW,
              "reached": step(3)}),
-        row("its checkpoint is whole nowhere: it gained nothing", Phase.PUBLISHED,
+        row("its checkpoint is whole nowhere: it made no progress", Phase.PUBLISHED,
             {"start": step(3), "outcome": Outcome.YIELDED, "kept_s": 80.0, "reached": step(50)}, "checkpoint_damaged",
             {"outcome": Outcome.FAILED, "cause": "checkpoint-damaged", "reason": "whole nowhere", "transient": True,
              "reached": step(3), "steps_lost": 40, "checkpoint": None, "kept_s": 0.0}),

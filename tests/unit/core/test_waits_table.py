@@ -140,14 +140,14 @@ def test_a_wait_for_a_session_has_an_end(of: Session, awaiting: str, waited_s: f
 
 NO_MACHINE = RunParked(
     reason="session 1 has waited 7 h for a machine: look at https://www.kaggle.com/code/me/r-0001-s0001; "
-    "relay goes on by itself once it runs, and relay resume r-0001 --abandon-session gives it up after you deleted it "
+    "relay continues by itself once it runs, and relay resume r-0001 --abandon-session gives it up after you deleted it "
     "there",
     remedy="relay resume r-0001",
     awaits="queue",
 )
 NO_SLOT = RunParked(
     reason="session 1 has waited 13 h for a slot, longer than any session may last (one batch session at a "
-    "time): end what runs at https://www.kaggle.com/code/me; relay goes on by itself once there is a slot",
+    "time): end what runs at https://www.kaggle.com/code/me; relay continues by itself once there is a slot",
     remedy="relay resume r-0001",
     awaits="slot",
 )
@@ -178,7 +178,7 @@ def test_only_a_wait_that_the_user_can_end_parks_the_run(
 
 NO_HOURS = RunParked(
     reason="too few; Kaggle has named no time of renewal that is still to come for 6 h: look at "
-    "https://www.kaggle.com/settings and at this machine's clock; relay goes on by itself once there are hours again",
+    "https://www.kaggle.com/settings and at this machine's clock; relay continues by itself once there are hours again",
     remedy="relay resume r-0001",
     awaits="hours",
 )
