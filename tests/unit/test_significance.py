@@ -1,9 +1,10 @@
 """Tests of differences: exact, as SciPy computes them, and the same whichever run is named first."""
 
 import math
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.views.history.significance import fisher, mcnemar
@@ -28,11 +29,18 @@ def test_mcnemars_test_is_a_sign_test_of_the_problems_that_one_alone_solved(
     assert mcnemar(only_first, only_second) == pytest.approx(p, rel=1e-2)
 
 
-@pytest.mark.slow
-@given(st.integers(0, 400), st.integers(0, 400))
-def test_mcnemars_p_is_scipys_of_a_fair_coin(only_first: int, only_second: int) -> None:
-    from scipy import stats  # takes seconds
+@pytest.fixture(scope="module")
+def stats() -> Any:
+    """SciPy's, which takes seconds to import: only where a test asks for it."""
+    from scipy import stats as found
 
+    return found
+
+
+@pytest.mark.slow
+@settings(deadline=None)  # the first call of SciPy takes longer than the others
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_mcnemars_p_is_scipys_of_a_fair_coin(stats: Any, only_first: int, only_second: int) -> None:
     found = mcnemar(only_first, only_second)
     assert found == mcnemar(only_second, only_first)
     if only_first + only_second:
@@ -40,10 +48,10 @@ def test_mcnemars_p_is_scipys_of_a_fair_coin(only_first: int, only_second: int) 
         assert math.isclose(found, known, rel_tol=1e-9)
 
 
+@pytest.mark.slow
+@settings(deadline=None)  # the first call of SciPy takes longer than the others
 @given(st.integers(1, 200), st.integers(1, 200), st.data())
-def test_fishers_p_is_scipys(asked: int, other_asked: int, data: st.DataObject) -> None:
-    from scipy import stats  # takes seconds
-
+def test_fishers_p_is_scipys(stats: Any, asked: int, other_asked: int, data: st.DataObject) -> None:
     first = (data.draw(st.integers(0, asked)), asked)
     second = (data.draw(st.integers(0, other_asked)), other_asked)
     table = [[right, all_ - right] for right, all_ in (first, second)]
