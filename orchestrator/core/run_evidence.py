@@ -19,8 +19,8 @@ from orchestrator.core.probe_evidence import (
     of_times,
     seen_in,
 )
-from orchestrator.kaggle.refusals import DATASET_DECLINED, RENAMED, ROOM
 from orchestrator.pipeline.environments import HARDWARE, HOUR_S
+from orchestrator.platforms.port import DATASET_DECLINED, RENAMED, ROOM
 from stages.contract import Progress
 from stages.numerics import PLATFORM, PYTHON, Numerics
 from stages.session.packages import announced

@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from orchestrator.base.called_server import is_kaggle
 from orchestrator.base.disk import disk_errors, private_folder, write_whole
 from orchestrator.base.errors import BadInput
 from orchestrator.core import evidence_document
 from orchestrator.core.assumptions import Endpoint, Evidence
 from orchestrator.core.evidence_document import EvidenceRead
-from orchestrator.kaggle.called_server import is_kaggle
 
 OTHERS, ELSEWHERE = "others", "elsewhere"
 FILE_BYTES_MAX = 4 * 2**20

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from orchestrator.base.called_server import URL_VARIABLE
 from orchestrator.base.errors import BadInput
-from orchestrator.kaggle.called_server import URL_VARIABLE
 from orchestrator.kaggle.transport import TransportLimits, is_loopback
 
 LOCAL_LIMITS = TransportLimits(connect_s=5.0, read_s=30.0, call_s=60.0, quiet_s=0.15, live_s=0.5, retry_s=0.2)

@@ -3,7 +3,7 @@
 import re
 
 from orchestrator.base.errors import NameTaken, NoRoom, Permanent, Refused
-from orchestrator.platforms.port import SOURCES_NOT_ACCEPTED
+from orchestrator.platforms.port import DATASET_DECLINED, ROOM, SOURCES_NOT_ACCEPTED
 
 TAKEN = re.compile(
     r"\balready (in use|exists?|taken)\b|\bis (taken|in use)\b|\b(title|slug|name)\b[^.]*\b(not available|unavailable|invalid)\b"
@@ -15,22 +15,11 @@ TAKEN = re.compile(
 DELETED_KERNEL = re.compile(r"\bnotebook not found\b|\bkernel not found\b", re.IGNORECASE)
 """Answer to a push under the name of a deleted kernel."""
 
-ROOM = re.compile(
-    r"\b(storage|disk|space)\b|\bquota\b|\btoo (large|big)\b|\b(size|capacity)\b[^.]*\b(limit|exceed\w*|maximum)\b"
-    r"|\bexceed\w*\b[^.]*\b(limit|size|GB|GiB|gigabytes?)\b",
-    re.IGNORECASE,
-)
-"""Wording for exceeded storage or size limits."""
 
 BLOBS = re.compile(
     r"\b(tokens?|blobs?|uploads?|uploaded)\b|\bfiles?\b.*\b(not found|missing|expired|invalid)\b", re.IGNORECASE
 )
 """Wording for rejected uploads, which have to be sent again."""
-
-RENAMED = "Kaggle renamed the kernel"
-"""Words of the error for a kernel that got another name."""
-DATASET_DECLINED = "Kaggle declined to create the dataset"
-"""Words of the error for a dataset that Kaggle refuses to create."""
 
 
 def sources_refused(ref: str, rejected: str) -> Permanent:

@@ -13,6 +13,7 @@ read the state back. All errors come from `orchestrator.base.errors` and carry t
 ever contains a credential.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +26,19 @@ Reached = Callable[[str, int], None]
 
 SOURCES_NOT_ACCEPTED = "does not accept these sources"
 """Words of the error for a session whose datasets, models or kernels the platform does not mount."""
+
+RENAMED = "Kaggle renamed the kernel"
+"""Words of the error for a kernel that got another name."""
+
+DATASET_DECLINED = "Kaggle declined to create the dataset"
+"""Words of the error for a dataset that Kaggle refuses to create."""
+
+ROOM = re.compile(
+    r"\b(storage|disk|space)\b|\bquota\b|\btoo (large|big)\b|\b(size|capacity)\b[^.]*\b(limit|exceed\w*|maximum)\b"
+    r"|\bexceed\w*\b[^.]*\b(limit|size|GB|GiB|gigabytes?)\b",
+    re.IGNORECASE,
+)
+"""Wording for exceeded storage or size limits."""
 
 
 def ignore_progress(_name: str, _bytes: int) -> None:
