@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.homes import finished_run, live_run
-from benchmarks.watching import cpu_s
+from benchmarks.watching import processor_s
 from state.store import Store
 
 STARTS = 5
@@ -64,9 +64,9 @@ def watch_share(home: Path, seconds: float) -> float:
     environ = {**os.environ, **WINDOW}
     with subprocess.Popen(command(home, "status", "--watch"), env=environ, stdin=theirs, stdout=theirs) as watch:
         time.sleep(SETTLED_S)
-        before, begin = cpu_s(watch.pid), time.perf_counter()
+        before, begin = processor_s(watch.pid), time.perf_counter()
         time.sleep(seconds)
-        share = (cpu_s(watch.pid) - before) / (time.perf_counter() - begin)
+        share = (processor_s(watch.pid) - before) / (time.perf_counter() - begin)
         watch.terminate()
     return share
 

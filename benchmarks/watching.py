@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.homes import live_run
 from orchestrator.base.clock import SystemClock
-from orchestrator.platforms.port import KernelPush
+from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
@@ -87,25 +87,25 @@ def _measured(home: Path, kaggle: LocalKaggle, store: Store, seconds: float) -> 
         while None in _poll_times(store):
             time.sleep(0.5)
         time.sleep(SETTLED_S)
-        before, begin, looked = cpu_s(daemon.pid), time.perf_counter(), _poll_times(store)
+        before, begin, looked = processor_s(daemon.pid), time.perf_counter(), _poll_times(store)
         looks, calls = 0, kaggle.world.fault_injector.calls_made
         while time.perf_counter() - begin < seconds:
             time.sleep(1.0)
             now = _poll_times(store)
             looks += sum(one != other for one, other in zip(looked, now, strict=True))
             looked = now
-        passed_s, used_s = time.perf_counter() - begin, cpu_s(daemon.pid) - before
+        passed_s, cpu_s = time.perf_counter() - begin, processor_s(daemon.pid) - before
         calls = kaggle.world.fault_injector.calls_made - calls
         resident_mb, peak_mb = _memory_mb(daemon.pid, "VmRSS"), _memory_mb(daemon.pid, "VmHWM")
         daemon.terminate()
-    return Watched(passed_s, used_s, resident_mb, peak_mb, looks, calls)
+    return Watched(passed_s, cpu_s, resident_mb, peak_mb, looks, calls)
 
 
 def _poll_times(store: Store) -> list[datetime | None]:
     return [store.watch(f"live-{number:04x}").polled_at for number in range(RUNS)]
 
 
-def cpu_s(pid: int) -> float:
+def processor_s(pid: int) -> float:
     """Return the user and system time of a process and its threads, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

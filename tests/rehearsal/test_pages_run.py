@@ -44,6 +44,7 @@ ELSEWHERE = {
     r"relay export": "tests/training/test_export_command.py: the desk's runs train nothing",
     r"relay publish": "tests/contract/test_publish_command.py: the desk's runs train nothing",
     r"relay ask": "tests/training/test_ask_command.py: the desk's runs train nothing",
+    r"relay (tensorboard|metrics .*--to)": "tests/contract/test_metrics_command.py: neither is installed here",
     r"relay writeup my-gemma$": "tests/contract/test_writeup_command.py: the desk's runs have other names",
     r"relay (fork|sweep)|relay start (\S+ --from|gsm-longer.yaml)": "tests/contract/test_origins.py, with runs that fit",
     r"relay (edit|retry) .*--pipeline": "tests/simulation/test_changed_pipelines.py, with changed files",

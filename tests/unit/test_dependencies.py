@@ -18,6 +18,7 @@ OURS = {"orchestrator", "state", "stages", "kaggle_kernels", "tests", "benchmark
 
 ON_TRAIN = (
     "orchestrator/app/answering",
+    "orchestrator/app/metrics",
     "orchestrator/app/publish/hub_destination.py",
     "orchestrator/preflight/memory",
     "orchestrator/rehearsal/local_kaggle/stand_ins",
@@ -27,8 +28,8 @@ ON_TRAIN = (
 ORACLE = "tests/oracle/reads_exports.py"
 """Runs in the environment that `make oracle` makes."""
 
-ON_KAGGLE = {"kaggle_secrets", "wandb"}
-"""Packages of Kaggle's image that no package index has, or that a session uses only where they are installed."""
+ON_KAGGLE = {"kaggle_secrets", "trackio", "wandb"}
+"""Packages of Kaggle's image that no package index has, or that are used only where they are installed."""
 
 
 def normal(name: str) -> str:

@@ -3,15 +3,12 @@
 import csv
 import io
 import json
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet
 import pytest
-from tensorboardX.proto import event_pb2
 
 from orchestrator.app.metrics.files import chosen_format, encoded, summary, write_metrics
 from orchestrator.app.metrics.tensorboard import update_event_files
@@ -22,6 +19,7 @@ from stages.contract import Cursor
 from state.model.metrics import Metric
 from state.model.run_state import Checkpoint, Run, RunState, Session
 from state.model.statuses import CheckpointStatus, Phase, RunStatus
+from tests.unit.records import shown
 from tests.unit.test_machine import AT
 
 STAGES = [{"name": "sft", "kind": "counting", "steps": 4}, {"name": "grpo", "kind": "counting", "steps": 6}]
@@ -160,35 +158,14 @@ def test_what_was_left_out_is_said() -> None:
     )
 
 
-def events(path: Path) -> Iterator[Any]:
-    """Read the records of an event file: length, its checksum, content, its checksum."""
-    data = path.read_bytes()
-    while data:
-        (length,) = struct.unpack("<Q", data[:8])
-        yield event_pb2.Event.FromString(data[12 : 12 + length])
-        data = data[16 + length :]
-
-
-def shown(folder: Path) -> dict[int, float]:
-    """What TensorBoard shows: a start event drops the same and later steps of earlier files."""
-    found: dict[int, float] = {}
-    for path in sorted(folder.glob("events*"), key=lambda path: path.name.rsplit(".", 1)[-1]):
-        for event in events(path):
-            if event.session_log.status == event_pb2.SessionLog.START:
-                found = {at: value for at, value in found.items() if at < event.step}
-            for value in event.summary.value:
-                found[event.step] = value.simple_value
-    return found
-
-
 def test_event_files_grow_by_what_is_new_and_drop_what_was_superseded(tmp_path: Path) -> None:
     first = [step(1, loss=1.0), step(2, loss=2.0, verified=False), step(3, loss=3.0, verified=False)]
     assert update_event_files(tmp_path, first) == 3
     assert update_event_files(tmp_path, first) == 0
-    assert shown(tmp_path / "sft") == {1: 1.0, 2: 2.0, 3: 3.0}
+    assert shown(tmp_path / "sft") == {"loss": [(1, 1.0), (2, 2.0), (3, 3.0)]}
     later = [step(1, loss=1.0), step(2, 2, loss=5.0)]
     assert update_event_files(tmp_path, later) == 1
-    assert shown(tmp_path / "sft") == {1: 1.0, 2: 5.0}
+    assert shown(tmp_path / "sft") == {"loss": [(1, 1.0), (2, 5.0)]}
     assert update_event_files(tmp_path, later) == 0
 
 

@@ -82,7 +82,7 @@ def _write_stage(folder: Path, steps: Sequence[JoinedStep]) -> None:
     events: Any = importlib.import_module("tensorboardX.proto.event_pb2")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     number = len(list(folder.glob("events*")))
-    writer = files.EventsWriter(str(folder / "events"), f".joined-{number:04d}")
+    writer = files.EventsWriter(str(folder / "events"), f".s{number:04d}-joined")
     start = events.SessionLog(status=events.SessionLog.START)
     writer.write_event(events.Event(wall_time=_wall_s(steps[0]), step=steps[0].position, session_log=start))
     for event in _events(steps):
