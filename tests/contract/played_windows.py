@@ -69,8 +69,8 @@ def run(folder: Path, lines: list[list[str]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    commands: list[list[str]] = json.loads(sys.stdin.read())
-    told = {"posix": run(Path(sys.argv[1], "posix"), commands)}
+    commands: dict[str, list[list[str]]] = json.loads(sys.stdin.read())
+    told = {"posix": run(Path(sys.argv[1], "posix"), commands["both"])}
     play_windows()
-    told["windows"] = run(Path(sys.argv[1], "windows"), commands)
+    told["windows"] = run(Path(sys.argv[1], "windows"), commands["both"] + commands["windows"])
     print(json.dumps(told))
