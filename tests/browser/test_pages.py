@@ -133,13 +133,18 @@ def fine(watched: Watched) -> None:
     assert watched.refused == []
 
 
-def assert_readable(page: Any, width: int) -> None:
+AXE_AT = {(390, "light"), (1280, "dark")}
+"""Where axe-core looks, for a second or more a page: at cards and at tables, in both schemes."""
+
+
+def assert_readable(page: Any, width: int, scheme: str) -> None:
     """Nothing is cut off without a cue, everything can be seen, named and reached, and axe-core has no complaint."""
     assert page.evaluate("document.documentElement.scrollWidth") == width, "the page scrolls sideways"
     for found in (OUTSIDE, OVERFLOWING, CUT_LABELS, FAINT, UNNAMED, ALIKE, MISNAMED, CUT_OFF_FROM_KEYS):
         assert page.evaluate(found) == []
-    found = Axe().run(page).response["violations"]
-    assert [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in found] == []
+    if (width, scheme) in AXE_AT:
+        broken = Axe().run(page).response["violations"]
+        assert [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in broken] == []
 
 
 def open_all(page: Any) -> None:
@@ -162,7 +167,7 @@ def test_a_report_reads_well_at_any_width_in_both_schemes(
     page = watched.page
     page.screenshot(path=screenshots / f"report-{scheme}-{width}.png", full_page=True)
     open_all(page)
-    assert_readable(page, width)
+    assert_readable(page, width, scheme)
     fine(watched)
 
 
@@ -175,7 +180,7 @@ def test_a_comparison_reads_well_at_any_width_in_both_schemes(
     page = watched.page
     page.screenshot(path=screenshots / f"comparison-{scheme}-{width}.png", full_page=True)
     open_all(page)
-    assert_readable(page, width)
+    assert_readable(page, width, scheme)
     assert watched.asked == [comparison]
     fine(watched)
 
@@ -287,7 +292,7 @@ def test_the_dashboard_reads_well_at_any_width_in_both_schemes(
                 watched.page.get_by_text("Up to date at").wait_for(timeout=PATIENCE_MS)
             watched.page.screenshot(path=screenshots / f"{name}-{scheme}-{width}.png", full_page=True)
             open_all(watched.page)
-            assert_readable(watched.page, width)
+            assert_readable(watched.page, width, scheme)
             fine(watched)
 
 

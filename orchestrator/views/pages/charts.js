@@ -67,16 +67,21 @@ const relayCharts = (() => {
     ];
   };
 
+  // At most seven characters, which the left margin has room for: 0.00766, 1.65, 12500, 1e-6.
+  const label = (value) => {
+    const size = Math.abs(value);
+    return d3.format(size > 0 && (size < 1e-3 || size >= 1e5) ? ".2~e" : ".5~g")(value).replace("−", "-").replace("e+", "e");
+  };
+
   const scaleOf = (curve, rows) => {
     if (curve.share) return { domain: [0, 1], tickFormat: ".0%" };
     if (!curve.logarithmic) {
-      const flat = d3.min(rows, (row) => row.low) === d3.max(rows, (row) => row.high); // its only tick label would have ten digits
-      return { nice: true, ...(flat ? { tickFormat: ".4~g" } : {}) };
+      return { nice: true, tickFormat: label };
     }
     const highest = d3.max(rows, (row) => row.high);
     const lowest = Math.max(d3.min(rows, (row) => row.low), highest / 10 ** DECADES);
     const powers = d3.range(Math.floor(Math.log10(lowest)), Math.ceil(Math.log10(highest)) + 1).map((power) => 10 ** power);
-    return { type: "log", domain: d3.extent(powers), clamp: true, ticks: powers, tickFormat: ".3~g" };
+    return { type: "log", domain: d3.extent(powers), clamp: true, ticks: powers, tickFormat: label };
   };
 
   const linesOf = (rows, data, axis) =>
@@ -92,16 +97,14 @@ const relayCharts = (() => {
   // The part of the axis that all charts show; null is the whole run. Set by the tools in zoom.js.
   const spans = { at: null, hours: null };
 
-  // Only rows inside the span: the vertical scale is then that of what is seen. Of a line that has none, nothing is drawn.
-  const within = (rows, axis, [from, to]) => {
-    const seen = rows.filter((row) => row[axis] >= from && row[axis] <= to);
-    return seen.length ? seen : rows;
-  };
+  // Only rows inside the span are drawn, and the vertical scale is theirs; without any it stays that of the whole curve.
+  const within = (rows, axis, [from, to]) => rows.filter((row) => row[axis] >= from && row[axis] <= to);
 
   const plot = (curve, data, width, axis) => {
     const bySteps = axis === "at";
     const span = spans[axis] ?? [0, bySteps ? reach(data) : longest(data, axis)];
-    const rows = within(rowsOf(curve), axis, span);
+    const all = rowsOf(curve);
+    const rows = within(all, axis, span);
     const evaluations = new Set(data.stages.filter((stage) => stage.kind === "evaluate").map((stage) => stage.name));
     const results = rows.filter((row) => row.last && evaluations.has(row.stage));
     const said = (value) => (curve.share ? d3.format(".1%")(value) : d3.format(".4~g")(value));
@@ -120,8 +123,8 @@ const relayCharts = (() => {
       marginTop: MARGIN.top,
       marginBottom: MARGIN.bottom,
       ariaLabel: bySteps ? curve.sentence : `By hour of quota. ${curve.sentence}`,
-      x: { domain: span, clamp: true, label: null, ticks: Math.max(2, Math.floor(width / 90)), tickFormat: bySteps ? "~s" : ".3~g" },
-      y: { label: null, ticks: 5, grid: true, ...scaleOf(curve, rows) },
+      x: { domain: span, label: null, ticks: Math.max(2, Math.floor(width / 90)), tickFormat: bySteps ? "~s" : ".3~g" },
+      y: { label: null, ticks: 5, grid: true, ...scaleOf(curve, rows.length ? rows : all) },
       marks: [
         ...(bySteps ? [...stageMarks(data.stages, span, width), ...sessionMarks(data.boundaries, span)] : []),
         ...linesOf(rows, data, axis),
