@@ -96,8 +96,7 @@ def gradients_in_turn(layer: Any, x: jax.Array) -> tuple[Any, jax.Array]:
     return nnx.merge(graph, adapter, rest), x
 
 
-@jax.custom_vjp
-def _tied(x: jax.Array, adapter: Any) -> Any:
+def _unchanged(x: jax.Array, adapter: Any) -> Any:
     return x, adapter
 
 
@@ -109,6 +108,7 @@ def _tied_backwards(_: None, gradients: Any) -> Any:
     return jax.lax.optimization_barrier(gradients)
 
 
+_tied = jax.custom_vjp(_unchanged)
 _tied.defvjp(_tied_forwards, _tied_backwards)
 
 

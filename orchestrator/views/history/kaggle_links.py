@@ -39,5 +39,5 @@ def _links(owner: str, session: Mapping[str, Any], datasets: Mapping[str, str]) 
     if session["kernel_version"] is not None:
         name = f"{owner}/{session['slug']}"
         yield {"kind": "kernel", "name": name, "url": f"{SITE}/code/{quote(name)}"}
-    if name := datasets.get(session["checkpoint"] or ""):
-        yield {"kind": "dataset", "name": name, "url": f"{SITE}/datasets/{quote(name)}"}
+    if dataset := datasets.get(session["checkpoint"] or ""):
+        yield {"kind": "dataset", "name": dataset, "url": f"{SITE}/datasets/{quote(dataset)}"}
