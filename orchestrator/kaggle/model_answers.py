@@ -6,9 +6,10 @@ from typing import Any
 
 from orchestrator.base.errors import Ambiguous, NameTaken, NoRoom, Refused
 from orchestrator.kaggle.model_gateway import ModelSeen, VariationPlace
-from orchestrator.kaggle.refusals import ROOM, TAKEN
+from orchestrator.kaggle.refusals import TAKEN
 from orchestrator.kaggle.responses import MESSAGE_CHARS_MAX
 from orchestrator.kaggle.transport import InvalidResponse
+from orchestrator.platforms.port import ROOM
 
 EXISTS = 409
 

@@ -128,7 +128,7 @@ def head_of(path: Path, count: int) -> list[Any]:
 def _rows_in(path: Path) -> Iterator[Any]:
     match path.suffix.lower():
         case ".parquet":
-            from pyarrow import parquet  # type: ignore[import-untyped]
+            from pyarrow import parquet
 
             for batch in parquet.ParquetFile(path).iter_batches(batch_size=8):
                 yield from batch.to_pylist()
