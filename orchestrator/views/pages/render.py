@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.base.terminal import escape_controls
+from orchestrator.core.request_rules import actions_for
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.pages.words import FILTERS
 
@@ -142,17 +143,13 @@ def _self_contained() -> dict[str, Any]:
 
 def live_page(history: Mapping[str, Any], live: LiveSource) -> str:
     """Render a run's page that polls the dashboard for updates."""
-    return _run_page(history, live=live, links=(*LIBRARIES, CHARTS, LIVE))
+    links = (*LIBRARIES, CHARTS, "times.js", "log.js", LIVE)
+    return _run_page(history, live=live, links=links, actions=actions_for(history["run"]["state"]))
 
 
-def runs_section(document: Mapping[str, Any]) -> str:
-    """Render the list of all runs of a status document."""
-    return _rendered("sections/runs.html.j2", {"document": document})
-
-
-def runs_page(document: Mapping[str, Any], live: LiveSource) -> str:
-    """Render the page that lists all runs."""
-    return _rendered("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (LIVE,)})
+def template(name: str, **values: Any) -> str:
+    """Render a template, with the values that the frame of every page needs."""
+    return _rendered(name, values)
 
 
 def trouble_page(sentence: str) -> str:
@@ -172,7 +169,7 @@ def _run_page(history: Mapping[str, Any], **parts: Any) -> str:
 
 
 def _rendered(template: str, values: Mapping[str, Any]) -> str:
-    frame = {"policy": "", "style": "", "scripts": (), "links": (), "live": None}
+    frame = {"policy": "", "style": "", "scripts": (), "links": (), "live": None, "actions": ()}
     return _environment().get_template(template).render({**frame, **values})
 
 
