@@ -21,9 +21,11 @@ RUNS = """
 """
 NEWEST_SESSION = "SELECT * FROM session WHERE run = :run ORDER BY number DESC, attempt DESC LIMIT 1"
 HEAD = f"""
-    SELECT * FROM checkpoint WHERE run = :run
-    AND status IN ('{CheckpointStatus.COLLECTED.value}', '{CheckpointStatus.PUBLISHED.value}')
-    ORDER BY session DESC, attempt DESC LIMIT 1
+    SELECT * FROM checkpoint WHERE run = :run AND name = (
+        SELECT name FROM checkpoint WHERE run = :run
+        AND status IN ('{CheckpointStatus.COLLECTED.value}', '{CheckpointStatus.PUBLISHED.value}')
+        ORDER BY session DESC, attempt DESC LIMIT 1
+    )
 """
 # As `relay status` counts: at least what the session's own clock reported, at most its limit.
 EARLIER_TIME = """

@@ -13,6 +13,8 @@ from state.reader import Reader
 
 FIRST_WAIT_S = 0.3
 """Seconds that a document waits for forecasts; one run's is usually there by then."""
+AWAITED_MAX = 3
+"""Maximum number of forecasts that a document waits for."""
 STALE = timedelta(minutes=2)
 """Age at which the forecast of a run is computed again although nothing happened."""
 
@@ -40,11 +42,14 @@ class ListSource:
 
     def document(self, store: Reader | None, now: datetime) -> dict[str, Any]:
         """Return the document of the list. Forecasts that are still being computed are absent from it."""
-        if store is not None and (late := self._late(store, now)):
-            worker = self._begun(store, late, now)
-            worker.join(FIRST_WAIT_S)
+        late = {} if store is None else self._late(store, now)
+        if store is not None and 0 < len(late) <= AWAITED_MAX:
+            self._begun(store, late, now).join(FIRST_WAIT_S)
         known = {run: forecast.found for run, forecast in list(self._known.items())}
-        return list_document(store, self.relay.home.path, now, self.relay.warnings(), known)
+        document = list_document(store, self.relay.home.path, now, self.relay.warnings(), known)
+        if store is not None and len(late) > AWAITED_MAX:  # begun now, since both would share the processor
+            self._begun(store, late, now)
+        return document
 
     def _late(self, store: Reader, now: datetime) -> dict[str, int]:
         """Return the open runs whose forecast is unknown, older than its run, or stale, with their newest facts."""
