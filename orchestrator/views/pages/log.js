@@ -47,7 +47,7 @@ for (const place of document.querySelectorAll("[data-log]")) {
     try {
       more = await ask();
     } catch {
-      told.textContent = "The log is not up to date: the dashboard does not answer.";
+      told.textContent = "The log waits for an answer.";
     }
     timer = setTimeout(again, document.hidden ? 30_000 : more ? 500 : 3000);
   };
