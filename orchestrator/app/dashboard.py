@@ -101,6 +101,10 @@ class Dashboard:
         }
         return RequestGuard(Starlette(routes=routes, exception_handlers=handlers))
 
+    def close(self) -> None:
+        """Close the log of the actions."""
+        self._audit.close()
+
     # --- pages ------------------------------------------------------------------
 
     def runs(self, request: Request) -> Response:
@@ -277,6 +281,7 @@ class Served:
     """Context manager that serves the dashboard on a loopback port."""
 
     def __init__(self, dashboard: Dashboard, listener: socket.socket) -> None:
+        self._dashboard = dashboard
         self._server = server_of(dashboard.app())
         self._listener = listener
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="dashboard", daemon=True)
@@ -291,3 +296,4 @@ class Served:
         self._server.should_exit = True
         self._thread.join()
         self._listener.close()
+        self._dashboard.close()

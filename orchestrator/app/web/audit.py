@@ -38,3 +38,4 @@ class AuditLog:
         """Close the file."""
         if self._log is not None:
             self._log.close()
+            self._log = None
