@@ -47,11 +47,12 @@ def list_document(
     damaged: list[dict[str, Any]] = []
     daemon = None if store is None else daemon_document(store.lease(), now, alive)
     for found in [] if store is None else store.listed(now):
-        known: str | StoreCorrupt
-        run, known = found if isinstance(found, tuple) else (found.state.run.id, forecasts.get(found.state.run.id, ""))
-        if isinstance(found, tuple) or isinstance(known, StoreCorrupt):
-            assert isinstance(known, StoreCorrupt)
-            damaged.append(damaged_document(run, known))
+        if isinstance(found, tuple):
+            damaged.append(damaged_document(*found))
+            continue
+        known = forecasts.get(found.state.run.id, "")
+        if isinstance(known, StoreCorrupt):
+            damaged.append(damaged_document(found.state.run.id, known))
         else:
             rows.append(_row(found, now, daemon, known))
     newest_first = sorted(rows, key=lambda row: str(row["created_at"]), reverse=True)

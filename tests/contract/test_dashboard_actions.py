@@ -128,7 +128,7 @@ def test_every_request_that_is_not_a_visitors_own_form_is_refused_and_changes_no
         "no origin": visitor.ask(path, own, Origin=None),
         "what the browser calls another site": visitor.ask(path, own, Sec_Fetch_Site="same-site"),
         "a name that only points here": visitor.ask(
-            path, own, Host="attacker.example", Origin="http://attacker.example"
+            path, own, Host=f"attacker.example:{port}", Origin=f"http://attacker.example:{port}"
         ),
         "no form": visitor.ask(path, own, Content_Type="text/plain"),
     }

@@ -42,7 +42,7 @@ class ListSource:
 
     def document(self, store: Reader | None, now: datetime) -> dict[str, Any]:
         """Return the document of the list. Forecasts that are still being computed are absent from it."""
-        late = {} if store is None else self._late(store, now)
+        late: dict[str, int] = {} if store is None else self._late(store, now)
         if store is not None and 0 < len(late) <= AWAITED_MAX:
             self._begun(store, late, now).join(FIRST_WAIT_S)
         known = {run: forecast.found for run, forecast in list(self._known.items())}
