@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.app.workspace import Workspace
+from orchestrator.base.errors import RelayError
 from orchestrator.views.open_run_forecast import open_run_forecast
 from orchestrator.views.run_list import list_document
 from state.failures import StoreCorrupt, StoreGone, StoreUnavailable
@@ -86,5 +87,7 @@ class ListSource:
             raise
         except StoreCorrupt as error:
             return error
+        except RelayError:  # such as evidence that cannot be read: the run's page says so
+            return ""
         forecast = part.get("forecast")
         return str(forecast["finish_at"]) if forecast else ""
