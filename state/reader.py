@@ -32,6 +32,7 @@ from state.queries import (
 )
 from state.rows import from_row
 from state.run_queue import ChangeToken
+from state.run_rows import AnsweredRequest, ListedRun, listed_runs, requests_made
 from state.sql import Query, Row, moment
 
 NEWEST_FACTS = "SELECT * FROM fact ORDER BY id DESC LIMIT :most"
@@ -169,6 +170,11 @@ class Reader(ABC):
         with self._query() as query:
             return run_queue.change_tokens(query)
 
+    def listed(self, now: datetime) -> list[ListedRun | tuple[str, StoreCorrupt]]:
+        """Return every run for a list, oldest first, not verified; of an unreadable one its id and the error."""
+        with self._query() as query:
+            return [*listed_runs(query, now)]
+
     def change_mark(self) -> tuple[Any, ...]:
         """Return a value that differs after any change that a status shows."""
         with self._query() as query:
@@ -232,6 +238,11 @@ class Reader(ABC):
         """Return a run's open requests, oldest first."""
         with self._query() as query:
             return open_requests(query, run)
+
+    def requests_made(self, run: str, most: int) -> list[AnsweredRequest]:
+        """Return the last `most` requests about a run, answered or not, newest first."""
+        with self._query() as query:
+            return requests_made(query, run, most)
 
     def lease(self) -> Lease | None:
         """Return the newest lease, expired or not; None if there was none."""

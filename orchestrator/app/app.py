@@ -61,6 +61,8 @@ class App(Workspace):
         """Callback for sentences that concern no single run."""
         self.begun: Callable[[], None] = lambda: None
         """Callback invoked once the daemon holds the lease, so that no other daemon works on the database."""
+        self.requested_by = ""
+        """Program that stores requests for the user, named in them and in the run's history; empty for commands."""
         self.sends_messages = False
         """True if the daemon sends notifications (see `orchestrator.app.notify`). Rehearsals send none."""
 

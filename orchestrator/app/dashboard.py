@@ -1,12 +1,13 @@
-"""The runs of a home folder as live pages on loopback: read-only, and usable only by relay's own pages."""
+"""The runs of a home folder as live pages on loopback, usable only by relay's own pages; who gives the token may act."""
 
 import hashlib
 import json
 import os
+import re
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,45 +16,38 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from orchestrator.app.app import App
 from orchestrator.app.run_pages import NoSuchPage, RunPages
+from orchestrator.app.web.acting import DASHBOARD, Acting, TooLong
+from orchestrator.app.web.audit import AuditLog
+from orchestrator.app.web.guard import RequestGuard
+from orchestrator.app.web.list_source import ListSource
+from orchestrator.app.web.visits import Access
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import BadInput
 from orchestrator.base.local_server import LOOPBACK, server_of
-from orchestrator.views.document import status_document
+from orchestrator.views.log_tail import log_part
 from orchestrator.views.open_metrics import MEDIA_TYPE, open_metrics
-from orchestrator.views.pages import render
+from orchestrator.views.pages import render, working
+from orchestrator.views.run_list import arranged, chosen_rows
 from orchestrator.views.run_page import read_run_page
 from state.failures import StoreCorrupt, StoreUnavailable
+from state.model.run_state import RunState
 from state.read_only import ReadOnlyStore
 from state.reader import Reader
 from state.revisions import SchemaError
-
-HOSTS = (LOOPBACK, "localhost", "[::1]")
-"""Accepted Host headers. Others are refused: a foreign page could resolve its name to this machine (DNS rebinding)."""
 
 METRICS = "/metrics"
 """Key of the cached metrics; a slash is in no run's id."""
 EVERY_S = 3.0
 BUILD_TIMES = 5.0
 """Minimum time between builds of a document, in multiples of its build time, to limit the load of polling."""
+AT = re.compile(r"[0-9]{1,15}")
+"""Byte of a log in a query."""
 STALE_S = 30.0
 """Seconds after which a document is rebuilt although the database has not changed: durations in it grow with time."""
-
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 
 
 @dataclass(frozen=True)
@@ -75,12 +69,19 @@ class CachedDocument:
 
 @dataclass
 class Dashboard:
-    """Routes of the dashboard. Thread-safe; nothing is ever written."""
+    """Routes of the dashboard. Thread-safe. Only the routes of `Acting` write, and only for visitors who gave the token."""
 
     relay: App
     clock_s: Callable[[], float] = monotonic_s
+    access: Access = field(default_factory=Access)
     _made: dict[str | None, CachedDocument] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        """Connect the parts that read the home folder."""
+        self._source = ListSource(self.relay)
+        log = self.relay.home.daemon_log.with_name("dashboard.log")
+        self._audit = AuditLog(log, self.relay.clock.now)
 
     def app(self) -> ASGIApp:
         """Return the whole ASGI application, including its request guard."""
@@ -91,7 +92,10 @@ class Dashboard:
             Route("/runs/{run}/live.json", self.run_live),
             *RunPages(self._store, self.relay.home, self._now).routes,
             Route("/metrics", self.open_metrics),
+            Route("/runs/{run}/log", self.log),
+            Route("/runs/{run}/log.json", self.log_json),
             Route("/static/{name:path}", serve_static),
+            *Acting(self._writer(), self.access, self._audit, self._require_run).routes(),
         ]
         handlers: dict[Any, Any] = {
             NoSuchPage: lambda request, error: _trouble(request, error.args[0], 404),
@@ -99,15 +103,23 @@ class Dashboard:
             StoreUnavailable: lambda request, error: _trouble(request, str(error), 503),
             StoreCorrupt: lambda request, error: _trouble(request, str(error), 503),
             BadInput: lambda request, error: _trouble(request, str(error), 503),
+            TooLong: lambda request, error: _trouble(request, "the form is too long", 413),
             404: lambda request, error: _trouble(request, "there is no such page", 404),
         }
         return RequestGuard(Starlette(routes=routes, exception_handlers=handlers))
 
+    def close(self) -> None:
+        """Close the log of the actions."""
+        self._audit.close()
+
     # --- pages ------------------------------------------------------------------
 
     def runs(self, request: Request) -> Response:
-        """Serve the list of all runs."""
-        return HTMLResponse(render.runs_page(self._status(), render.LiveSource("/live.json", EVERY_S)))
+        """Serve the list of all runs; without scripts, those that the address chooses, in the order that it names."""
+        chosen = chosen_rows(request.query_params)
+        document = arranged(self._list(), chosen)
+        leave = self.access.form_token(request, "logout")
+        return HTMLResponse(working.list_page(document, render.LiveSource("/live.json", EVERY_S), chosen, leave))
 
     def run(self, request: Request) -> Response:
         """Serve the page of one run."""
@@ -115,6 +127,18 @@ class Dashboard:
         return HTMLResponse(
             render.live_page(self._history(name), render.LiveSource(f"/runs/{name}/live.json", EVERY_S))
         )
+
+    def log(self, request: Request) -> Response:
+        """Serve the end of the newest session's log, which a script follows."""
+        name = request.path_params["run"]
+        return HTMLResponse(working.log_page(name, log_part(self.relay.home, self._state(name))))
+
+    def log_json(self, request: Request) -> Response:
+        """Serve the lines of a session's log that follow a byte of it."""
+        asked, state = request.query_params, self._state(request.path_params["run"])
+        at = asked.get("at", "")
+        part = log_part(self.relay.home, state, asked.get("slug", ""), int(at) if AT.fullmatch(at) else None)
+        return Response(json.dumps(asdict(part)), media_type="application/json")
 
     # --- JSON for live updates --------------------------------------------------
 
@@ -155,17 +179,21 @@ class Dashboard:
     def _written(self, name: str | None) -> tuple[Any, ...]:
         """Return a value that changes whenever the daemon writes something about the run (None: any run)."""
         store = self._store()
-        runs = [] if store is None else [run for run in store.runs() if name in (None, METRICS, run.id)]
-        return tuple((run, store.watch(run.id), store.requests(run.id)) for run in runs if store is not None)
+        if store is None:
+            return ()
+        if name is None:
+            return (*store.change_mark(), self._source.generation)
+        runs = [run for run in store.runs() if name == METRICS or run.id == name]
+        return tuple((run, store.watch(run.id), store.requests(run.id)) for run in runs)
 
     def _runs_document(self) -> dict[str, Any]:
-        status = self._status()
-        states = {run["id"]: run["state"] for run in status["runs"]}
+        document = self._list()
+        states = {run["id"]: run["state"] for run in document["runs"]}
         return {
             "title": "Runs – relay",
             "state": json.dumps(states),
             "announcement": "; ".join(f"{run} is {state}" for run, state in states.items()),
-            "sections": {"runs": render.runs_section(status)},
+            "sections": {"runs": working.list_section(document)},
         }
 
     def _run_document(self, name: str) -> dict[str, Any]:
@@ -175,20 +203,39 @@ class Dashboard:
             "title": f"{run['id']}: {run['state']} – relay",
             "state": run["state"],
             "announcement": f"{run['id']} is {run['state']} now",
-            "sections": render.sections(history),
+            "sections": {**render.sections(history), "actions": working.actions_part(run["id"], run["state"])},
             "charts": render.charts(history),
         }
 
     # --- data ---------------------------------------------------------------------
 
-    def _status(self) -> Mapping[str, Any]:
-        return status_document(self._store(), self.relay.home.path, self._now(), None, self.relay.warnings())
+    def _list(self) -> dict[str, Any]:
+        return self._source.document(self._store(), self._now())
 
-    def _history(self, name: str) -> dict[str, Any]:
+    def _state(self, name: str) -> RunState:
+        """Return a run's rows, not verified: for its log."""
+        self._require_run(name)
+        store = self._store()
+        assert store is not None
+        return store.rows(name)
+
+    def _require_run(self, name: str) -> None:
+        """Raise NoSuchRun, or BadInput for a database of another version, which a request would else bring up to date."""
         store = self._store()
         if store is None or name not in [run for run, _ in store.run_names()]:
             raise NoSuchRun(f"there is no run {name}")
+
+    def _history(self, name: str) -> dict[str, Any]:
+        self._require_run(name)
+        store = self._store()
+        assert store is not None
         return read_run_page(store, self.relay.home, name, self._now())
+
+    def _writer(self) -> App:
+        """Return the home folder as the actions use it: what they store names the dashboard."""
+        writer = App(self.relay.settings)
+        writer.requested_by = DASHBOARD
+        return writer
 
     def _store(self) -> Reader | None:
         """Return the database, read-only, as it is now; None if it does not exist yet."""
@@ -207,44 +254,10 @@ class NoSuchRun(Exception):
     """The URL names a run that is not in this home folder."""
 
 
-class RequestGuard:
-    """Middleware that accepts only GET and HEAD to a loopback host name, and adds the security headers."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        refusal = _refusal(scope)
-
-        async def sealed(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                sealing = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message = {**message, "headers": [*message["headers"], *sealing]}
-            await send(message)
-
-        await (refusal or self._app)(scope, receive, sealed)
-
-
-def _refusal(scope: Scope) -> Response | None:
-    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-    if len(hosts) != 1 or _without_port(hosts[0]) not in HOSTS:
-        return PlainTextResponse("relay's dashboard answers only to the name of this machine itself\n", 403)
-    if scope["method"] not in ("GET", "HEAD"):
-        return PlainTextResponse("this page only shows: GET and HEAD\n", 405, {"Allow": "GET, HEAD"})
-    return None
-
-
-def _without_port(host: str) -> str:
-    name, colon, port = host.rpartition(":")
-    return (name if colon and port.isdigit() else host).lower()
-
-
 def serve_static(request: Request) -> Response:
     """Serve one of relay's own static files; other files cannot be requested."""
     name = request.path_params["name"]
-    kind = render.SERVED.get(name)
+    kind = working.SERVED.get(name)
     if kind is None:
         return PlainTextResponse("there is no such file\n", 404)
     return Response((render.HERE / Path(name)).read_bytes(), media_type=kind)
@@ -280,6 +293,7 @@ class Served:
     """Context manager that serves the dashboard on a loopback port."""
 
     def __init__(self, dashboard: Dashboard, listener: socket.socket) -> None:
+        self._dashboard = dashboard
         self._server = server_of(dashboard.app())
         self._listener = listener
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="dashboard", daemon=True)
@@ -294,3 +308,4 @@ class Served:
         self._server.should_exit = True
         self._thread.join()
         self._listener.close()
+        self._dashboard.close()

@@ -6,14 +6,12 @@ from orchestrator.app.app import App
 from orchestrator.app.origins import known_runs
 from orchestrator.base.errors import BadInput, Transient
 from orchestrator.core.origins import is_mountable, origin_checkpoint, will_never_come
+from orchestrator.core.request_rules import ALLOWED
 from orchestrator.core.selectors import abandon_arguments, checkpoint_at, require_session_ended
 from orchestrator.engine.checkpoint_checks import is_dataset, is_here, is_output
 from orchestrator.platforms.port import SOURCES_NOT_ACCEPTED
 from state.model.run_state import Checkpoint, RunState
 from state.model.statuses import CheckpointStatus, RunStatus
-
-CANCELLABLE = ("active", "waiting", "parked")
-"""Statuses of a run that can be cancelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +26,7 @@ class RequestReceipt:
 
 def pause(app: App, name: str) -> RequestReceipt:
     """Let the current session finish and start no other."""
-    return _ask(app, name, "pause", ("active", "waiting"))
+    return _ask(app, name, "pause", ALLOWED["pause"])
 
 
 def resume(
@@ -57,7 +55,7 @@ def resume(
     elif parked_over_sources(state):
         arguments |= republishing(app, chosen or state.head)
     goes_on = ("active",) if take_over or (abandon_session and from_step is None) else ()
-    return _ask(app, name, "resume", ("parked", "waiting", "cancelled", *goes_on), arguments)
+    return _ask(app, name, "resume", (*ALLOWED["resume"], *goes_on), arguments)
 
 
 def _require_alone(app: App, state: RunState) -> None:
@@ -142,19 +140,24 @@ def retry(app: App, name: str, *, abandon_session: bool = False) -> RequestRecei
     arguments = abandon_arguments(state) if abandon_session else {}
     if parked_over_sources(state):
         arguments |= republishing(app, state.head)
-    return _ask(app, name, "retry", ("parked", "waiting"), arguments)
+    return _ask(app, name, "retry", ALLOWED["retry"], arguments)
 
 
 def cancellable(app: App, name: str) -> RunState:
     """Load a run that can be cancelled; raises BadInput for one that is over."""
+    return allowing(app, name, "cancel")
+
+
+def allowing(app: App, name: str, verb: str) -> RunState:
+    """Load a run whose status, now or after its open requests, allows the verb; raises BadInput for any other."""
     state = app.run(name)
-    _require_status(app, state, "cancel", CANCELLABLE)
+    _require_status(app, state, verb, ALLOWED[verb])
     return state
 
 
 def cancel(app: App, name: str) -> RequestReceipt:
     """Cancel a run. Its session on Kaggle, if any, continues until it ends. `resume` takes it back."""
-    return _ask(app, name, "cancel", CANCELLABLE)
+    return _ask(app, name, "cancel", ALLOWED["cancel"])
 
 
 def _ask(
@@ -166,8 +169,9 @@ def _ask(
 
 
 def store_request(app: App, run: str, verb: str, arguments: dict[str, str]) -> RequestReceipt:
-    """Store a request that was checked."""
-    number = app.store.request(run, verb, arguments, app.clock.now())
+    """Store a request that was checked. It names the program that stores it for the user, if `App` does."""
+    asked = {**arguments, "by": app.requested_by} if app.requested_by else arguments
+    number = app.store.request(run, verb, asked, app.clock.now())
     return RequestReceipt(run=run, verb=verb, number=number, arguments=arguments)
 
 

@@ -86,6 +86,7 @@ def report_request(
     """Report the stored request, when it is acted on, and whether a daemon is running to do so."""
     from orchestrator.views import json_output
     from orchestrator.views.document import daemon_document
+    from orchestrator.views.request_text import receipt_line
 
     app = app_of(context)
     daemon = daemon_document(app.store.lease(), app.clock.now())
@@ -96,5 +97,4 @@ def report_request(
         )
         json_output.print_json(told)
         return
-    type_ = "; no daemon runs here, so type: relay daemon" if unattended else ""
-    click.echo(f"{asked.run}: {asked.verb} requested; the daemon acts on it {when}{type_}")
+    click.echo(receipt_line(asked.run, asked.verb, when, attended=not unattended))

@@ -53,27 +53,15 @@ def edit(context: click.Context, run: str, pipeline: Path | None, yes: bool, as_
 def ask_and_store(context: click.Context, planned: "PlannedChange", *, yes: bool, as_json: bool) -> None:
     """Show the difference, ask unless `yes` is set, and store the request."""
     from orchestrator.app.pipeline_edits import ask
+    from orchestrator.views.request_text import change_lines, obeyed_when
 
     if not as_json:
-        for line in change_view(planned):
+        for line in change_lines(planned.run, planned.lines, planned.awaited):
             click.echo(line)
     if not yes and not _confirmed(planned, as_json):
         click.echo("relay: nothing was changed", err=True)
         context.exit(1)
-    when = "at its next tick" if planned.awaited is None else f"once session {planned.awaited.number} has ended"
-    report_request(context, ask(app_of(context), planned), as_json, when)
-
-
-def change_view(planned: "PlannedChange") -> list[str]:
-    """Return the lines that tell what changes, and when."""
-    lines = [f"{planned.run}: the pipeline changes", *(f"  {line}" for line in planned.lines)]
-    if planned.awaited is None:
-        return [*lines, "The next session follows it."]
-    return [
-        *lines,
-        f"Session {planned.awaited.number} keeps its order; once it has ended, the next one follows the changed pipeline. "
-        "What is told here of steps then counts from its last checkpoint.",
-    ]
+    report_request(context, ask(app_of(context), planned), as_json, obeyed_when(planned.awaited))
 
 
 def _edited(app: "App", run: str, as_json: bool) -> "PlannedChange | None":

@@ -52,6 +52,8 @@ def report(context: click.Context, run: str, output: Path | None, open_it: bool,
 def dashboard(context: click.Context, port: int | None, open_it: bool) -> None:
     """Serve live pages of all runs, reachable only from this machine, until Ctrl-C.
 
+    Everybody who can open them may read. Their buttons work for those who give the token that is printed.
+
     Example: relay dashboard --open
     """
     from orchestrator.base.clock import Stop, SystemClock
@@ -63,8 +65,10 @@ def dashboard(context: click.Context, port: int | None, open_it: bool) -> None:
     from orchestrator.app.dashboard import Dashboard, Served, listening, listening_if_free
 
     listener = (listening_if_free(PORT) or listening(0)) if port is None else listening(port)
-    with Served(Dashboard(app_of(context)), listener) as served:
+    dashboard_ = Dashboard(app_of(context))
+    with Served(dashboard_, listener) as served:
         click.echo(f"{served.url} shows all runs; Ctrl-C ends it")
+        click.echo(f"its buttons work for those who give this token: {dashboard_.access.token}")
         sys.stdout.flush()
         if open_it:
             _show(served.url)

@@ -87,7 +87,7 @@ def status_document(
         "damaged": damaged,
         "lost": [] if run is not None else lost_documents(store, HomeLayout(home)),
         "others": others,
-        "quota": [_quota(q) for q in quotas],
+        "quota": [quota_document(q) for q in quotas],
     }
 
 
@@ -125,7 +125,7 @@ def _run(
     watch = store.watch(name)
     found = {
         **run_document(state, store.last_metrics(name), now, facts, watch.seconds),
-        **_failure(watch),
+        **failure_document(watch),
         **open_run_forecast(store, state, now, home),
         "requests": [_request(request) for request in store.requests(name)],
     }
@@ -137,7 +137,7 @@ def _in_brief(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | 
         return _run(store, name, now, daemon, home, IN_LISTS)
     state = store.rows(name)
     requests = [_request(request) for request in store.requests(name)]
-    found = {**run_document(state, (), now), **_failure(PollState()), "requests": requests}
+    found = {**run_document(state, (), now), **failure_document(PollState()), "requests": requests}
     return {**found, "to_do": next_action(found, daemon, now)}
 
 
@@ -159,7 +159,7 @@ def _request(request: Request) -> dict[str, Any]:
     return {"verb": request.verb, "arguments": request.shown_arguments, "made_at": _time(request.made_at)}
 
 
-def _failure(watch: PollState) -> dict[str, Any]:
+def failure_document(watch: PollState) -> dict[str, Any]:
     """Describe the last failure that will be retried."""
     again = watch.not_before if watch.failure else None
     absent = bool(again) and watch.failures > 0 and watch.absences >= ABSENT_MIN
@@ -329,7 +329,7 @@ def _checkpoint(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _quota(quota: QuotaRow) -> dict[str, Any]:
+def quota_document(quota: QuotaRow) -> dict[str, Any]:
     return {
         "owner": quota.owner,
         "accelerator": quota.accelerator,

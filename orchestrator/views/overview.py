@@ -96,7 +96,7 @@ def _cells(run: dict[str, Any], now: datetime, columns: int) -> list[RenderableT
     age = duration((now - datetime.fromisoformat(run["created_at"])).total_seconds())
     used_s = hours_used_s(run)
     used = machine_time(used_s) if used_s else ""
-    return [name, state, progress, Text(_session_cell(run)), Text(run["accelerator"]), Text(age), Text(used), done]
+    return [name, state, progress, Text(session_cell(run)), Text(run["accelerator"]), Text(age), Text(used), done]
 
 
 def _end(run: dict[str, Any], now: datetime) -> str:
@@ -107,7 +107,7 @@ def _end(run: dict[str, Any], now: datetime) -> str:
     return f"about {local_time(datetime.fromisoformat(run['forecast']['finish_at']), now)}" if goes_on else ""
 
 
-def _session_cell(run: dict[str, Any]) -> str:
+def session_cell(run: dict[str, Any]) -> str:
     """Return the number of the newest session, and its clock or phase while it is live."""
     if not run["sessions"]:
         return ""

@@ -15,10 +15,10 @@ from orchestrator.app.dashboard import Dashboard, Served, listening
 from orchestrator.app.settings import Settings
 from orchestrator.views.pages import render
 from orchestrator.views.pages.report import write_report
-from state.facts.run import RunParked, RunResumed, RunWaiting, RunWoken
-from state.store import Store
+from state.facts.run import RunParked
 from tests.browser.conftest import Watched
-from tests.unit.histories import AT, EVIL, Told, trained
+from tests.unit.histories import EVIL, Told, trained
+from tests.unit.several_runs import several
 from tests.unit.test_comparison import changed, compared, trained_run
 from tests.unit.test_history import history
 from tests.unit.test_report import RUNS
@@ -463,21 +463,3 @@ def test_a_dashboard_that_ended_is_told_to_who_looks_at_its_page(opened: Open, t
         page = opened(f"{url}runs/tiny-0001").page
         page.get_by_text("Up to date at").wait_for(timeout=PATIENCE_MS)
     page.get_by_text(re.compile("the dashboard does not answer")).wait_for(timeout=PATIENCE_MS)
-
-
-def several(home: Path) -> Store:
-    """A run that came to its end, one that waits, one that is parked and one that has only begun."""
-    store = trained().keep(home)
-    waits, parked, begun = Told(run="waits-0002"), Told(run="broke-0003"), Told(run="young-0004")
-    waits.session(200, lost=12)
-    waits.happen(RunWaiting(until="2030-01-12T00:00:00+00:00", reason="this week's TPU hours are spent"))
-    parked.session(90)
-    parked.happen(RunWaiting(until="2030-01-12T00:00:00+00:00", reason="hours"))
-    parked.happen(RunWoken(), after_s=100_000)
-    parked.happen(RunParked(reason="paused by you", remedy="relay resume broke-0003"))
-    parked.happen(RunResumed(), after_s=900)
-    parked.failure("Traceback (most recent call last):\nValueError: no data")
-    parked.happen(RunParked(reason="it broke", remedy="relay retry broke-0003", excerpt="ValueError: no data"))
-    for told in (waits, parked, begun):
-        store.begin_run(told.started(), AT, later=told.past, metrics=told.metrics)
-    return store

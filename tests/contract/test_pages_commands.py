@@ -110,6 +110,9 @@ def test_a_dashboard_says_its_address_and_ends_on_ctrl_c_with_status_0(home: Pat
         line = process.stdout.readline()
         assert line.startswith("http://127.0.0.1:")
         assert line.endswith("shows all runs; Ctrl-C ends it\n")
+        said, _, token = process.stdout.readline().strip().rpartition(" ")
+        assert said == "its buttons work for those who give this token:"
+        assert len(token) == 32
         process.send_signal(told_to_end)
         assert process.wait(timeout=60) == 0
         assert process.stderr is not None
@@ -175,7 +178,7 @@ def test_this_machines_own_names_get_an_answer(home: Path, host: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "ANYTHING"])
-def test_nothing_can_be_done_with_a_dashboard_but_look(home: Path, method: str) -> None:
+def test_a_page_that_only_shows_accepts_nothing_but_get_and_head(home: Path, method: str) -> None:
     with served(home) as found:
         status, headers, _ = ask(found, "/", method)
     assert (status, headers["allow"]) == (405, "GET, HEAD")

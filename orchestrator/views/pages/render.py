@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.base.terminal import escape_controls
+from orchestrator.core.request_rules import actions_for
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.pages.cards import with_cards
 from orchestrator.views.pages.words import FILTERS
@@ -164,22 +165,18 @@ def _self_contained() -> dict[str, Any]:
 
 def live_page(history: Mapping[str, Any], live: LiveSource) -> str:
     """Render a run's page that polls the dashboard for updates."""
-    return _run_page(history, live=live, links=(*LIBRARIES, CHARTS, ZOOM, TIMES, LIVE))
-
-
-def runs_section(document: Mapping[str, Any]) -> str:
-    """Render the list of all runs of a status document."""
-    return _rendered("sections/runs.html.j2", {"document": document})
-
-
-def runs_page(document: Mapping[str, Any], live: LiveSource) -> str:
-    """Render the page that lists all runs."""
-    return _rendered("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (TIMES, LIVE)})
+    links = (*LIBRARIES, CHARTS, ZOOM, TIMES, "log.js", LIVE)
+    return _run_page(history, live=live, links=links, actions=actions_for(history["run"]["state"]))
 
 
 def transcripts_page(values: Mapping[str, Any]) -> str:
     """Render one page of an evaluation's transcripts."""
     return _rendered("transcripts.html.j2", values)
+
+
+def template(name: str, **values: Any) -> str:
+    """Render a template, with the values that the frame of every page needs."""
+    return _rendered(name, values)
 
 
 def trouble_page(sentence: str) -> str:
@@ -199,7 +196,7 @@ def _run_page(history: Mapping[str, Any], **parts: Any) -> str:
 
 
 def _rendered(template: str, values: Mapping[str, Any]) -> str:
-    frame = {"policy": "", "style": "", "scripts": (), "links": (), "live": None}
+    frame = {"policy": "", "style": "", "scripts": (), "links": (), "live": None, "actions": ()}
     return with_cards(_environment().get_template(template).render({**frame, **values}))
 
 

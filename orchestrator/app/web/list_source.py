@@ -1,0 +1,93 @@
+"""Source of the list of runs: rows at once, forecasts as a thread computes them, since each reads a run's whole log."""
+
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from orchestrator.app.workspace import Workspace
+from orchestrator.base.errors import RelayError
+from orchestrator.views.open_run_forecast import open_run_forecast
+from orchestrator.views.run_list import list_document
+from state.failures import StoreCorrupt, StoreGone, StoreUnavailable
+from state.reader import Reader
+
+FIRST_WAIT_S = 0.3
+"""Seconds that a document waits for forecasts; one run's is usually there by then."""
+AWAITED_MAX = 3
+"""Maximum number of forecasts that a document waits for."""
+STALE = timedelta(minutes=2)
+"""Age at which the forecast of a run is computed again although nothing happened."""
+
+
+@dataclass(frozen=True)
+class KnownForecast:
+    """Forecast of one run, with what it was computed from."""
+
+    newest_fact: int
+    at: datetime
+    found: str | StoreCorrupt
+    """When the run will be done (ISO 8601, empty if unknown), or the damage that was found."""
+
+
+@dataclass
+class ListSource:
+    """Documents of the list of runs of one home folder. Thread-safe."""
+
+    relay: Workspace
+    generation: int = 0
+    """Grows with every forecast that changed, so that documents are made again."""
+    _known: dict[str, KnownForecast] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _worker: threading.Thread | None = None
+
+    def document(self, store: Reader | None, now: datetime) -> dict[str, Any]:
+        """Return the document of the list. Forecasts that are still being computed are absent from it."""
+        late: dict[str, int] = {} if store is None else self._late(store, now)
+        if store is not None and 0 < len(late) <= AWAITED_MAX:
+            self._begun(store, late, now).join(FIRST_WAIT_S)
+        known = {run: forecast.found for run, forecast in list(self._known.items())}
+        document = list_document(store, self.relay.home.path, now, self.relay.warnings(), known)
+        if store is not None and len(late) > AWAITED_MAX:  # begun now, since both would share the processor
+            self._begun(store, late, now)
+        return document
+
+    def _late(self, store: Reader, now: datetime) -> dict[str, int]:
+        """Return the open runs whose forecast is unknown, older than its run, or stale, with their newest facts."""
+        found = {}
+        for run, (newest_fact, _) in store.change_tokens().items():
+            known = self._known.get(run)
+            if known is None or known.newest_fact != newest_fact or not timedelta() <= now - known.at < STALE:
+                found[run] = newest_fact
+        return found
+
+    def _begun(self, store: Reader, late: dict[str, int], now: datetime) -> threading.Thread:
+        with self._lock:
+            if self._worker is None or not self._worker.is_alive():
+                arguments = (store, late, now)
+                self._worker = threading.Thread(target=self._compute, args=arguments, name="forecasts", daemon=True)
+                self._worker.start()
+            return self._worker
+
+    def _compute(self, store: Reader, late: dict[str, int], now: datetime) -> None:
+        for run, newest_fact in late.items():
+            try:
+                found = self._forecast(store, run, now)
+            except (StoreUnavailable, StoreGone, KeyError):  # the next document tries again, and says what is wrong
+                return
+            before = self._known.get(run)
+            self._known[run] = KnownForecast(newest_fact, now, found)
+            self.generation += before is None or before.found != found
+
+    def _forecast(self, store: Reader, run: str, now: datetime) -> str | StoreCorrupt:
+        try:
+            state, facts = store.load_with_facts(run)
+            part = open_run_forecast(store, state, facts, now, self.relay.home.path)
+        except StoreGone:
+            raise
+        except StoreCorrupt as error:
+            return error
+        except RelayError:  # such as evidence that cannot be read: the run's page says so
+            return ""
+        forecast = part.get("forecast")
+        return str(forecast["finish_at"]) if forecast else ""
