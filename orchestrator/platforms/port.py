@@ -26,6 +26,9 @@ Reached = Callable[[str, int], None]
 SOURCES_NOT_ACCEPTED = "does not accept these sources"
 """Words of the error for a session whose datasets, models or kernels the platform does not mount."""
 
+TIME_LIMIT = "exceeded the max allowed execution duration"
+"""Words in the message of a session that was stopped at its time limit; those of Kaggle."""
+
 
 def ignore_progress(_name: str, _bytes: int) -> None:
     """Do nothing."""
