@@ -14,6 +14,8 @@ GPU_FIGURES = "NvidiaTeslaT4"
 """Accelerator whose figures a forecast takes for a cluster's GPUs: the only GPU whose speed relay knows."""
 LIMIT_S_MAX = 30 * 24 * HOUR_S
 """Longest session on a cluster, in seconds."""
+SIGNAL_EARLY_S = 60.0
+"""Seconds by which Slurm may send its signal too early (source: sbatch(1), `--signal`)."""
 OWN_OPTIONS = re.compile(
     r"--(job-name|comment|time|signal|requeue|no-requeue|output|error|chdir|array|nodes|ntasks|parsable|wrap|export\S*|open-mode)"
     r"(=.*)?|-[JtoeDaNn].*"
@@ -51,8 +53,8 @@ class SlurmOptions(BaseModel):
     setup: tuple[str, ...] = ()
     """Lines of shell that run before each session, such as `module load python/3.12`."""
     signal_s: Annotated[int, Field(ge=0, le=65535)] = 60
-    """Seconds before the time limit at which Slurm asks a session to save and end, if it has not by itself; Slurm may
-    ask up to a minute earlier. 0: it does not ask."""
+    """Seconds before the time limit at which Slurm asks a session to save and end; it may ask up to a minute earlier. It
+    counts the time in which an environment was made, which the session's own clock does not. 0: it does not ask."""
     options: tuple[str, ...] = ()
     """More options for sbatch, such as `--qos=long`, one in each entry."""
 
@@ -74,6 +76,11 @@ class SlurmOptions(BaseModel):
             )
         if limit_s is None:
             yield "session.limit_s is missing: write the time limit of a job in seconds, which Slurm counts in whole minutes"
+        elif self.signal_s and self.signal_s + SIGNAL_EARLY_S >= limit_s:
+            yield (
+                f"slurm.signal_s is {self.signal_s}, and Slurm may send it {SIGNAL_EARLY_S:g} s earlier, when a session of "
+                f"{limit_s:g} s has hardly begun: write 0, or a longer session.limit_s"
+            )
         if kaggle_sources:
             yield "inputs: a cluster mounts no datasets, models or wheels of Kaggle: take files, or a model by its folder or hub name"
         if self.gres and not self.gpus:

@@ -108,10 +108,10 @@ class SlurmPlatform:
     def push(self, kernel: KernelPush) -> KernelPushed:
         if len(kernel.source.encode()) >= build.SIZE_BYTES_MAX:
             raise Permanent(f"the source of {kernel.slug} is too large: relay keeps to {build.SIZE_BYTES_MAX:,} bytes")
+        self._folder.prepare()
         record = self._folder.record(kernel.slug)
         if record is not None and (record.claimed or self._queue.find(kernel.slug, self._user)):
             raise NameTaken(f"there is a session {kernel.slug} in {self._folder.sessions} already")
-        self._folder.prepare()
         folder, order = self._folder.sessions / kernel.slug, build.order_in(kernel.source)
         places = JobPlaces(
             folder=str(folder),

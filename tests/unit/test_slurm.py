@@ -18,7 +18,7 @@ name: count
 accelerator: cpu
 platform: slurm
 slurm: {shared: /scratch/relay}
-session: {limit_s: 90}
+session: {limit_s: 600}
 stages: [{name: one, kind: counting, steps: 2}]
 """
 
@@ -134,7 +134,7 @@ def test_a_lost_answer_of_sbatch_is_unclear_and_its_job_is_found_instead_of_subm
 
 def test_a_pipeline_for_a_cluster_has_its_hardware_and_survives_being_stored() -> None:
     pipeline = loader.parse(FILE, "count.yaml")
-    assert (pipeline.hardware.promise.platform, pipeline.hardware.quota, pipeline.limit_s) == ("cpu", "", 90)
+    assert (pipeline.hardware.promise.platform, pipeline.hardware.quota, pipeline.limit_s) == ("cpu", "", 600)
     assert Pipeline.from_canonical(pipeline.canonical()) == pipeline
 
 
@@ -149,7 +149,7 @@ def test_the_stored_text_of_a_pipeline_on_kaggle_does_not_know_of_platforms() ->
         ("platform: slurm\n", "", "slurm: this section is for a cluster: write platform: slurm"),
         ("/scratch/relay", "relay", "slurm.shared should be the absolute path"),
         ("accelerator: cpu", "accelerator: TpuV5E8", "accelerator is TpuV5E8, .* write cpu"),
-        ("session: {limit_s: 90}", "", "session.limit_s is missing"),
+        ("session: {limit_s: 600}", "", "session.limit_s is missing"),
         (
             "/scratch/relay}",
             "/scratch/relay, options: ['--requeue']}",
