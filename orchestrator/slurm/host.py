@@ -62,6 +62,7 @@ class ClusterHost:
                     env=_environment(),
                     timeout=None if file else CALL_S,
                     check=False,
+                    start_new_session=True,  # Ctrl-C ends the daemon after its command, not the command
                 )
             except subprocess.TimeoutExpired as error:
                 raise Transient(f"{command[0]} on {self.name} gave no answer in {CALL_S:g} s") from error

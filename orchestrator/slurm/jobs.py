@@ -158,9 +158,10 @@ def jobs_in(listing: str) -> tuple[SlurmJob, ...]:
 
 
 def refusal(slug: str, answer: CommandAnswer) -> RelayError:
-    """Return the error for an sbatch that failed. Ambiguous: the controller's answer was lost, and the job may exist."""
+    """Return the error for an sbatch that failed. Ambiguous: the job may exist, because the controller's
+    answer was lost or sbatch itself was interrupted."""
     text = f"sbatch did not take {slug}: {answer.message}"
-    if UNANSWERED.search(answer.message):
+    if UNANSWERED.search(answer.message) or "sbatch: error" not in answer.message:
         return Ambiguous(text)
     if FULL_QUEUE.search(answer.message):
         return NoSlot(text)

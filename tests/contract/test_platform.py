@@ -4,6 +4,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ Path("relay/state.bin").write_bytes(bytes(range(256)) * 1024)
 """
 SLUG, DATASET = "gsm-3f9a-s0001", "gsm-3f9a-c0001"
 WAITED_S = 60.0
+WAYS: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {"kaggle": over_http, "simulator": directly}
 
 
 @dataclass
@@ -60,9 +62,7 @@ def somewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
             options = ClusterOptions(shared=str(folder / "shared"), python=sys.executable)
             yield begun(Somewhere(SlurmPlatform(options, sleep=_sleep), lambda: _sleep(0.2)))
         return
-    way: Callable[[Path], object] = {"kaggle": over_http, "simulator": directly}[request.param]
-    with way(folder / "kaggle") as place:  # type: ignore[attr-defined]
-        assert isinstance(place, Place)
+    with WAYS[request.param](folder / "kaggle") as place:
         yield begun(Somewhere(place.gateway, lambda: place.wait(30)))
 
 

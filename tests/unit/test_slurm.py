@@ -86,6 +86,7 @@ def test_listings_of_squeue_and_sacct_are_read() -> None:
     ],
 )
 def test_a_refusal_of_sbatch_is_told_apart_from_an_answer_that_was_lost(words: str, kind: type[RelayError]) -> None:
+    assert type(refusal("gsm-3f9a-s0001", CommandAnswer(-2, "", ""))) is Ambiguous, "sbatch was interrupted"
     assert type(refusal("gsm-3f9a-s0001", CommandAnswer(1, "", f"sbatch: error: {words}"))) is kind
 
 
