@@ -13,6 +13,7 @@ import click
 
 from orchestrator.app.notify import config as notify_config
 from orchestrator.app.origins import beginning, begun_as_named
+from orchestrator.app.platforms import Platforms
 from orchestrator.app.run_evidence import KeepsEvidence
 from orchestrator.app.settings import Settings
 from orchestrator.app.workspace import Workspace
@@ -34,6 +35,7 @@ from orchestrator.kaggle.model_gateway import ModelGateway
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.difference import first_difference
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import Platform
 from orchestrator.views.lost import lost_sentence, pipeline_of
 from state.facts.checkpoint import CheckpointPublished
 from state.facts.run import RunStarted
@@ -70,6 +72,27 @@ class App(Workspace):
     def gateway(self) -> Gateway:
         """Client for Kaggle. Raises BadInput if credentials are missing."""
         return self._client
+
+    @cached_property
+    def platforms(self) -> Platforms:
+        """The platforms that runs of this home folder may have."""
+        return Platforms(lambda: self.gateway, self.clock)
+
+    def platform_of(self, run: str) -> Platform:
+        """Return the platform of a run, by its id."""
+        return self.platforms.of(Pipeline.from_canonical(self.store.load(run).run.pipeline))
+
+    def require_accounts(self) -> None:
+        """Raise BadInput if there are no credentials for Kaggle, unless all open runs are on clusters."""
+        runs = self.store.open_runs() if self.has_store else []
+        try:
+            on_clusters = [
+                Pipeline.from_canonical(self.store.load(run).run.pipeline).platform != "kaggle" for run in runs
+            ]
+        except RunDamaged:
+            on_clusters = []
+        if not on_clusters or not all(on_clusters):
+            _ = self.gateway
 
     @property
     def own_models(self) -> ModelGateway:
@@ -115,7 +138,7 @@ class App(Workspace):
         if not new:
             self.refuse_lost(path, pipeline)
         self._refuse_a_second(path, pipeline, new)
-        owner = self.gateway.owner()
+        owner = self.platforms.of(pipeline).owner()
         begun = beginning(self, pipeline, str(path), owner, may_wait=may_wait)
         pipeline = begun.pipeline
         store = self.store  # opened first: raises if the home folder is unusable, before anything is written there
@@ -283,14 +306,16 @@ class App(Workspace):
 
     def shell_for(self, state: RunState) -> EffectContext:
         """Return what the effects of one run need. Raises BadInput if the credentials belong to another account."""
-        owner = self.gateway.owner()
+        pipeline = Pipeline.from_canonical(state.run.pipeline)
+        platform = self.platforms.of(pipeline)
+        owner = platform.owner()
         if owner != state.run.owner:
             raise BadInput(
-                f"run {state.run.id} belongs to the Kaggle account {state.run.owner}, and the credentials are {owner}'s: use "
-                f"that account's, or relay cancel {state.run.id}"
+                f"run {state.run.id} belongs to the {pipeline.platform.capitalize()} account {state.run.owner}, and the "
+                f"credentials are {owner}'s: use that account's, or relay cancel {state.run.id}"
             )
-        limits = limits_for(Pipeline.from_canonical(state.run.pipeline))
-        return EffectContext(self.gateway, self.home, self.clock, limits, self.identity)
+        limits = limits_for(pipeline)
+        return EffectContext(platform, self.home, self.clock, limits, self.identity)
 
 
 def warn_stderr(sentence: str) -> None:

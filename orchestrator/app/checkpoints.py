@@ -13,7 +13,7 @@ from orchestrator.engine.checkpoint_checks import damage_here, entries_of, lacki
 from orchestrator.engine.checkpoint_copies import CheckpointCopies
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
-from orchestrator.kaggle.gateway import Gateway
+from orchestrator.platforms.port import Platform
 from orchestrator.views.checkpoints import checkpoints_view
 from orchestrator.views.json_output import print_json
 from orchestrator.views.printing import print_view
@@ -29,7 +29,7 @@ ALL = "all"
 class RemoteCopies:
     """Access to the copies on Kaggle, or the reason why they are not compared."""
 
-    gateway: Gateway | None
+    gateway: Platform | None
     left_out: str = ""
 
 
@@ -111,7 +111,7 @@ def _here(checkpoint: Checkpoint, home: HomeLayout, *, verify: bool) -> str:
 
 
 def _problems(
-    state: RunState, checkpoint: Checkpoint, home: HomeLayout, gateway: Gateway | None
+    state: RunState, checkpoint: Checkpoint, home: HomeLayout, gateway: Platform | None
 ) -> list[tuple[str, str]]:
     """Return the problems of a usable checkpoint, each with its remedy."""
     if not checkpoint.usable:
@@ -141,7 +141,7 @@ def _broken_links(state: RunState, checkpoint: Checkpoint) -> list[str]:
     return found
 
 
-def _listing_problems(checkpoint: Checkpoint, gateway: Gateway) -> list[str]:
+def _listing_problems(checkpoint: Checkpoint, gateway: Platform) -> list[str]:
     seen = gateway.find_dataset(checkpoint.place)
     if seen is None:
         return ["its dataset is not on Kaggle"]
@@ -159,12 +159,13 @@ def _listing_problems(checkpoint: Checkpoint, gateway: Gateway) -> list[str]:
 def _remote_copies(app: App, state: RunState) -> RemoteCopies:
     """Return access to Kaggle if credentials are found and belong to the run's account."""
     try:
-        owner = app.gateway.owner()
+        platform = app.platform_of(state.run.id)
+        owner = platform.owner()
     except RelayError as error:
         return RemoteCopies(None, str(error))
     if owner != state.run.owner:
         return RemoteCopies(None, f"the run belongs to {state.run.owner}, and the credentials are {owner}'s")
-    return RemoteCopies(app.gateway)
+    return RemoteCopies(platform)
 
 
 def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:

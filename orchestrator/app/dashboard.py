@@ -209,6 +209,9 @@ class Dashboard:
 
     # --- data ---------------------------------------------------------------------
 
+    def _status(self) -> dict[str, Any]:
+        return status_document(self._store(), self.relay.home.path, self._now(), None, self.relay.warnings())
+
     def _list(self) -> dict[str, Any]:
         return self._source.document(self._store(), self._now())
 

@@ -78,8 +78,10 @@ def _require_checkpoint(app: App, state: RunState, chosen: Checkpoint | None) ->
 
     def exists(checkpoint: Checkpoint) -> bool:
         session = state.session(checkpoint.session, checkpoint.attempt)
-        here = is_here(checkpoint, app.home)
-        return here or is_dataset(checkpoint, app.gateway) or is_output(checkpoint, session, app.gateway)
+        if is_here(checkpoint, app.home):
+            return True
+        platform = app.platform_of(run.id)
+        return is_dataset(checkpoint, platform) or is_output(checkpoint, session, platform)
 
     if not state.checkpoints:
         _require_origin(app, state)
@@ -129,7 +131,7 @@ def _dataset_gone(app: App, checkpoint: Checkpoint) -> bool:
     if checkpoint.status is not CheckpointStatus.PUBLISHED:
         return False
     try:
-        return not is_dataset(checkpoint, app.gateway)
+        return not is_dataset(checkpoint, app.platform_of(checkpoint.run))
     except (BadInput, Transient):  # no credentials, no network: the copy on this disk is enough to resume
         return False
 

@@ -59,7 +59,7 @@ def daemon(context: click.Context, /, once: bool, launchd: bool, **how: Any) -> 
     app = app_of(context)
     try:
         with open_daemon_log(app, **how) as journal:
-            _ = app.gateway
+            app.require_accounts()
             if once:
                 app.work_once(journal)
                 return

@@ -97,7 +97,7 @@ def logs(
     if not follow:
         show_log(chosen(stored_log(app.home, found[-1]), choice), raw, as_json)
         return
-    following = LogFollower(app.reader, lambda: app_of(context).gateway, app.home, app.clock)
+    following = LogFollower(app.reader, lambda: app_of(context).platform_of(state.run.id), app.home, app.clock)
     since = found[-1].key if found else (0, 0)
     pieces = following.run(state.run.id, since) if session is None else following.session(found[-1])
     with contextlib.suppress(KeyboardInterrupt):

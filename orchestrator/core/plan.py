@@ -84,6 +84,8 @@ class Limits:
 
 
 CALM_MAX = 10.0
+CLUSTER_QUEUE_S = 30 * 24 * 3600.0
+"""Seconds a session may wait in a cluster's queue, which is fair but may be long, before the run is parked."""
 PROBES = ("probe", "measure")
 """Kinds of stage whose sessions are short on Kaggle too."""
 
@@ -104,6 +106,7 @@ def limits_for(pipeline: Pipeline) -> Limits:
     if pipeline.limit_s > SHORT_S and any(stage.kind in PROBES for stage in pipeline.stages):
         poll_s = 30.0
     unclear_s, visible_s, processing_s = search_limits(pipeline.limit_s)
+    queue_s = 720 * poll_s if pipeline.platform == "kaggle" else CLUSTER_QUEUE_S
     return Limits(
         poll_s=poll_s,
         calm=min(CALM_MAX, max(1.0, pipeline.limit_s / 3600)),
@@ -112,7 +115,7 @@ def limits_for(pipeline: Pipeline) -> Limits:
         quota_fresh_s=min(600.0, 20 * poll_s),
         slot_s=10 * poll_s,
         claim_s=30 * poll_s,
-        queue_s=720 * poll_s,
+        queue_s=queue_s,
         overdue_s=120 * poll_s,
         slot_wait_s=1560 * poll_s,
         renewal_s=720 * poll_s,

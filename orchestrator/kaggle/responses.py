@@ -11,9 +11,9 @@ from typing import Any
 
 from orchestrator.base.errors import Ambiguous, NameTaken, NoSlot, OutOfQuota, Permanent, Refused, RelayError
 from orchestrator.kaggle.refusals import dataset_refused, name_refused, sources_refused
-from orchestrator.kaggle.transfer import output_file
 from orchestrator.kaggle.transport import InvalidResponse
 from orchestrator.kaggle.upload_journal import Slot
+from orchestrator.platforms.file_names import output_file
 from orchestrator.platforms.port import (
     RENAMED,
     DatasetFile,

@@ -9,8 +9,9 @@ import requests
 from orchestrator.kaggle import request_bodies, responses
 from orchestrator.kaggle.gateway import Access, SourceSeen
 from orchestrator.kaggle.session import AuthenticatedRpc, all_pages
-from orchestrator.kaggle.transfer import fetch, safe_name
+from orchestrator.kaggle.transfer import fetch
 from orchestrator.kaggle.transport import CallFailed, InvalidResponse, NotFound, as_read
+from orchestrator.platforms.file_names import safe_name
 from orchestrator.platforms.port import DatasetFile, FileWanted
 
 FILE_OF_MODEL = "models.ModelApiService/DownloadModelInstanceVersion"

@@ -51,6 +51,20 @@ UPDATE = ChangeRule(When.NOT_BEGUN, "it is a part of every update")
 SAMPLES = ChangeRule(When.NOT_BEGUN, "it decides which completions are sampled and judged")
 RESULT = ChangeRule(When.NOT_BEGUN, "one result belongs to one setting")
 
+SLURM_ANY_TIME = (
+    "login",
+    "partition",
+    "account",
+    "gres",
+    "cpus",
+    "memory",
+    "jobs",
+    "python",
+    "setup",
+    "signal_s",
+    "options",
+)
+
 KEYS: dict[str, ChangeRule] = {
     "name": ChangeRule(When.NEVER, "it is a part of the run's names on Kaggle"),
     "seed": ChangeRule(When.UNTRAINED, "it orders the examples and draws the samples"),
@@ -58,6 +72,10 @@ KEYS: dict[str, ChangeRule] = {
     "fork_points": ANY_TIME,
     "model": ChangeRule(When.UNTRAINED, "this model is what was trained"),
     "accelerator": ChangeRule(When.NEVER, "another machine rounds differently and has a quota of its own"),
+    "platform": ChangeRule(When.NEVER, "the run's sessions and checkpoints are there"),
+    "slurm.shared": ChangeRule(When.NEVER, "the run's sessions and checkpoints are there"),
+    "slurm.gpus": ChangeRule(When.UNTRAINED, "another number of devices computes other numbers"),
+    **dict.fromkeys((f"slurm.{name}" for name in SLURM_ANY_TIME), ANY_TIME),
     "session.limit_s": ANY_TIME,
     "session.margin_s": ANY_TIME,
     "session.save_interval_s": ANY_TIME,
@@ -166,7 +184,7 @@ def flat(pipeline: Pipeline) -> dict[str, Any]:
     """Return the pipeline's keys as JSON values, those of its sections as `section.key`, without the stages."""
     found: dict[str, Any] = {}
     for key, value in pipeline.model_dump(mode="json", exclude={"stages"}).items():
-        inner = key in ("session", "account", "inputs")
+        inner = key in ("session", "account", "inputs", "slurm")
         found |= {f"{key}.{name}": item for name, item in value.items()} if inner else {key: value}
     found["inputs.files"] = sorted(Path(name).name for name in pipeline.inputs.files)
     return found

@@ -1,6 +1,7 @@
 """Loads the pipeline file: checks all of it before anything is created; reports each mistake in one sentence."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from orchestrator.pipeline.model_folder import home_problem, similar_folder, sou
 from orchestrator.pipeline.pins import canonical_pin, pin_problems
 from orchestrator.pipeline.references import dataset_problem, model_problem
 from orchestrator.pipeline.sections import EXPECTED_S_MAX, SLUG, OriginOptions
+from orchestrator.pipeline.slurm_section import SlurmOptions
 from stages import options
 from stages.catalog import KINDS, StageKind, UnknownKind, find
 from stages.options.families import KINDS as FAMILY_KINDS
@@ -146,6 +148,7 @@ def _mistakes(pipeline: Pipeline, where: str, folder: Path) -> Iterator[str]:
         yield _unknown_accelerator(where, pipeline.accelerator)
     else:
         yield from _mistakes_of_time(pipeline, where)
+    yield from _mistakes_of_platform(pipeline, where)
     yield from _mistakes_of_inputs(pipeline, where)
     yield from _mistakes_of_origin(pipeline, where)
     yield from _mistakes_of_stages(pipeline, where)
@@ -160,6 +163,19 @@ def _unknown_accelerator(where: str, found: str, key: str = "accelerator") -> st
         return _unknown(where, key, found, list(HARDWARE))
     what = "is no longer available on Kaggle" if retired else "is not a value that relay knows"
     return f"{where}: {key}: {found!r} {what}: use {meant}"
+
+
+def _mistakes_of_platform(pipeline: Pipeline, where: str) -> Iterator[str]:
+    if pipeline.platform == "kaggle":
+        if pipeline.slurm != SlurmOptions():
+            yield f"{where}: slurm: this section is for a cluster: write platform: slurm, or leave it out"
+        return
+    inputs = pipeline.inputs
+    kaggle = bool(inputs.datasets or inputs.models or inputs.wheels)
+    with suppress(ValueError):  # reported with the other mistakes of `model`
+        kaggle = kaggle or bool(pipeline.model_sources)
+    problems = pipeline.slurm.problems(pipeline.accelerator, pipeline.session.limit_s, kaggle)
+    yield from (f"{where}: {problem}" for problem in problems)
 
 
 def _mistakes_of_inputs(pipeline: Pipeline, where: str) -> Iterator[str]:
@@ -200,7 +216,8 @@ def _mistakes_of_time(pipeline: Pipeline, where: str) -> Iterator[str]:
         yield f"{where}: session.margin_s leaves nothing of session.limit_s ({pipeline.limit_s:g} s)"
     if pipeline.limit_s > pipeline.hardware.limit_s:
         yield (
-            f"{where}: session.limit_s is {pipeline.limit_s:g}, and Kaggle ends a {pipeline.accelerator} session after "
+            f"{where}: session.limit_s is {pipeline.limit_s:g}, and "
+            f"{f'Kaggle ends a {pipeline.accelerator}' if pipeline.platform == 'kaggle' else 'relay ends a'} session after "
             f"{pipeline.hardware.limit_s:g} s: use that or less"
         )
 

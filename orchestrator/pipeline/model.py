@@ -25,6 +25,7 @@ from orchestrator.pipeline.sections import (
     SessionLimits,
     Stage,
 )
+from orchestrator.pipeline.slurm_section import SlurmOptions
 from orchestrator.pipeline.stage_plan import StagePlan
 from stages.catalog import KINDS, find
 from stages.contract import Cursor, Order, StageSpec
@@ -82,7 +83,11 @@ class Pipeline(BaseModel):
     model: dict[str, Any] = {}
     """Options of the model to train; free-form if none of relay's own stages loads a model."""
     accelerator: Annotated[str, Field(json_schema_extra={"enum": list(HARDWARE)})] = "TpuV5E8"
-    """Accelerator of the Kaggle sessions."""
+    """Accelerator of the sessions; with `platform: slurm`, the one whose figures forecasts take."""
+    platform: Literal["kaggle", "slurm"] = "kaggle"
+    """Where sessions run: in kernels of a Kaggle account, or as jobs of a Slurm cluster."""
+    slurm: SlurmOptions = SlurmOptions()
+    """Where and with what the jobs of a Slurm cluster run; only with `platform: slurm`."""
     session: SessionLimits = SessionLimits()
     """Time limits of one Kaggle session."""
     account: AccountOptions = AccountOptions()
@@ -124,8 +129,8 @@ class Pipeline(BaseModel):
 
     @property
     def hardware(self) -> Hardware:
-        """Hardware that `accelerator` names."""
-        return HARDWARE[self.accelerator]
+        """Hardware that `accelerator` names, or that a cluster's jobs ask for."""
+        return HARDWARE[self.accelerator] if self.platform == "kaggle" else self.slurm.hardware
 
     @property
     def slot(self) -> str:
@@ -166,10 +171,9 @@ class Pipeline(BaseModel):
     def loaded_model(self) -> "Model | None":
         """Options of the model, or None if none of relay's own stages loads one."""
         kinds = [KINDS[stage.kind] for stage in self.stages if stage.kind in KINDS]
-        loads = any(kind.needs_jax and kind.loads_model for kind in kinds)
-        if not loads:
+        if not any(kind.needs_jax and kind.loads_model for kind in kinds):
             return None
-        from stages import options  # imported late: commands that only view a run need not load it
+        from stages import options  # late: commands that only view a run need not load it
 
         return options.fit(options.Model, self.model, "model")
 
@@ -279,6 +283,7 @@ class Pipeline(BaseModel):
         """Return canonical JSON: equal pipelines give equal text, however their files are formatted."""
         value = self.model_dump(mode="json")
         empty = {"expect": Expect(), "origin": OriginOptions(), "fork_points": (), "exactness": "warn", "own_lock": ""}
+        empty |= {"platform": "kaggle", "slurm": SlurmOptions()}
         for key, default in empty.items():
             if getattr(self, key) == default:
                 del value[key]  # digests of older relays, which lacked these keys, stay valid

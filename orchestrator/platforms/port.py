@@ -40,6 +40,9 @@ ROOM = re.compile(
 )
 """Wording for exceeded storage or size limits."""
 
+TIME_LIMIT = "exceeded the max allowed execution duration"
+"""Words in the message of a session that was stopped at its time limit; those of Kaggle."""
+
 
 def ignore_progress(_name: str, _bytes: int) -> None:
     """Do nothing."""

@@ -24,6 +24,8 @@ def _session_line(state: RunState, now: datetime) -> str:
     if last is None or last.phase is Phase.PLANNED or last.phase.over:
         return "no session runs on Kaggle, and none is started any more"
     most = f"up to {machine_time(last.limit_s)}{quota}"
+    if '"platform":"slurm"' in state.run.pipeline and last.phase in (Phase.PUSHED, Phase.QUEUED, Phase.RUNNING):
+        return f"session {last.slug} is cancelled on the cluster; its output is not collected"
     match last.phase:
         case Phase.PUSHING:
             return f"it is not clear yet whether Kaggle has session {last.slug}: if so, it runs for {most}"

@@ -12,8 +12,9 @@ import pytest
 
 from orchestrator.base.errors import Corrupt, DiskRefused, RateLimited, Transient
 from orchestrator.kaggle.retry import RetryPolicy
-from orchestrator.kaggle.transfer import fetch, opener, safe_name
+from orchestrator.kaggle.transfer import fetch, opener
 from orchestrator.kaggle.transport import TransportLimits
+from orchestrator.platforms.file_names import safe_name
 from orchestrator.platforms.port import Downloaded, FileWanted
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.sandbox import Played

@@ -27,10 +27,10 @@ from orchestrator.kaggle.log_extractor import LogSieve, unescaped
 from orchestrator.kaggle.logs import LineAssembler, chunk_of_event, lines_of_log
 from orchestrator.kaggle.rpc import _check_types
 from orchestrator.kaggle.streams import _truncated_lines
-from orchestrator.kaggle.transfer import output_file, safe_name
 from orchestrator.kaggle.transport import UNREADABLE, CallFailed, check_status, reason_of, retry_after_s
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.references import dataset_problem, model_problem
+from orchestrator.platforms.file_names import output_file, safe_name
 from orchestrator.platforms.port import KernelPush
 from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
 from orchestrator.views.history.results import samples

@@ -16,8 +16,8 @@ from orchestrator.app.publish.progress import PublishReport
 from orchestrator.base.disk import disk_errors, private_folder, shortage_message
 from orchestrator.base.errors import BadInput, Corrupt, DiskRefused
 from orchestrator.core.selectors import verified_checkpoint
-from orchestrator.kaggle.transfer import safe_name
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.file_names import safe_name
 from orchestrator.platforms.port import FileWanted, OutputFile
 from stages.contract import EXPORTS_DIRECTORY, OUTPUT_DIRECTORY
 from stages.documents import ContractError

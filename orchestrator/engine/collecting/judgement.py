@@ -8,14 +8,11 @@ from orchestrator.engine.collecting.session_memory import memory_of
 from orchestrator.engine.collecting.session_seconds import seconds_of, sensible_times, told_seconds
 from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.platforms.port import Worker
+from orchestrator.platforms.port import TIME_LIMIT, Worker
 from stages.contract import PROGRESS_PREFIX, Cursor, Manifest, Progress, Report
 from state.facts.session import Judgement, NothingCollected, OutputCollected
 from state.model.run_state import Session
 from state.model.statuses import Outcome
-
-TIME_LIMIT = "exceeded the max allowed execution duration"
-"""Kaggle's message for a session that it stopped at the time limit."""
 
 AT_LIMIT = 0.95
 """Share of its limit after which a cancelled session counts as timed out: its last log event is a little older."""

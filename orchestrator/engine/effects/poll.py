@@ -18,11 +18,16 @@ from state.facts.base import Fact
 from state.facts.session import SeenEnded, SeenQueued, SeenRunning
 from state.model.run_state import Session
 from state.model.snapshot import Snapshot
-from state.model.statuses import Phase
+from state.model.statuses import Phase, RunStatus
 
 
 def poll(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
-    """Poll the session; if something happened to it, also look for twin sessions of its kernel."""
+    """Poll the session; if something happened to it, also look for twin sessions of its kernel.
+
+    The session of a cancelled run is stopped first, if the platform can do that.
+    """
+    if snapshot.state.run.status is RunStatus.CANCELLED and shell.gateway.can_stop:
+        shell.gateway.stop(session.slug, session.kernel_version)
     result = poll_session(snapshot, session, pipeline, shell)
     return replace(result, facts=(*twins(session, shell), *result.facts)) if result.facts else result
 

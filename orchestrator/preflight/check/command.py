@@ -66,6 +66,8 @@ SUBJECTS: Mapping[KaggleCheck, str] = {
     evidence.on_account: evidence.KEY,
 }
 
+ON_CLUSTER = "what is on the cluster was not checked: relay start asks for its commands and its shared folder"
+
 ATTEMPTS = 2
 CALL_S = 15.0
 """Timeout of a call to Kaggle, in seconds; shorter than the daemon's, because a user waits for the result."""
@@ -81,7 +83,10 @@ def check(
         found = [_mistake(sentence, str(path), lines) for sentence in mistakes]
         return document(path, None, found, offline=offline)
     subject = CheckSubject(path, pipeline, home, user_home, environ, now)
-    here = [finding for each in HERE for finding in each(subject)]
+    on_kaggle = pipeline.platform == "kaggle"
+    here = [finding for each in HERE if on_kaggle or each is not account.credentials for finding in each(subject)]
+    if not on_kaggle:
+        return document(path, pipeline.name, [*here, note("slurm", ON_CLUSTER)], offline=offline)
     there = list(evidence.offline(subject)) if offline else _on_kaggle(subject, here)
     return document(path, pipeline.name, [*here, *there], offline=offline)
 

@@ -8,7 +8,7 @@ from orchestrator.base.errors import Corrupt, NameTaken, NoSlot, OutOfQuota, Per
 from orchestrator.kaggle.gateway import Access, SourceSeen
 from orchestrator.kaggle.refusals import cannot_stop, dataset_refused, name_refused, sources_refused
 from orchestrator.kaggle.request_bodies import RECENT
-from orchestrator.kaggle.transfer import output_file
+from orchestrator.platforms.file_names import output_file
 from orchestrator.platforms.port import (
     RENAMED,
     DatasetFile,

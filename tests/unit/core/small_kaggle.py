@@ -40,6 +40,7 @@ class SmallKaggle:
     deleted: list[str] = field(default_factory=list)
     pushed: list[str] = field(default_factory=list)
     abreast_max: int = 1
+    can_stop: bool = False
 
     @property
     def gateway(self) -> Gateway:

@@ -1,0 +1,30 @@
+"""The platform of each run: the Kaggle account, or the Slurm cluster that its pipeline names."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from orchestrator.base.clock import Clock
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import Platform
+
+
+class Platforms:
+    """Makes the platform of a pipeline, on first use. `kaggle` returns the account and may raise BadInput."""
+
+    def __init__(self, kaggle: Callable[[], Platform], clock: Clock) -> None:
+        self._kaggle, self._clock = kaggle, clock
+        self._of_slurm = lru_cache(maxsize=64)(self._slurm)
+
+    def of(self, pipeline: Pipeline) -> Platform:
+        """Return the platform that the pipeline's sessions run on."""
+        if pipeline.platform == "kaggle":
+            return self._kaggle()
+        return self._of_slurm(pipeline.slurm.model_dump_json())
+
+    def _slurm(self, section: str) -> Platform:
+        from orchestrator.pipeline.slurm_section import SlurmOptions
+        from orchestrator.slurm.options import ClusterOptions
+        from orchestrator.slurm.platform import SlurmPlatform
+
+        options = ClusterOptions(**SlurmOptions.model_validate_json(section).cluster())
+        return SlurmPlatform(options, sleep=self._clock.sleep)

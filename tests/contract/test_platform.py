@@ -1,0 +1,164 @@
+"""The promises of the port that every platform keeps: the Kaggle client, the simulator's world, and Slurm."""
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from orchestrator.base.errors import Corrupt, Permanent, Refused
+from orchestrator.platforms.port import SOURCES_NOT_ACCEPTED, FileWanted, KernelPush, Platform, Worker
+from orchestrator.slurm.options import ClusterOptions
+from orchestrator.slurm.platform import SlurmPlatform
+from tests.contract.worlds import STATE, Place, directly, over_http
+from tests.slurm_cluster import missing, slurm_cluster
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = """# token 81c0
+from pathlib import Path
+
+for second in range(0, 100, 10):
+    print(f"line {second}", flush=True)
+Path("relay").mkdir()
+Path("relay/report.json").write_text('{"half": true}')
+Path("relay/state.bin").write_bytes(bytes(range(256)) * 1024)
+"""
+SLUG, DATASET = "gsm-3f9a-s0001", "gsm-3f9a-c0001"
+WAITED_S = 60.0
+WAYS: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {"kaggle": over_http, "simulator": directly}
+
+
+@dataclass
+class Somewhere:
+    """A platform, and a way to let its time pass."""
+
+    platform: Platform
+    wait: Callable[[], None]
+
+    def ended(self, slug: str) -> Worker:
+        """The status of a session once it has ended."""
+        deadline = time.monotonic() + WAITED_S
+        while not (seen := self.platform.session(slug, 1)).worker.terminal:
+            assert time.monotonic() < deadline, seen
+            self.wait()
+        return seen.worker
+
+
+@pytest.fixture(scope="module", params=["kaggle", "simulator", "slurm"])
+def somewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Somewhere]:
+    """The platform, with one session that has been started."""
+    folder = tmp_path_factory.mktemp("platform")
+    if request.param == "slurm":
+        if why := missing():
+            pytest.skip(why)
+        with pytest.MonkeyPatch.context() as patch, slurm_cluster(folder / "slurm") as environment:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            options = ClusterOptions(shared=str(folder / "shared"), python=sys.executable)
+            yield begun(Somewhere(SlurmPlatform(options, sleep=_sleep), lambda: _sleep(0.2)))
+        return
+    with WAYS[request.param](folder / "kaggle") as place:
+        yield begun(Somewhere(place.gateway, lambda: place.wait(30)))
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def begun(somewhere: Somewhere) -> Somewhere:
+    somewhere.platform.push(KernelPush(slug=SLUG, source=PROGRAM, timeout_s=300))
+    return somewhere
+
+
+def test_what_nobody_started_is_not_found_and_its_status_is_unknown(somewhere: Somewhere) -> None:
+    assert somewhere.platform.find_kernel("gsm-3f9a-s0099") is None
+    assert somewhere.platform.session("gsm-3f9a-s0099", 1).worker is Worker.UNKNOWN
+
+
+def test_a_started_session_is_found_under_its_name_with_its_program(somewhere: Somewhere) -> None:
+    found = somewhere.platform.find_kernel(SLUG)
+    assert found is not None
+    assert (found.ref, found.version, found.source) == (f"{somewhere.platform.owner()}/{SLUG}", 1, PROGRAM)
+    assert somewhere.platform.list_kernels("gsm-3f9a-s0001") == (SLUG,)
+    assert somewhere.platform.list_kernels("nobody-") == ()
+    assert SLUG in [kernel.slug for kernel in somewhere.platform.recent_kernels().kernels]
+
+
+def test_a_processor_has_no_quota(somewhere: Somewhere) -> None:
+    assert somewhere.platform.quota("cpu") is None
+
+
+def test_an_ended_session_has_its_whole_log_each_line_once(somewhere: Somewhere) -> None:
+    assert somewhere.ended(SLUG) is Worker.COMPLETE
+    log = list(somewhere.platform.log(SLUG, 1))
+    assert [(line.number, line.text) for line in log] == [(n, f"line {10 * n}") for n in range(10)]
+    assert [line.number for line in somewhere.platform.follow_log(SLUG, 1)] == list(range(10))
+    assert [line.text for line in somewhere.platform.follow_log(SLUG, 1, seen=8)] == ["line 80", "line 90"]
+
+
+def test_what_a_session_left_is_listed_and_fetched_whole_or_not_at_all(somewhere: Somewhere, tmp_path: Path) -> None:
+    assert somewhere.ended(SLUG) is Worker.COMPLETE
+    listed = {file.name: file for file in somewhere.platform.output(SLUG, 1)}
+    assert sorted(listed) == ["relay/report.json", "relay/state.bin"]
+    into, wanted = (
+        tmp_path / "in" / "state.bin",
+        FileWanted(size_bytes=len(STATE), sha256=hashlib.sha256(STATE).hexdigest()),
+    )
+    got = somewhere.platform.download(listed["relay/state.bin"], into, wanted)
+    assert into.read_bytes() == STATE
+    assert somewhere.platform.download(listed["relay/state.bin"], into, wanted) == got, "repeating is safe"
+    damaged = tmp_path / "aside" / "state.bin"
+    for wrong in (FileWanted(size_bytes=7), FileWanted(sha256="0" * 64, damaged=damaged)):
+        with pytest.raises(Corrupt):
+            somewhere.platform.download(listed["relay/state.bin"], tmp_path / "other", wrong)
+    assert not (tmp_path / "other").exists()
+    assert damaged.read_bytes() == STATE
+
+
+def test_a_checkpoint_is_published_once_mounted_and_deleted(somewhere: Somewhere, tmp_path: Path) -> None:
+    platform, files = somewhere.platform, [tmp_path / "manifest.json", tmp_path / "state.bin"]
+    files[0].write_bytes(b'{"format":1}')
+    files[1].write_bytes(STATE)
+    assert platform.find_dataset(DATASET) is None
+    platform.send_ahead(DATASET, files[1], hashlib.sha256(STATE).hexdigest())
+    assert platform.find_dataset(DATASET) is None, "what is only sent ahead is not published"
+    platform.create_dataset(DATASET, files, description="of run gsm-3f9a")
+    while (seen := platform.find_dataset(DATASET)) is None or seen.status != "ready":
+        somewhere.wait()
+    assert (seen.ref, seen.version, seen.private) == (f"{platform.owner()}/{DATASET}", 1, True)
+    assert seen.description == "of run gsm-3f9a"
+    assert {file.name: file.size_bytes for file in seen.files} == {"manifest.json": 12, "state.bin": len(STATE)}
+    with pytest.raises(Refused):
+        platform.create_dataset(DATASET, files)
+    back = platform.download_dataset_file(DATASET, "state.bin", tmp_path / "back", FileWanted(size_bytes=len(STATE)))
+    assert back.sha256 == hashlib.sha256(STATE).hexdigest()
+    assert platform.list_datasets("gsm-3f9a-c") == (DATASET,)
+    platform.push(KernelPush(slug="gsm-3f9a-s0002", source=PROGRAM, dataset_sources=(seen.ref,), timeout_s=300))
+    assert somewhere.ended("gsm-3f9a-s0002") is Worker.COMPLETE
+    for _again in range(2):
+        platform.delete_dataset(DATASET)
+    assert platform.find_dataset(DATASET) is None
+
+
+def test_a_session_without_its_source_asks_for_a_person(somewhere: Somewhere) -> None:
+    missing_source = f"{somewhere.platform.owner()}/no-such-data"
+    with pytest.raises(Permanent, match=SOURCES_NOT_ACCEPTED):
+        somewhere.platform.push(KernelPush(slug="gsm-3f9a-s0005", source=PROGRAM, dataset_sources=(missing_source,)))
+
+
+def test_a_session_is_stopped_where_the_platform_can_and_refused_where_not(somewhere: Somewhere) -> None:
+    slug = "gsm-3f9a-s0007"
+    source = f"{PROGRAM}\nimport time\ntime.sleep(600)\n"
+    somewhere.platform.push(KernelPush(slug=slug, source=source, timeout_s=900))
+    if not somewhere.platform.can_stop:
+        with pytest.raises(Refused):
+            somewhere.platform.stop(slug, 1)
+        return
+    somewhere.platform.stop(slug, 1)
+    assert somewhere.ended(slug) is Worker.CANCEL_ACKNOWLEDGED
+    somewhere.platform.stop(slug, 1)
