@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from orchestrator.app.web.visits import Access
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import BadInput
 from orchestrator.base.local_server import LOOPBACK, server_of
+from orchestrator.views.document import status_document
 from orchestrator.views.log_tail import log_part
 from orchestrator.views.open_metrics import MEDIA_TYPE, open_metrics
 from orchestrator.views.pages import render, working
@@ -209,7 +210,7 @@ class Dashboard:
 
     # --- data ---------------------------------------------------------------------
 
-    def _status(self) -> dict[str, Any]:
+    def _status(self) -> Mapping[str, Any]:
         return status_document(self._store(), self.relay.home.path, self._now(), None, self.relay.warnings())
 
     def _list(self) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class ListSource:
 
     def _forecast(self, store: Reader, run: str, now: datetime) -> str | StoreCorrupt:
         try:
-            state, facts = store.load_with_facts(run)
+            state = store.load(run)
             part = open_run_forecast(store, state, now, self.relay.home.path)
         except StoreGone:
             raise
