@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,32 +33,30 @@ def write_filled(inputs: Path, model: Model, *, prompt: int, whole: int) -> None
     """
     tokens = tokenizer.read(Path(model.source) / "tokenizer.model", model.kind)
     foundation: Any = SimpleNamespace(tokenizer=tokens, options=model, ending=tokens.eos_id())
-    magpie = [
-        _filled(
-            lambda words, number=number: columns.magpie_row(  # type: ignore[misc]
-                f"Say {number}.", f"<think>\n{words}\n</think>\n\n{number}", difficulty="easy", category="Math"
-            ),
-            lambda row: len(tokens_of(adapters.magpie(row), foundation)[0]),
-            whole,
-            number,
-        )
-        for number in range(ROWS)
-    ]
-    asked = [
-        _filled(
-            lambda words, number=number: {"question": f"{number}: {words}?", "answer": f"{number}\n#### {number}"},  # type: ignore[misc]
-            lambda row: prompt_length(adapters.gsm8k(row), foundation),
-            prompt,
-            number,
-        )
-        for number in range(2 * ROWS)
-    ]
+
+    def taught_tokens(row: Row) -> int:
+        return len(tokens_of(adapters.magpie(row), foundation)[0])
+
+    def asked_tokens(row: Row) -> int:
+        return prompt_length(adapters.gsm8k(row), foundation)
+
+    magpie = [_filled(partial(_magpie, number), taught_tokens, whole, number) for number in range(ROWS)]
+    asked = [_filled(partial(_gsm8k, number), asked_tokens, prompt, number) for number in range(2 * ROWS)]
     for name, rows, schema in (
         ("magpie", magpie, columns.magpie()),
         ("gsm8k", asked[:ROWS], columns.gsm8k()),
         ("gsm8k test", asked[ROWS:], columns.gsm8k()),
     ):
         columns.write(inputs / f"{SETS[name]}-00000-of-00001.parquet", rows, schema)
+
+
+def _magpie(number: int, words: str) -> Row:
+    thought = f"<think>\n{words}\n</think>\n\n{number}"
+    return columns.magpie_row(f"Say {number}.", thought, difficulty="easy", category="Math")
+
+
+def _gsm8k(number: int, words: str) -> Row:
+    return {"question": f"{number}: {words}?", "answer": f"{number}\n#### {number}"}
 
 
 def _filled(made: Callable[[str], Row], length: Callable[[Row], int], tokens: int, seed: int) -> Row:
