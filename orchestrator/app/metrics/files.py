@@ -1,6 +1,7 @@
 """A run's joined metrics as a file for spreadsheets and data frames: CSV, Parquet or JSON lines."""
 
 import csv
+import importlib
 import io
 import json
 import math
@@ -107,11 +108,9 @@ def _parquet(found: JoinedMetrics) -> bytes:
 
 def _pyarrow() -> tuple[Any, Any]:
     try:
-        import pyarrow
-        import pyarrow.parquet
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise BadInput("Parquet is written by pyarrow, which is not installed here: pip install pyarrow") from error
-    return pyarrow, pyarrow.parquet
 
 
 ENCODERS: dict[str, Callable[[JoinedMetrics], bytes]] = {"csv": _csv, "parquet": _parquet, "jsonl": _jsonl}
