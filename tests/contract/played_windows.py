@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import uvicorn  # noqa: F401  # loaded before Windows is played: it handles a signal that only Windows has
 from click.testing import CliRunner
 
 OWN = ("orchestrator", "state", "stages", "kaggle_kernels")
