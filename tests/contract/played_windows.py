@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ ABSENT_SIGNALS = ("SIGKILL", "SIGHUP", "SIGSTOP", "SIGCONT", "SIGUSR1", "SIGCHLD
 
 
 def play_windows() -> None:
+    sysconfig.get_config_vars()  # read from a file whose name has the platform
     for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
         del sys.modules[name]
     real_import = builtins.__import__
