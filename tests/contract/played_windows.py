@@ -10,9 +10,11 @@ import json
 import os
 import signal
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
+import uvicorn  # noqa: F401  # loaded before Windows is played: it handles a signal that only Windows has
 from click.testing import CliRunner
 
 OWN = ("orchestrator", "state", "stages", "kaggle_kernels")
@@ -26,6 +28,7 @@ ABSENT_SIGNALS = ("SIGKILL", "SIGHUP", "SIGSTOP", "SIGCONT", "SIGUSR1", "SIGCHLD
 
 
 def play_windows() -> None:
+    sysconfig.get_config_vars()  # read from a file whose name has the platform
     for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
         del sys.modules[name]
     real_import = builtins.__import__

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import BadInput
+from orchestrator.base.systems import require_posix
 from orchestrator.pipeline.chips import HOSTS, OUTPUT_BYTES_MAX
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.preflight.memory.checkpoint_sizes import checkpoint_verdicts
@@ -81,6 +82,7 @@ def memory_document(
     `cache` is the folder of what was lowered before; `measured` are the peaks and limits of this home's runs that did the same.
     Raises BadInput if there is nothing to plan or the model cannot be laid out on its mesh.
     """
+    require_posix("relay plan --memory", "relay plan without it says what a run does and how long it takes")
     model, needs = _requirements(pipeline, where)
     machine = machine_of(pipeline.accelerator, measured)
     if importlib.util.find_spec("tunix") is None:

@@ -13,7 +13,6 @@ from typing import Any
 
 from orchestrator.base.errors import BadInput, Permanent
 from orchestrator.base.humanize import duration
-from orchestrator.base.systems import require_posix
 from orchestrator.preflight.memory.lowered_before import LoweredBefore
 from orchestrator.preflight.memory.programs import FUNCTIONS, Program, share
 
@@ -132,7 +131,6 @@ class Lowering:
 
     def _answers(self, programs: Mapping[Program, int]) -> Iterator[dict[str, Any]]:
         """Yield the lines of a process that lowers the programs."""
-        require_posix("relay plan --memory", "relay plan without it says what a run does and how long it takes")
         with TemporaryDirectory() as folder:
             asked = [{"program": dataclasses.asdict(program), "rows": rows} for program, rows in programs.items()]
             request = {
