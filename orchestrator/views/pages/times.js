@@ -34,6 +34,10 @@ const relayTimes = (() => {
   const show = (element, now) => {
     const at = new Date(element.dateTime);
     if (Number.isNaN(at.getTime())) return;
+    if (element.dataset.as === "title") { // the text is something else, such as an age: the time is its title
+      element.title = `${local(at)}, ${utc(at)}`;
+      return;
+    }
     element.title ||= utc(at);
     write(element, local(at) + ("counts" in element.dataset ? ` (${distance(at, now)})` : ""));
   };
