@@ -1,4 +1,4 @@
-"""What only the dashboard's page of a run shows: files of this disk, the account's quota week, and other runs."""
+"""A run's page on the dashboard: its history, files of this disk, the account's quota week, and other runs."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta

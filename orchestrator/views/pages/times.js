@@ -34,8 +34,8 @@ const relayTimes = (() => {
   const show = (element, now) => {
     const at = new Date(element.dateTime);
     if (Number.isNaN(at.getTime())) return;
-    if (element.dataset.as === "title") { // the text is an age: the time itself is the hint
-      element.title ||= `${local(at)}, ${utc(at)}`;
+    if (element.dataset.as === "title") { // the text is something else, such as an age: the time is its title
+      element.title = `${local(at)}, ${utc(at)}`;
       return;
     }
     element.title ||= utc(at);

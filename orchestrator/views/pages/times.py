@@ -1,5 +1,6 @@
 """Times in pages: elements that say UTC, and that `times.js` turns into the reader's own time and keeps counting."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from markupsafe import Markup
@@ -40,4 +41,8 @@ def _utc(iso: str) -> str:
     return utc_time(datetime.fromisoformat(iso))
 
 
-FILTERS = {"when": time_element, "when_counted": counted_time_element, "elapsed": elapsed_element}
+FILTERS: dict[str, Callable[..., Markup | str]] = {
+    "when": time_element,
+    "when_counted": counted_time_element,
+    "elapsed": elapsed_element,
+}

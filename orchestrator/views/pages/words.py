@@ -1,5 +1,6 @@
 """Formats of values in pages: durations, times, sizes, shares. Each returns text, or markup with escaped contents."""
 
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.base.humanize import duration, machine_time
@@ -65,7 +66,7 @@ def cursor(place: dict[str, Any] | None) -> str:
     return "–" if place is None else f"{place['stage']} {place['step']:,}"
 
 
-FILTERS = {
+FILTERS: dict[str, Callable[..., Any]] = {
     "accuracy": accuracy_text,
     "bytes": size,
     "cell": cell_text,

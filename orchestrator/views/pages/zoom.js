@@ -88,7 +88,7 @@ const relayZoom = (() => {
     const mark = document.createElement("div");
     mark.className = "selected";
     drag = { chart, axis: chart.dataset.axis ?? "at", x: event.clientX, mark };
-  });
+  }, true); // in the capturing phase: Plot's own tips keep the event from bubbling
   document.addEventListener("pointermove", (event) => {
     if (!drag || Math.abs(event.clientX - drag.x) < LEAST_PIXELS) return;
     const box = drag.chart.getBoundingClientRect();
