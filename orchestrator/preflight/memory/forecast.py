@@ -41,7 +41,7 @@ GAP_SHARE = 32
 """Part of a chip's memory by which a plan from few layers may be above one from all layers; on a CPU it may not."""
 ITEMSIZE = {"float32": 4, "bfloat16": 2}
 ACCURACY = {
-    "cpu": "within 15% of a session on a CPU whose rows are as long as they may be; shorter rows take less",
+    "cpu": "a session whose rows are shorter than they may be took a fifth less on a CPU",
     "other": "not yet compared with an accelerator: leave a tenth free",
 }
 """What is known about the error of a plan, by kind of machine (docs/memory.md has the measurements)."""
