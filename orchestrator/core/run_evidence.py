@@ -66,9 +66,13 @@ class RunNews:
 
 
 def evidence_after(news: RunNews) -> list[Evidence]:
-    """Return what the new facts of an ordinary run show, with the time of each fact; nothing for a probe's run."""
+    """Return what the new facts of an ordinary run on Kaggle show, with the time of each fact.
+
+    Probes, which report themselves, and runs on other platforms show nothing.
+    """
     run = ProbedRun(state=news.state, facts=news.facts, logs=news.logs)
-    if not news.new or any(stage.kind in PROBES for stage in run.pipeline.stages):
+    probing = any(stage.kind in PROBES for stage in run.pipeline.stages)
+    if not news.new or probing or run.pipeline.platform != "kaggle":
         return []
     newest = news.facts[-len(news.new) :]
     found = (seen for place, (at, fact) in enumerate(newest, len(news.facts) - len(newest)) for seen in

@@ -66,6 +66,16 @@ def test_a_run_on_a_kaggle_as_assumed_confirms_what_it_relies_on(usual: tuple[Ch
     assert {key for key in CONFIRMED if Observation.RUNS not in ASSUMPTIONS[key].observed_by} == set()
 
 
+def test_a_run_on_another_platform_shows_nothing_of_kaggle(usual: tuple[Chain, list[Evidence]]) -> None:
+    chain, _ = usual
+    facts = chain.store.facts(chain.run)
+    elsewhere = replace(chain.pipeline.model, platform="slurm")
+    run = replace(chain.state.run, pipeline=elsewhere.canonical())
+    for state, shown in ((chain.state, True), (replace(chain.state, run=run), False)):
+        news = RunNews(state=state, facts=facts, new=[fact for _, fact in facts], logs={})
+        assert bool(evidence_after(news)) is shown
+
+
 def test_forecasts_use_the_times_of_ordinary_runs(usual: tuple[Chain, list[Evidence]]) -> None:
     chain, kept = usual
     waits = [s.running_at - s.pushed_at for s in chain.state.sessions if s.running_at and s.pushed_at]
