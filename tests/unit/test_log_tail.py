@@ -50,7 +50,8 @@ def test_a_long_log_is_shown_from_a_whole_line_near_its_end_and_read_on_in_parts
     end = log_part(home, state)
     assert end.earlier
     assert end.lines == tuple(lines[-len(end.lines) :])
-    found, at = [], 0
+    found: list[str] = []
+    at = 0
     while part := log_part(home, state, slug, at).lines:
         found += part
         at = log_part(home, state, slug, at).at
