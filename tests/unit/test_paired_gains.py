@@ -84,7 +84,7 @@ def test_the_ablation_is_the_same_chain_without_sft(tmp_path: Any) -> None:
     (grpo,), (other,) = ([s for s in each["stages"] if s["name"] == "grpo"] for each in (whole, alone))
     assert other == {**grpo, "options": {**grpo["options"], "guard_idle": 0.0}}
     assert whole["seed"] == alone["seed"] == 3
-    assert grpo["steps"] == 20
+    assert grpo["steps"] == 15
     (fault,) = real.faults_for(whole)["sessions"]
     assert (fault["action"], fault["stage"], fault["step"]) == ("kill", "grpo", 10)
 

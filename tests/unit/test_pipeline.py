@@ -35,7 +35,7 @@ stages:
 MISTAKES = [
     ("name: count", "nmae: count", "did you mean 'name'"),
     ("accelerator: cpu", "acelerator: cpu", "did you mean 'accelerator'"),
-    ("accelerator: cpu", "accelerator: TpuV5E", "did you mean 'TpuV5E8'"),
+    ("accelerator: cpu", "accelerator: TpuV5E", "use TpuV5E8"),
     ("limit_s: 100", "limit: 100", "session.limit: 'limit' is not a key that relay knows: did you mean 'limit_s'"),
     ("limit_s: 100", "limit_s: long", "session.limit_s: input should be a valid number, found 'long'"),
     ("limit_s: 100", "limit_s: 1000000", "Kaggle ends a cpu session after 43200 s"),

@@ -74,7 +74,7 @@ def test_a_checkpoint_that_needs_the_room_gets_it_and_says_how_much_more_it_need
         quarantine = taken(home, b"x" * 100, second)
     quarantine.make_room(850, tmp_path)
     assert len(list(folder.iterdir())) == 1, "no more went than had to"
-    with pytest.raises(DiskRefused, match=r"is full, 200 bytes are missing: make room"):
+    with pytest.raises(DiskRefused, match=r"is full, 200 bytes are missing: free some space"):
         quarantine.make_room(1200, tmp_path)
     assert list(folder.iterdir()) == []
 

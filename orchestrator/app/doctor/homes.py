@@ -88,8 +88,8 @@ def _elsewhere(run: Run, mark: Mark, how: str, now: datetime) -> Finding:
     return warning(
         "homes",
         f"the home folder {mark.home} works on {run.id} {taken}, {how}",
-        f"leave it there, and relay cancel {run.id} gives it up here; or stop the daemon there, and {take_over(run)} makes it go "
-        "on here",
+        f"leave it there, and relay cancel {run.id} gives it up here; or stop the daemon there, and {take_over(run)} "
+        "continues it here",
     )
 
 

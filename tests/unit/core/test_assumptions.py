@@ -53,8 +53,8 @@ def test_an_ordinary_run_keeps_evidence_of_what_the_table_says_and_nothing_else(
     core = DOCS.parent / "orchestrator" / "core"
     code = "".join((core / name).read_text(encoding="utf-8") for name in ("probe_evidence.py", "run_evidence.py"))
     told = {key for key, assumption in ASSUMPTIONS.items() if Observation.RUNS in assumption.observed_by}
-    assert told == {key for key in ASSUMPTIONS if f'"{key}"' in code} - {"log-kept"}, (
-        "a log is read while it is written"
+    assert told == {key for key in ASSUMPTIONS if f'"{key}"' in code} - {"log-kept", "dataset-version-mounts"}, (
+        "a log is read while it is written, and only probes name a version"
     )
 
 
