@@ -86,7 +86,7 @@ def test_the_ablation_is_the_same_chain_without_sft(tmp_path: Any) -> None:
     assert whole["seed"] == alone["seed"] == 3
     assert grpo["steps"] == 15
     (fault,) = real.faults_for(whole)["sessions"]
-    assert (fault["action"], fault["stage"], fault["step"]) == ("kill", "grpo", 10)
+    assert (fault["action"], fault["stage"], fault["step"]) == ("kill", "grpo", 7)
 
 
 def test_a_cut_vocabulary_keeps_the_first_pieces_and_all_ascii_characters() -> None:
