@@ -4,9 +4,9 @@
     python -m benchmarks.throughput FOLDER --data DIR --only sft evaluate --rounds 7          # a whole model, on a GPU
 
 FOLDER is a real Gemma 3 (a 270M) as at Hugging Face with its `tokenizer.model`; DIR holds `gsm8k_train.jsonl`,
-`gsm8k_test.jsonl` and `mbpp.jsonl`. Widths and batches are those of examples/gemma2_2b.yaml: SFT 8 examples of at most
-1,024 tokens, GRPO 4 problems with 4 answers each, evaluation 48 problems, prompts of at most 384 tokens and answers of
-768. `--layers` and `--rows` cut the model, so that a CPU can do it (`benchmarks.cut_model`). First the model is taught
+`gsm8k_test.jsonl` and `mbpp.jsonl`. Widths are those of examples/gemma2_2b.yaml: examples of at most 1,024 tokens, prompts of
+384 and answers of 768. A step has 8 examples, 4 problems with 4 answers each, or 48 problems of an evaluation, since a CPU
+would take long for the recipe's 16 and 128. `--layers` and `--rows` cut the model, so that a CPU can do it (`benchmarks.cut_model`). First the model is taught
 the format for some steps, or none of its answers would ever end; that is not measured, and WORK keeps it.
 
 Bare is Tunix as its examples use it (`benchmarks.bare_steps`): rows padded to the longest one allowed, the default
@@ -50,6 +50,7 @@ STEPS = 1000
 """Steps of each stage as far as its learning rate knows; the measurement ends earlier."""
 SETS = ["gsm8k", "mbpp"]
 NAMES = ("sft", "grpo", "evaluate")
+BATCHES = {"sft": 8, "grpo": 4, "evaluate": 48}
 REWARD = {"benchmarks.bare_steps:by_length": 1.0}
 
 
@@ -100,7 +101,7 @@ class Bench:
     def context(self, line: Line, *, ours: bool) -> HeldContext:
         """Return a context for one side of a line: relay's (`ours`) or the bare one."""
         stage = self.recipe[line.stage]
-        options = {**stage["options"], "data": list(line.data)}
+        options = {**stage["options"], "data": list(line.data), "batch": BATCHES[stage["kind"]]}
         options |= {"probe_problems": 0} if "probe_problems" in options else {}
         options |= {"rewards": REWARD, "show_every": 0, "guard_idle": 0.0} if stage["kind"] == "grpo" else {}
         options |= {name: options[name] // self.shrink for name in taught_model.LENGTHS if name in options}

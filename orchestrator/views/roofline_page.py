@@ -18,7 +18,7 @@ BLOCK = re.compile(r"(<!-- (\w+): made by `make reference` -->\n).*?(<!-- end of
 RECIPES = {"Gemma 2 2B": "gemma2_2b.yaml", "Gemma 3 1B": "gemma3_1b.yaml"}
 STAGES = {"sft": "SFT", "grpo": "GRPO", "base": "evaluation"}
 """Stages of the recipes that the tables show, with their words."""
-FACTORS = (1, 4, 16, 64)
+FACTORS = (1 / 4, 1, 4, 16)
 """Multiples of the recipes' batch in the table of batches."""
 
 
@@ -76,7 +76,7 @@ def batches_table() -> str:
     rows = []
     for title, pipeline, stage in _stages():
         for factor in FACTORS if stage.name == "grpo" else ():
-            batch, answers = stage.options["batch"] * factor, stage.options["num_generations"]
+            batch, answers = round(stage.options["batch"] * factor), stage.options["num_generations"]
             larger = stage.model_copy(update={"options": {**stage.options, "batch": batch}})
             rates = RATES[pipeline.accelerator]
             ours, bare = (step_best_s(work, rates) for work in _works(pipeline, larger))
