@@ -14,7 +14,7 @@ NEXT_TICK = "at its next tick"
 def receipt_line(run: str, verb: str, obeyed: str = NEXT_TICK, *, attended: bool) -> str:
     """Say that a request was stored and when it is obeyed; `attended` is False if no daemon runs to do so."""
     type_ = "" if attended else "; no daemon runs here, so type: relay daemon"
-    return f"{run}: {verb} noted; the daemon obeys {obeyed}{type_}"
+    return f"{run}: {verb} requested; the daemon acts on it {obeyed}{type_}"
 
 
 def obeyed_when(awaited: Session | None) -> str:

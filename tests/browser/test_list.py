@@ -92,7 +92,7 @@ def test_a_person_logs_in_and_has_a_run_resumed(opened: Open, tmp_path: Path) ->
         page.get_by_label("Token").fill(dashboard.access.token)
         page.get_by_role("button", name="Log in").click()
         page.get_by_role("button", name="Resume broke-0003").click()
-        page.get_by_text("resume noted; the daemon obeys at its next tick").wait_for(timeout=PATIENCE_MS)
+        page.get_by_text("resume requested; the daemon acts on it at its next tick").wait_for(timeout=PATIENCE_MS)
         assert dashboard.access.token not in "".join(watched.asked)
         assert page.context.cookies()[0]["httpOnly"]
         assert watched.complaints == watched.refused == []

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from orchestrator.app.app import App
 from orchestrator.app.dashboard import Dashboard, Served, listening
@@ -150,9 +151,7 @@ def assert_readable(page: Any, width: int, scheme: str) -> None:
 def open_all(page: Any) -> None:
     """Unfold whatever is folded; a page is looked at as a whole."""
     page.evaluate("document.querySelectorAll('details').forEach((found) => { found.open = true; })")
-    page.wait_for_function(
-        "[...document.querySelectorAll('[data-curve]')].every((found) => found.querySelector('svg'))"
-    )
+    expect(page.locator("[data-curve]:not(:has(svg))")).to_have_count(0, timeout=PATIENCE_MS)
 
 
 # --- the report ---------------------------------------------------------------------
