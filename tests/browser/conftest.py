@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -54,7 +55,8 @@ def opened(chromium: Any) -> Iterator[Callable[..., Watched]]:
         watched = Watched(context.new_page())
         watched.page.on("console", lambda message: _heard(watched, message))
         watched.page.on("pageerror", lambda error: watched.complaints.append(str(error)))
-        home = url.split("/runs/")[0]
+        address = urlsplit(url)
+        home = f"http://{address.netloc}/" if address.netloc else url
         context.route("**/*", lambda route: _let_through(route, home, watched))
         watched.page.goto(url)
         return watched

@@ -98,6 +98,7 @@
   pause.addEventListener("click", () => {
     const paused = pause.getAttribute("aria-pressed") === "false";
     pause.setAttribute("aria-pressed", String(paused));
+    document.body.toggleAttribute("data-paused", paused); // the log stops too
     clearTimeout(timer);
     if (paused) say("Updates are paused", false);
     else again();

@@ -33,6 +33,7 @@ for (const place of document.querySelectorAll("[data-log]")) {
   };
 
   const ask = async () => {
+    if (document.body.hasAttribute("data-paused")) return false;
     // A reader who has scrolled up keeps the lines there; the rest waits in the file.
     if (!following && lines.childNodes.length >= LINES_MAX) return false;
     const query = slug ? `?${new URLSearchParams({ slug, at })}` : "";
