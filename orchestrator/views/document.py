@@ -36,7 +36,6 @@ from state.model.statuses import CheckpointStatus, RunStatus
 from state.reader import Reader
 
 FORMAT = 1
-
 CURVE_POINTS = 40
 IN_LISTS = (DamageFound, PipelineChanged, ModelPublished)
 """Facts of an open run that are read for a list; the others are verified and not parsed."""
