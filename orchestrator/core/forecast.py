@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
+from orchestrator.base.humanize import machine_time
 from orchestrator.core.durations import Times
 from orchestrator.core.estimates import Estimate
 from orchestrator.core.forecast_session import (
@@ -203,7 +204,7 @@ def _next_limit(pipeline: Pipeline, hours: Hours | None, at: datetime) -> tuple[
         hours = hours.at(at)
     limit_s = min(pipeline.limit_s, hours.left_s)
     if limit_s < pipeline.min_session_s or limit_s <= 0:
-        raise Unforeseeable(f"a whole week has {hours.total_s / 3600:.1f} hours, too few to start a session")
+        raise Unforeseeable(f"a whole week has {machine_time(hours.total_s)} of quota, too little to start a session")
     return limit_s, at, hours, waited
 
 

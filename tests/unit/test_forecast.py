@@ -251,7 +251,7 @@ def test_a_stage_whose_time_nobody_knows_is_named_and_nothing_made_up() -> None:
 def test_a_step_that_fits_no_session_is_said_and_not_forecast_for_ever() -> None:
     with pytest.raises(Unforeseeable, match="a step and a save do not fit into a session"):
         said(plain(10, ("counting: 10", "counting: 2000")))
-    with pytest.raises(Unforeseeable, match=r"a whole week has 0\.1 hours, too few to start a session"):
+    with pytest.raises(Unforeseeable, match=r"a whole week has 3 min of quota, too little to start a session"):
         said(plain(10, ("hours_per_week: 1", "hours_per_week: 0.05"), ("min_session_s: 200", "min_session_s: 300")))
 
 
