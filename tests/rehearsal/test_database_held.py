@@ -67,6 +67,6 @@ def test_a_database_that_is_none_is_named_with_the_remedy(tmp_path: Path, comman
     )
     assert done.returncode == 1, done.stderr
     assert "relay.db is not a database that can be read" in done.stderr
-    assert "relay restore puts a backup in its place of it" in done.stderr
+    assert "relay restore brings back a backup of it" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert (home / "relay.db").read_bytes() == content

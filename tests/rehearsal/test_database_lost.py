@@ -148,7 +148,7 @@ def test_a_byte_that_was_turned_over_between_two_daemons_stops_the_second_until_
         (mine.home / "relay.db").write_bytes(data)
         stopped = mine.relay("daemon")
         assert stopped.returncode == 1
-        assert "relay restore puts a backup in its place" in sentence(stopped)
+        assert "relay restore brings back a backup" in sentence(stopped)
         assert mine.relay("doctor", "--offline").returncode == 1
         restored = mine.relay("restore")
         assert restored.returncode == 0, restored.stderr
