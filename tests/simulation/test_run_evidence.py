@@ -10,6 +10,7 @@ from orchestrator.core.assumptions import ASSUMPTIONS, Evidence, Observation, fo
 from orchestrator.core.probed_times import probed_times
 from orchestrator.core.run_evidence import RunNews, evidence_after, evidence_of_quota, news_only
 from orchestrator.engine.home import log_lines
+from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.local_kaggle.differences import differing
 from orchestrator.rehearsal.local_kaggle.faults import FaultPlan, SessionAction, SessionFault
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
@@ -69,7 +70,7 @@ def test_a_run_on_a_kaggle_as_assumed_confirms_what_it_relies_on(usual: tuple[Ch
 def test_a_run_on_another_platform_shows_nothing_of_kaggle(usual: tuple[Chain, list[Evidence]]) -> None:
     chain, _ = usual
     facts = chain.store.facts(chain.run)
-    elsewhere = replace(chain.pipeline.model, platform="slurm")
+    elsewhere = Pipeline.from_canonical(chain.state.run.pipeline).model_copy(update={"platform": "slurm"})
     run = replace(chain.state.run, pipeline=elsewhere.canonical())
     for state, shown in ((chain.state, True), (replace(chain.state, run=run), False)):
         news = RunNews(state=state, facts=facts, new=[fact for _, fact in facts], logs={})
