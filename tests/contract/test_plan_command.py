@@ -25,10 +25,10 @@ from tests.simulation.pipelines import PIPELINE, pipeline
 
 ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / "examples/gemma2_2b.yaml")
-LEARNT = "{low: 12, high: 96, source: a published plan}"
+LEARNT = "{low: 28, high: 224, source: a published plan}"
 EXPECT = f"""
 expect:
-  step_s: {{sft: 4, evaluate: 100, curate: 100, grpo: {LEARNT}, continued: {LEARNT}}}
+  step_s: {{sft: 4, evaluate: 252, curate: 250, grpo: {LEARNT}, continued: {LEARNT}}}
 """
 
 
@@ -73,7 +73,7 @@ def polled_at(chain: Chain, folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The recipe, with times that a user expects: one evaluation of 100 s, a step of GRPO of 12 to 96 s."""
+    """The recipe, with times that a user expects: one step of evaluation of 252 s, one of GRPO of 28 to 224 s."""
     path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
     path.write_text(f"{Path(RECIPE).read_text('utf-8')}{EXPECT}", encoding="utf-8")
     return str(path)
@@ -97,7 +97,7 @@ def test_eighty_columns_answer_how_many_sessions_hours_and_weeks_and_when_it_is_
     assert "1 week of quota (at most 2)" in text
     assert "begun 2026-12-01 08:00 UTC" in text
     assert "done 2026-12-01 19:" in text
-    assert "grpo grpo 180 33 s 12 s – 1 min 36 s 1 h 41 min" in text
+    assert "grpo grpo 48 1 min 19 s 28 s – 3 min 44 s 1 h 3 min" in text
     assert "Steps of grpo, continued, continued-again take as long as the pipeline expects (a published plan)." in text
     assert "…" not in text
 
@@ -183,9 +183,9 @@ def test_another_batch_or_length_changes_the_plan(
 def test_the_plan_names_the_source_and_the_bounds_of_every_figure(tmp_path: Path, recipe: str) -> None:
     found = planned(tmp_path / "home", recipe)["durations"]
     assert found["step_s.grpo"] == {
-        "usual_s": pytest.approx((12 * 96) ** 0.5, abs=0.001),
-        "low_s": 12,
-        "high_s": 96,
+        "usual_s": pytest.approx((28 * 224) ** 0.5, abs=0.001),
+        "low_s": 28,
+        "high_s": 224,
         "source": "pipeline",
         "detail": "a published plan",
     }
