@@ -24,7 +24,7 @@ from orchestrator.app.web.acting import DASHBOARD, Acting, TooLong
 from orchestrator.app.web.audit import AuditLog
 from orchestrator.app.web.guard import RequestGuard
 from orchestrator.app.web.list_source import ListSource
-from orchestrator.app.web.visits import Access
+from orchestrator.app.web.visits import VisitAccess
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import BadInput
 from orchestrator.base.local_server import LOOPBACK, server_of
@@ -74,7 +74,7 @@ class Dashboard:
 
     relay: App
     clock_s: Callable[[], float] = monotonic_s
-    access: Access = field(default_factory=Access)
+    access: VisitAccess = field(default_factory=VisitAccess)
     _made: dict[str | None, CachedDocument] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

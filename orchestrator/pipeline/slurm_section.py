@@ -25,7 +25,7 @@ WORD = re.compile(r"[^\s\x00-\x1f]+")
 
 
 class SlurmOptions(BaseModel):
-    """Where and with what the jobs of a Slurm cluster run; only with `platform: slurm`."""
+    """Place and resources of a Slurm cluster's jobs; only with `platform: slurm`."""
 
     model_config = STRICT
 
@@ -60,7 +60,7 @@ class SlurmOptions(BaseModel):
 
     @property
     def hardware(self) -> Hardware:
-        """What a session promises its stages, and its limits; there is no quota that relay counts."""
+        """Promises of a session to its stages, and its limits; there is no quota that relay counts."""
         promise = Accelerator(platform="gpu", devices=self.gpus) if self.gpus else Accelerator(platform="cpu")
         return Hardware(promise, LIMIT_S_MAX, self.jobs, "")
 

@@ -33,7 +33,7 @@ class CommandAnswer:
 
     @property
     def message(self) -> str:
-        """What the command said about its failure."""
+        """Message of the command about its failure."""
         return " ".join((self.err or self.out).split())[-MESSAGE_CHARS_MAX:]
 
 

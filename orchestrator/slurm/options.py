@@ -1,4 +1,4 @@
-"""Where and with what a cluster's jobs run, as the pipeline file says."""
+"""Place and resources of a cluster's jobs, as the pipeline file states them."""
 
 from dataclasses import dataclass
 

@@ -17,7 +17,7 @@ from orchestrator.app import pipeline_edits, requests
 from orchestrator.app.app import App
 from orchestrator.app.requests import RequestReceipt
 from orchestrator.app.web.audit import AuditLog
-from orchestrator.app.web.visits import Access, set_cookie
+from orchestrator.app.web.visits import VisitAccess, set_cookie
 from orchestrator.base.errors import BadInput, RelayError
 from orchestrator.base.terminal import escape_controls
 from orchestrator.core.pipeline_change import session_to_await
@@ -56,7 +56,7 @@ class Acting:
     """Routes that act on runs, for visitors who gave the token. Everything else is refused and changes nothing."""
 
     relay: App
-    access: Access
+    access: VisitAccess
     audit: AuditLog
     require_run: Callable[[str], Any]
     """Function that raises if there is no run of this id, or if the database cannot be used as it is."""

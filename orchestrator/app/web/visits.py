@@ -30,7 +30,7 @@ class Visit:
     """What each open form is for, by the digest of its one-time token."""
 
 
-class Access:
+class VisitAccess:
     """Holds the token of one dashboard and the visits of those who gave it, in memory alone. Thread-safe."""
 
     def __init__(self, clock_s: Callable[[], float] = monotonic_s) -> None:
