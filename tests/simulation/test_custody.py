@@ -199,7 +199,7 @@ def test_a_copy_that_is_whole_nowhere_is_marked_and_the_run_goes_on_from_the_old
     assert state.checkpoint(second).status is CheckpointStatus.DAMAGED
     assert state.sessions[2].parent == first
     assert state.sessions[2].key == (2, 2)
-    assert "whole neither on this disk nor on Kaggle" in state.sessions[1].reason
+    assert "has no intact copy, neither on this disk nor on Kaggle" in state.sessions[1].reason
 
 
 @pytest.mark.slow
@@ -373,7 +373,7 @@ def test_a_full_disk_is_waited_for_and_named_with_how_much_is_missing(folder: Pa
         pass
     assert chain.state.run.status is RunStatus.ACTIVE, "however long it takes"
     failure = chain.store.snapshot(chain.run).watch.failure
-    told = re.search(r"is full, ([\d,]+) bytes are missing: make room", failure)
+    told = re.search(r"is full, ([\d,]+) bytes are missing: free some space", failure)
     assert told is not None, failure
     assert int(told[1].replace(",", "")) > RESERVE_BYTES - 10
     chain.home = replace(chain.home, free_bytes=lambda _: 10**9)
