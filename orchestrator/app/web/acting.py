@@ -27,6 +27,7 @@ from orchestrator.views.pages import working
 from orchestrator.views.request_text import change_lines, obeyed_when, question_lines, receipt_line
 
 FORM_BYTES_MAX = 2**20
+FIELDS_MAX = 20
 REQUESTS_SHOWN = 100
 NEXT = re.compile(r"/(?:runs/[^/?#\\]+(?:/(?:pause|resume|retry|cancel|edit))?)?")
 """Addresses that a login may lead to: the list, a run, or the page of an action."""
@@ -37,7 +38,7 @@ Form = Mapping[str, str]
 
 
 class TooLong(Exception):
-    """The body of a form is longer than any page of the dashboard would send."""
+    """The body of a form is longer, or has more fields, than any page of the dashboard would send."""
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -47,7 +48,10 @@ async def read_form(request: Request) -> dict[str, str]:
         body += block
         if len(body) > FORM_BYTES_MAX:
             raise TooLong
-    found = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20)
+    try:
+        found = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=FIELDS_MAX)
+    except ValueError as error:
+        raise TooLong from error
     return {name: values[-1].replace("\r\n", "\n") for name, values in found.items()}
 
 
