@@ -4,9 +4,10 @@
     python -m benchmarks.real WORK --model DIR --data DIR --seeds 0 --steps 0.1             # a tenth of all steps
 
 `--model` is the base model's folder as at Hugging Face, `--data` a folder with `gsm8k_train.jsonl`, `gsm8k_test.jsonl` and
-`mbpp.jsonl`. Each seed is a rehearsal of examples/gemma3_270m.yaml: relay's daemon against the local Kaggle, whose sessions
-end after an hour, and one of which is killed in the middle of GRPO. `--ablation` adds a chain without SFT, with the first
-seed: GRPO straight on the base model. On two cores a chain takes hours; what it found is kept in WORK, and a chain that is there is not run again.
+`mbpp.jsonl`. Each seed is a chain of examples/gemma3_270m.yaml: relay's daemon against the local Kaggle, whose sessions end after an hour,
+and one of which is killed in the middle of GRPO. `--ablation` adds a chain without SFT, with the first seed: GRPO straight on
+the base model. On two cores a chain takes hours. What it found is kept in WORK, and a chain that is there is not run again;
+one that was interrupted goes on from its newest checkpoint, on a new local Kaggle that has none of its sessions and datasets.
 
 Printed are format and accuracy of each evaluation, and gains over the same held-out problems with their 95 % interval. The
 reward is the one that GRPO trains on, of the word problems alone. Several seeds are averaged problem by problem first.
@@ -16,11 +17,13 @@ status is 1 if one of these does not hold.
 """
 
 import argparse
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -107,19 +110,24 @@ def run(work: Path, model: Path, data: Path, seed: int, share: float, *, sft: bo
 
 
 def _rehearsed(folder: Path, model: Path, data: Path, seed: int, share: float, *, sft: bool) -> dict[str, Any]:
+    pipeline = pipeline_for(seed, model, share, sft=sft)
+    text = yaml.safe_dump(pipeline, sort_keys=False)
+    file = folder / "pipeline.yaml"
+    if file.is_file() and file.read_text(encoding="utf-8") != text:
+        raise SystemExit(f"{folder} holds a chain of another pipeline: name another WORK")
     folder.mkdir(parents=True, exist_ok=True)
     for path in (EXAMPLES / PROBLEMS, *(data / name for name in FILES)):
         if not path.is_file():
             raise SystemExit(f"{path} is missing: name a folder with the public GSM8K and MBPP files in --data")
         shutil.copy(path, folder / path.name)
-    pipeline = pipeline_for(seed, model, share, sft=sft)
-    (folder / "pipeline.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False), encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
     (folder / "pipeline.faults.yaml").write_text(yaml.safe_dump(faults_for(pipeline)), encoding="utf-8")
     home = folder / "home"
-    document = _relay(home, "rehearse", str(folder / "pipeline.yaml"), "--json")["runs"][0]
+    with local_kaggle(folder) as environment:
+        document = _carried_out(Relay(home, environment), file)
     if document["state"] != "finished":
         raise SystemExit(f"{folder}: the run is {document['state']}: relay --home {home} status says why")
-    artifacts = _relay(home, "artifacts", document["id"], "--json")["artifacts"]
+    artifacts = Relay(home, {}).document("artifacts", document["id"])["artifacts"]
     paths = {each["name"]: Path(each["path"]) for each in artifacts}
     verdicts = {
         stage["name"]: [
@@ -132,12 +140,67 @@ def _rehearsed(folder: Path, model: Path, data: Path, seed: int, share: float, *
     return {"share": share, "verdicts": verdicts, "sessions": len(document["sessions"])}
 
 
-def _relay(home: Path, *arguments: str) -> Any:
-    command = [sys.executable, "-m", "orchestrator", "--home", str(home), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=EXAMPLES.parent)
-    if not done.stdout.strip():
-        raise SystemExit(f"{' '.join(command)} failed with exit status {done.returncode}")
-    return json.loads(done.stdout)
+@dataclass(frozen=True)
+class Relay:
+    """Relay's commands on one home folder, with the environment variables that name a Kaggle."""
+
+    home: Path
+    environment: Mapping[str, str]
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line."""
+        return [sys.executable, "-m", "orchestrator", "--home", str(self.home), *arguments]
+
+    def do(self, *arguments: str) -> int:
+        """Run a command whose output is for people, and return its exit status."""
+        environment = {**os.environ, **self.environment}
+        return subprocess.run(
+            self.command(*arguments), stdout=sys.stderr, env=environment, cwd=EXAMPLES.parent
+        ).returncode
+
+    def document(self, *arguments: str) -> Any:
+        """Return what a command prints with `--json`. Raises SystemExit if it prints nothing."""
+        command = self.command(*arguments, "--json")
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=EXAMPLES.parent)
+        if not done.stdout.strip():
+            raise SystemExit(f"{' '.join(command)} failed with exit status {done.returncode}")
+        return json.loads(done.stdout)
+
+    def newest(self) -> dict[str, Any] | None:
+        """Return the newest run's document; None if there is no run yet."""
+        runs: list[dict[str, Any]] = self.document("status")["runs"] if (self.home / "relay.db").is_file() else []
+        return runs[0] if runs else None
+
+
+@contextlib.contextmanager
+def local_kaggle(folder: Path) -> Iterator[dict[str, str]]:
+    """Run a local Kaggle for the pipeline in `folder`, and yield the environment variables by which relay finds it."""
+    command = Relay(folder / "kaggle", {}).command("rehearse", str(folder / "pipeline.yaml"), "--serve", "--json")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=EXAMPLES.parent) as server:
+        assert server.stdout is not None
+        try:
+            told = server.stdout.readline()
+            if not told:
+                raise SystemExit("the local Kaggle did not start")
+            yield json.loads(told)["environment"]
+        finally:
+            server.terminate()
+
+
+def _carried_out(relay: Relay, file: Path) -> dict[str, Any]:
+    """Begin the chain, or go on from its newest checkpoint, and return the run's document once it has settled."""
+    before = relay.newest()
+    if before is not None and before["state"] != "finished":
+        relay.do("resume", before["id"], "--abandon-session")  # its Kaggle is gone, and its session with it
+    relay.do("up", str(file))
+    document = relay.newest()
+    if before is not None and document is not None and document["state"] == "parked":
+        relay.do("retry", document["id"])  # this Kaggle lacks the checkpoint's dataset: it is published once more
+        relay.do("up", str(file))
+        document = relay.newest()
+    if document is None:
+        raise SystemExit(f"{file}: the run did not begin")
+    return document
 
 
 # --- judge -------------------------------------------------------------------
