@@ -16,6 +16,7 @@ from orchestrator.core.commands import Wait
 from orchestrator.engine import failsafe
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.tick import TickResult, tick
+from state.facts.run import PipelineChanged, PipelineKept
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import Lease, LeaseHeld, LeaseLost
 from state.model.run_state import RunState
@@ -232,6 +233,8 @@ class Daemon:
                 self.sleeping[run] = Sleep(result.command.until, mark, result.command.wants_slot)
                 break
             changed = True
+            if any(isinstance(fact, PipelineChanged | PipelineKept) for fact in result.facts):
+                break  # what comes next may be done on another platform
         return changed
 
     def _give_up(self, run: str, mark: ChangeToken, error: Exception) -> bool:

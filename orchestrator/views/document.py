@@ -21,11 +21,12 @@ from orchestrator.views.numerics import numerics_document
 from orchestrator.views.open_run_forecast import open_run_forecast
 from orchestrator.views.origin_text import origin_document
 from orchestrator.views.pipeline_changes import pipeline_changes
+from orchestrator.views.platform_moves import platform_moves
 from orchestrator.views.run_choice import EVERY_RUN, RunChoice, most_urgent
 from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts.base import Fact
 from state.facts.checkpoint import DamageFound, ModelPublished
-from state.facts.run import PipelineChanged
+from state.facts.run import PipelineChanged, PlatformLeft
 from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
 from state.model.metrics import Metric
@@ -37,7 +38,7 @@ from state.reader import Reader
 
 FORMAT = 1
 CURVE_POINTS = 40
-IN_LISTS = (DamageFound, PipelineChanged, ModelPublished)
+IN_LISTS = (DamageFound, PipelineChanged, PlatformLeft, ModelPublished)
 """Facts of an open run that are read for a list; the others are verified and not parsed."""
 ABSENT_MIN = 3
 """Consecutive responses without the kernel before the user is asked whether it was deleted."""
@@ -181,12 +182,14 @@ def run_document(
     """
     milestones = StagePlan.from_canonical(state.run.pipeline)
     cursor, run = state.head.cursor if state.head else milestones.beginning, state.run
-    sessions = [_session(session, now, live_seconds) for session in state.sessions]
+    platforms = [site_at(run, number).platform for number in range(run.platform + 1)]
+    sessions = [_session(s, platforms, run.owner_at(s.platform), now, live_seconds) for s in state.sessions]
     return {
         "id": run.id,
         "name": run.name,
         "owner": run.owner,
         "accelerator": run.accelerator,
+        "platform": platforms[-1],
         "home": run.home,
         "pipeline": run.pipeline_path,
         "pipeline_digest": run.pipeline_digest,
@@ -204,10 +207,11 @@ def run_document(
         "stages": _stages(milestones, cursor, state, metrics),
         "sessions": sessions,
         "quota_spent": goodput(sessions),
-        "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
+        "checkpoints": [_checkpoint(state, checkpoint, platforms) for checkpoint in state.checkpoints],
         "numerics": numerics_document(state),
         "damage": [damage_document(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
         "changes": [*pipeline_changes(facts)],
+        "moves": [*platform_moves(state, platforms, facts)],
         "memory": measured_document(facts, metrics),
         "models": [model_document(at, fact) for at, fact in facts if isinstance(fact, ModelPublished)],
         "forecast": None,
@@ -247,13 +251,17 @@ def _measures(name: str) -> bool:
     return name != "done" and not name.startswith(STAND_IN_METRIC)
 
 
-def _session(session: Session, now: datetime, live_seconds: Mapping[str, float]) -> dict[str, Any]:
+def _session(
+    session: Session, platforms: Sequence[str], owner: str, now: datetime, live_seconds: Mapping[str, float]
+) -> dict[str, Any]:
     live = session.running_at is not None and session.ended_at is None
     accounted = dict(live_seconds if live else session.seconds)
     return {
         "number": session.number,
         "attempt": session.attempt,
         "slug": session.slug,
+        "platform": platforms[session.platform],
+        "owner": owner,
         "kernel_version": session.kernel_version,
         "phase": session.phase.value,
         "outcome": session.outcome.value if session.outcome else None,
@@ -309,7 +317,8 @@ def _stops_by(session: Session) -> datetime | None:
     return session.running_at + timedelta(seconds=session.budget_s)
 
 
-def _checkpoint(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
+def _checkpoint(state: RunState, checkpoint: Checkpoint, platforms: Sequence[str]) -> dict[str, Any]:
+    owner = state.run.owner_at(checkpoint.platform)
     return {
         "name": checkpoint.name,
         "session": checkpoint.session,
@@ -321,7 +330,8 @@ def _checkpoint(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
         "contents": json.loads(checkpoint.manifest).get("digests", {}),
         "size_bytes": checkpoint.size_bytes,
         "status": checkpoint.status.value,
-        "dataset": f"{state.run.owner}/{checkpoint.place}" if checkpoint.on_kaggle else None,
+        "platform": platforms[checkpoint.platform],
+        "dataset": f"{owner}/{checkpoint.place}" if checkpoint.on_kaggle else None,
         "verified": checkpoint.status is not CheckpointStatus.DAMAGED,
         "verified_at": _time(checkpoint.verified_at),
         "published_at": _time(checkpoint.published_at),
