@@ -101,14 +101,8 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
     if isinstance(fact, RunTakenOver):
         run = replace(run, home=fact.home, generation=fact.generation, foreign_push_possible=True)
         return _search_restarted(replace(state, run=run))
-    if isinstance(fact, PlatformLeft):
-        return _left(state, fact)
-    if isinstance(fact, PipelineChanged):
-        run = replace(
-            run, pipeline=fact.pipeline, pipeline_digest=fact.pipeline_digest, pipeline_path=fact.pipeline_path
-        )
-    if isinstance(fact, PipelineChanged | PipelineKept):
-        return replace(state, run=run)
+    if isinstance(fact, PipelineChanged | PipelineKept | PlatformLeft):
+        return _pipeline(state, fact)
     run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="", awaits="")
     match fact:
         case InputsIntended() | InputsOffered() | InputsDropped() | InputsPublished():
@@ -126,6 +120,18 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
         case _:
             pass
     return replace(state, run=run)
+
+
+def _pipeline(state: RunState, fact: PipelineChanged | PipelineKept | PlatformLeft) -> RunState:
+    """Record a change of the pipeline, or of the platform, which leaves the run's status as it is."""
+    match fact:
+        case PlatformLeft():
+            return _left(state, fact)
+        case PipelineChanged():
+            values = {name: getattr(fact, name) for name in ("pipeline", "pipeline_digest", "pipeline_path")}
+            return replace(state, run=replace(state.run, **values))
+        case PipelineKept():
+            return state
 
 
 def _left(state: RunState, fact: PlatformLeft) -> RunState:

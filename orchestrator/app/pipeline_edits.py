@@ -116,9 +116,7 @@ def planned_retry(
     unchanged = f"retry {run}" if from_step is None else f"resume {run} --from-step {from_step}"
     if awaited is not None and not abandon_session and from_step is None:
         lines = _lines(state, edited, f"or type relay {unchanged} to try it unchanged", owner=owner)
-        return PlannedChange(
-            run=run, verb="retry", arguments=arguments, lines=lines, numbers=numbers, awaited=awaited
-        )
+        return PlannedChange(run=run, verb="retry", arguments=arguments, lines=lines, numbers=numbers, awaited=awaited)
     if from_step is not None:
         if not abandon_session:
             require_session_ended(state)

@@ -33,7 +33,7 @@ class Platforms:
             return self.of(Pipeline.from_canonical(run.pipeline))
         left = run.left_platforms[number]
         site = Site.parse(left.site)
-        platform = self._kaggle() if site.platform == "kaggle" else self._of_slurm(_section(site))
+        platform = self.of(site.pipeline)
         if (owner := platform.owner()) != left.owner:
             raise BadInput(
                 f"run {run.id} has checkpoints of {account_text(site, left.owner)}, and the credentials are {owner}'s: use "
@@ -48,9 +48,3 @@ class Platforms:
 
         options = ClusterOptions(**SlurmOptions.model_validate_json(section).cluster())
         return SlurmPlatform(options, sleep=self._clock.sleep)
-
-
-def _section(site: Site) -> str:
-    from orchestrator.pipeline.slurm_section import SlurmOptions
-
-    return SlurmOptions.model_validate(dict(site.keys)).model_dump_json()

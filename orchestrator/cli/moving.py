@@ -14,7 +14,9 @@ def asks_before_moving(path: str, *, yes: bool, as_json: bool) -> Callable[[tupl
     """Return the function that tells what becomes of the numbers, and asks unless `yes` is set; it exits if declined."""
 
     def ask(sentences: tuple[str, ...]) -> None:
-        click.echo(f"{path} begins from a checkpoint of another platform, which relay publishes there once.", err=as_json)
+        click.echo(
+            f"{path} begins from a checkpoint of another platform, which relay publishes there once.", err=as_json
+        )
         for line in sentences:
             click.echo(f"  {line}", err=as_json)
         if yes:

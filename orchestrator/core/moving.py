@@ -63,7 +63,9 @@ def number_lines(state: RunState, checkpoint: Checkpoint | None, old: Pipeline, 
 def devices_problem(pipeline: Pipeline) -> str:
     """Return why a session there has too few devices for the model's mesh; empty if it has enough, or loads no model."""
     model = pipeline.loaded_model
-    wanted, found = (0, 0) if model is None else (model.mesh_fsdp * model.mesh_tp, pipeline.hardware.promise.devices or 1)
+    wanted, found = (
+        (0, 0) if model is None else (model.mesh_fsdp * model.mesh_tp, pipeline.hardware.promise.devices or 1)
+    )
     if wanted <= found:
         return ""
     return (

@@ -206,7 +206,7 @@ class Daemon:
         jumps.settle()
 
     def _tick_until_rest(self, run: str, mark: ChangeToken) -> bool:
-        """Tick the run until it rests; return True if it did anything."""
+        """Tick the run until it rests, or may go on on another platform; return True if it did anything."""
         self.sleeping.pop(run, None)
         try:
             shell = self.shell_for(self.store.load(run))
@@ -218,8 +218,8 @@ class Daemon:
             return self._skip_for_now(run, mark, str(error))
         except Exception as error:  # noqa: BLE001  nor may a bug in relay
             return self._give_up(run, mark, error)
-        changed = False
-        while not self.stop.is_set():
+        changed = moves = False
+        while not (self.stop.is_set() or moves):
             try:
                 result = tick(self.store, run, shell, self.keeper.fence)
             except RunDamaged as error:
@@ -233,8 +233,7 @@ class Daemon:
                 self.sleeping[run] = Sleep(result.command.until, mark, result.command.wants_slot)
                 break
             changed = True
-            if any(isinstance(fact, PipelineChanged | PipelineKept) for fact in result.facts):
-                break  # what comes next may be done on another platform
+            moves = any(isinstance(fact, PipelineChanged | PipelineKept) for fact in result.facts)
         return changed
 
     def _give_up(self, run: str, mark: ChangeToken, error: Exception) -> bool:

@@ -3,31 +3,32 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from orchestrator.pipeline.model import Pipeline
 
-REACHED_BY: Mapping[str, tuple[str, ...]] = {"kaggle": (), "slurm": ("login", "shared")}
-"""Keys of a platform's own section (it has the platform's name) by which its files are reached, by platform."""
-ACCOUNTS = {"kaggle": "the Kaggle account", "slurm": "the cluster"}
+REACHED_BY: Mapping[str, tuple[str, ...]] = {"kaggle": (), "slurm": ("login", "shared"), "ssh": ("host", "folder")}
+"""Keys of a platform's own section, which has the platform's name, by which its files are reached; the last one names the
+folder with them."""
+ACCOUNTS = {"kaggle": "the Kaggle account", "slurm": "the Slurm account", "ssh": "the machine"}
 """Words before an account's name, by platform."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """A platform as a run reaches it. Two runs with equal sites, of the same account, see the same datasets."""
+    """A platform as a run reaches it."""
 
     platform: str
     keys: Mapping[str, Any]
 
     @classmethod
-    def of(cls, pipeline: Pipeline) -> "Site":
+    def of(cls, pipeline: Pipeline) -> Self:
         """Return where the pipeline's sessions run."""
         section = getattr(pipeline, pipeline.platform, None)
         return cls(pipeline.platform, {name: getattr(section, name) for name in REACHED_BY[pipeline.platform]})
 
     @classmethod
-    def parse(cls, text: str) -> "Site":
+    def parse(cls, text: str) -> Self:
         """Parse the text that `canonical` returned."""
         value = json.loads(text)
         return cls(value.pop("platform"), value)
@@ -38,8 +39,19 @@ class Site:
 
     @property
     def path(self) -> str:
-        """Folder of the platform's files, in which no two sites of one account are the same; empty on Kaggle."""
-        return str(self.keys.get("shared", ""))
+        """Folder of the platform's files; empty on Kaggle."""
+        names = REACHED_BY[self.platform]
+        return str(self.keys[names[-1]]) if names else ""
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """A pipeline with the platform alone, to reach its files with; it has no stages."""
+        values: dict[str, Any] = {"platform": self.platform}
+        if self.keys:
+            section = Pipeline.model_fields[self.platform].annotation
+            assert section is not None, "each section has a type"
+            values[self.platform] = section(**self.keys)
+        return Pipeline.model_construct(None, **values)
 
 
 def differ(first: Site, owner: str, second: Site, other: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.base import process_id
 from orchestrator.base.humanize import bounded_s
 from orchestrator.core.goodput import goodput
+from orchestrator.core.moving import site_at
 from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.stage_plan import StagePlan
 from orchestrator.views.curves import Curves

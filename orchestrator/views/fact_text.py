@@ -70,6 +70,8 @@ def describe_fact(fact: Fact) -> str:
     match fact:
         case PushHeld():
             return fact.reason
+        case CheckpointCarried():
+            return f"the checkpoint of session {_key(fact)} is carried over to the run's platform"
         case SessionPlanned() | SessionResized() | PushConfirmed() | PushRefused():
             return f"session {_key(fact)} {_before(fact)}"
         case SeenQueued():
@@ -150,8 +152,6 @@ def _after(fact: SessionFact) -> str:
             return f"the dataset of session {_key(fact)} was compared byte for byte: it is intact"
         case CheckpointWithdrawn():
             return f"the dataset of session {_key(fact)} was damaged and is made again: {fact.reason}"
-        case CheckpointCarried():
-            return f"the checkpoint of session {_key(fact)} is carried over to the run's platform"
         case CheckpointDamaged():
             return f"session {_key(fact)} made no progress: {fact.reason}"
         case SessionLost():

@@ -8,7 +8,7 @@ from state.facts.base import Fact
 from state.facts.run import PlatformLeft
 from state.model.run_state import RunState
 
-PLATFORM_NAMES = {"kaggle": "Kaggle", "slurm": "Slurm"}
+PLATFORM_NAMES = {"kaggle": "Kaggle", "slurm": "Slurm", "ssh": "a machine with SSH"}
 """Words for the platforms, by platform."""
 
 

@@ -6,7 +6,6 @@ from typing import ClassVar
 from stages.contract import HISTORY, Cursor
 from stages.documents import Document
 
-
 OFFERED, PUBLISHED = "offered", "published"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.views.platform_moves import PLATFORM_NAMES
 
+
 def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
     """Describe each checkpoint with its parent's name and its locations.
 
