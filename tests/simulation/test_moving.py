@@ -1,17 +1,20 @@
 """A run goes on on another platform and back from its verified checkpoint, and ends as if it had stayed."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator.app.forks import write_fork
+from orchestrator.base.errors import BadInput
 from orchestrator.rehearsal.local_kaggle.world import World
-from orchestrator.rehearsal.simulation.chain import RUN, final_digest, fast_folder
+from orchestrator.rehearsal.simulation.chain import RUN, fast_folder, final_digest
 from state.facts.run import PipelineKept, PlatformLeft
 from state.model.statuses import CheckpointStatus, RunStatus
 from state.store import Store
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
-from tests.simulation.two_platforms import MEMBER, ON_SLURM, TwoPlatforms, happened
+from tests.simulation.two_platforms import MEMBER, ON_SLURM, SLURM, TwoPlatforms, happened
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +65,7 @@ def test_a_run_that_moves_there_and_back_ends_in_the_digest_of_one_that_stayed(f
 
 def test_a_daemon_that_dies_while_a_checkpoint_is_carried_over_leaves_one_copy_that_counts(folder: Path) -> None:
     deaths = 0
-    for at in range(0, 60, 3):
+    for at in range(0, 60, 5):
         (folder / str(at)).mkdir()
         two, struck = moved(folder / str(at), crash_at=at)
         state, deaths = two.chain.state, deaths + struck
@@ -71,4 +74,99 @@ def test_a_daemon_that_dies_while_a_checkpoint_is_carried_over_leaves_one_copy_t
         assert datasets(two.cluster.world, MEMBER) == [f"{RUN}-c000{number}" for number in (1, 2, 3)], at
         assert datasets(two.kaggle.world, "me") == [f"{RUN}-c0001"], at
         assert sum(isinstance(fact, PlatformLeft) for _, fact in two.chain.store.facts(RUN)) == 1, at
-    assert deaths == 20
+    assert deaths == 12
+
+
+def test_a_checkpoint_that_is_gone_from_this_disk_is_fetched_from_the_platform_that_was_left(folder: Path) -> None:
+    two = TwoPlatforms(folder)
+    two.drive(until=happened("checkpoint_published"))
+    shutil.rmtree(two.chain.home.checkpoint(RUN, f"{RUN}-c0001"))
+    two.ask(ON_SLURM, MEMBER)
+    two.drive()
+    assert final_digest(two.chain.state) == expected_digest(pipeline())
+    assert two.chain.home.checkpoint(RUN, f"{RUN}-c0001").is_dir()
+
+
+def test_an_older_checkpoint_that_the_user_goes_back_to_is_carried_over_too(folder: Path) -> None:
+    two = TwoPlatforms(folder)
+    two.drive(until=happened("checkpoint_published"))
+    two.drive(until=happened("checkpoint_published"))
+    two.ask(ON_SLURM, MEMBER)
+    two.drive(until=happened("checkpoint_carried"))
+    two.chain.store.request(RUN, "pause", {}, two.chain.clock.now())
+    two.drive(until=happened("run_parked"))
+    two.chain.store.request(RUN, "resume", {"checkpoint": f"{RUN}-c0001"}, two.chain.clock.now())
+    two.drive()
+    assert final_digest(two.chain.state) == expected_digest(pipeline())
+    assert f"{RUN}-c0001" in datasets(two.cluster.world, MEMBER)
+
+
+def test_a_change_of_the_platform_waits_for_the_end_of_the_session_under_way(folder: Path) -> None:
+    two = TwoPlatforms(folder)
+    two.drive(until=happened("seen_running"))
+    two.ask(ON_SLURM, MEMBER)
+    two.drive(until=happened("output_collected"))
+    assert two.chain.state.run.platform == 0
+    two.drive()
+    assert [session.platform for session in two.chain.state.sessions][:2] == [0, 1]
+    assert final_digest(two.chain.state) == expected_digest(pipeline())
+
+
+def test_a_platform_that_cannot_be_reached_any_more_can_be_left(folder: Path) -> None:
+    two = TwoPlatforms(folder)
+    two.drive(until=happened("checkpoint_published"))
+
+    def gone() -> None:
+        raise BadInput("no credentials for Kaggle")
+
+    two.app.platforms._kaggle = gone  # type: ignore[assignment]
+    with pytest.raises(BadInput, match="no credentials"):
+        two.app.shell_for(two.chain.state)
+    two.ask(ON_SLURM, MEMBER)
+    two.drive()
+    assert final_digest(two.chain.state) == expected_digest(pipeline())
+
+
+def test_a_request_without_the_account_there_changes_nothing(folder: Path) -> None:
+    two = TwoPlatforms(folder)
+    two.drive(until=happened("checkpoint_published"))
+    two.ask(ON_SLURM, "")
+    two.drive(until=happened("pipeline_kept"))
+    (kept,) = [fact for _, fact in two.chain.store.facts(RUN) if isinstance(fact, PipelineKept)]
+    assert kept.reason == f"the account on the other platform is not known: type relay edit {RUN} again"
+    assert two.chain.state.run.status is RunStatus.ACTIVE
+
+
+def test_the_pipelines_own_files_are_published_there_too(folder: Path) -> None:
+    files = "\ninputs: {files: [own.jsonl]}"
+    (folder / "own.jsonl").write_text("{}")
+    text, there = (each.replace("name: sim", f"name: sim{files}") for each in (PIPELINE, ON_SLURM))
+    two = TwoPlatforms(folder, text, beside=folder)
+    two.drive(until=happened("checkpoint_published"))
+    two.ask(there, MEMBER)
+    two.drive()
+    assert two.chain.state.run.status is RunStatus.FINISHED
+    assert f"{RUN}-inputs" in datasets(two.cluster.world, MEMBER)
+
+
+@pytest.mark.parametrize("crash_at", [None, 4, 10, 16])
+def test_a_fork_on_another_platform_begins_from_one_copy_of_the_checkpoint(folder: Path, crash_at: int | None) -> None:
+    two = TwoPlatforms(folder, store=Store.at(folder))
+    two.drive()
+    path = folder / "fork.yaml"
+    written = write_fork(two.app, RUN, f"{RUN}-c0001", path)
+    path.write_text(f"{path.read_text()}accelerator: cpu\n{SLURM}\n")
+    said: list[tuple[str, ...]] = []
+    two.app.before_moving = said.append
+    run = two.app.start(written.path)
+    assert said == [("No stage computes with JAX: every number stays the same.",)]
+    assert run.owner == MEMBER
+    if crash_at is None:
+        two.drive(run=run.id)
+    else:
+        assert two.survive(crash_at, run.id)
+    state = two.chain.store.load(run.id)
+    assert final_digest(state) == expected_digest(pipeline())
+    slugs = [found.ref.partition("/")[2] for found in two.cluster.world.datasets.all()]
+    assert sorted(slugs) == [*(f"{run.id}-c000{n}" for n in (1, 2)), f"{run.id}-origin"]
+    assert set(two.cluster.started.values()) == {1}

@@ -19,7 +19,8 @@ from orchestrator.rehearsal.simulation.chain import LEASE_S, Chain, SimulatedKag
 from orchestrator.rehearsal.simulation.crash_injection import GATEWAY_CALLS, STORE_CALLS, Crash, CrashingProxy, CrashPoint
 from tests.simulation.pipelines import PIPELINE
 
-ON_SLURM = PIPELINE.replace("TpuV5E8", "cpu").replace("name: sim", "name: sim\nplatform: slurm\nslurm: {shared: /scratch/relay}")
+SLURM = "platform: slurm\nslurm: {shared: /scratch/relay}"
+ON_SLURM = PIPELINE.replace("TpuV5E8", f"cpu\n{SLURM}")
 MEMBER = "me@cluster"
 TICKS_MAX = 3000
 
@@ -39,8 +40,10 @@ class TwoWorlds(Platforms):
 class TwoPlatforms:
     """A chain that begins on Kaggle, and the application whose daemon carries it on wherever it goes."""
 
-    def __init__(self, folder: Path, text: str = PIPELINE, **more: Any) -> None:
-        self.kaggle = SimulatedKaggle(parse(text, "sim.yaml"))
+    def __init__(self, folder: Path, text: str = PIPELINE, *, beside: Path | None = None, **more: Any) -> None:
+        """Begin the run. Files that the pipeline names are in the folder `beside`."""
+        self._beside = beside
+        self.kaggle = SimulatedKaggle(parse(text, "sim.yaml", beside))
         self.cluster = SimulatedKaggle(parse(ON_SLURM, "sim.yaml"))
         self.cluster.clock = self.kaggle.clock
         sandbox = ScriptedSandbox(self.cluster._behave)
@@ -54,7 +57,7 @@ class TwoPlatforms:
     def ask(self, text: str, owner: str) -> None:
         """Ask for a changed pipeline, as `relay edit` does."""
         run = self.chain.state.run
-        arguments = {"pipeline": parse(text, "sim.yaml").canonical(), "path": "sim.yaml", "owner": owner}
+        arguments = {"pipeline": parse(text, "sim.yaml", self._beside).canonical(), "path": "sim.yaml", "owner": owner}
         self.chain.store.request(run.id, "edit", arguments, self.chain.clock.now())
 
     def drive(
@@ -84,12 +87,12 @@ class TwoPlatforms:
                 chain.clock.sleep((result.command.until - chain.clock.now()).total_seconds())
         raise AssertionError(f"the run does not rest: {chain.state.run.status} {chain.state.run.reason}")
 
-    def survive(self, at: int) -> bool:
+    def survive(self, at: int, run: str = "") -> bool:
         """Be a daemon that dies at the `at`-th boundary, and then another one; return False if there is no such boundary."""
         try:
-            self.drive(crash_point=CrashPoint(at))
+            self.drive(crash_point=CrashPoint(at), run=run)
         except Crash:
-            self.drive()
+            self.drive(run=run)
             return True
         return False
 
