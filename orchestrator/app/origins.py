@@ -12,7 +12,7 @@ from orchestrator.core.origins import is_mountable, origin_checkpoint, will_neve
 from orchestrator.core.plan import inputs_place
 from orchestrator.core.selectors import verified_checkpoint
 from orchestrator.kaggle.gateway import Access
-from orchestrator.pipeline.fork import fork_problem
+from orchestrator.pipeline.fork import fork_problem, same_base
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import OriginOptions
 from orchestrator.pipeline.site import Site, account_text, differ
@@ -123,7 +123,9 @@ def beginning(app: "App", pipeline: Pipeline, where: str, owner: str, *, may_wai
     their = Pipeline.from_canonical(other.run.pipeline)
     if not their.holds(wanted.cursor):
         raise BadInput(f"{where}: origin.at is {wanted.at}, which {other.run.id} does not have")
-    if problem := _problem(pipeline, their, wanted, checkpoint):
+    moved = elsewhere and same_base(their.model, pipeline.model)
+    compared = pipeline.model_copy(update={"model": their.model}) if moved else pipeline
+    if problem := _problem(compared, their, wanted, checkpoint):
         raise BadInput(f"{where}: the run cannot begin from {other.run.id} at {wanted.at}: {problem}")
     if wanted.keeps == HISTORY and pipeline.position(wanted.cursor) >= pipeline.total_steps:
         raise BadInput(

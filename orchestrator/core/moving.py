@@ -31,6 +31,11 @@ def is_elsewhere(checkpoint: Checkpoint, other: Run, run: Run) -> bool:
     return differ(there, other.owner_at(checkpoint.platform), here, run.owner)
 
 
+def carried_origin_of(run: str) -> str:
+    """Return the first name of the dataset with the checkpoint of another run that was carried over to this run's platform."""
+    return f"{run}-origin"
+
+
 # --- numbers -----------------------------------------------------------------------
 
 

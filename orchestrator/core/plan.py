@@ -155,11 +155,6 @@ def inputs_of(run: str) -> str:
     return f"{run}-inputs"
 
 
-def carried_origin_of(run: str) -> str:
-    """Return the first name of the dataset with the checkpoint of another run that was carried over to this run's platform."""
-    return f"{run}-origin"
-
-
 def inputs_place(run: Run) -> str:
     """Return the current name of the dataset that holds the pipeline's own files."""
     return run.inputs_dataset or inputs_of(run.id)
@@ -295,8 +290,7 @@ NOT_FOR_BUDGETS = ("session_s", "restore_s", "hold_s")
 def known_timings(state: RunState, session: Session) -> dict[str, float]:
     """Return the timings of earlier sessions for this one's budget: the newest step times, the longest of all others.
 
-    Sessions on a platform that the run has left are of another machine. All earlier sessions are over when this one is
-    planned, so the result never changes.
+    Sessions elsewhere had another machine. All earlier ones are over when this one is planned: the result never changes.
     """
     same = [other for other in state.sessions if other.key < session.key and other.platform == session.platform]
     earlier = [other.timings for other in same if other.timings][-TIMES_OF:]

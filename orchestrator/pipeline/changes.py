@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.base.errors import BadInput
 from orchestrator.base.humanize import counted
-from orchestrator.pipeline.fork import evaluation_problem
+from orchestrator.pipeline.fork import evaluation_problem, same_base
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.pins import canonical_pin
 from orchestrator.pipeline.sections import Stage
@@ -55,19 +55,7 @@ UPDATE = ChangeRule(When.NOT_BEGUN, "it is a part of every update")
 SAMPLES = ChangeRule(When.NOT_BEGUN, "it decides which completions are sampled and judged")
 RESULT = ChangeRule(When.NOT_BEGUN, "one result belongs to one setting")
 
-SLURM_ANY_TIME = (
-    "login",
-    "partition",
-    "account",
-    "gres",
-    "cpus",
-    "memory",
-    "jobs",
-    "python",
-    "setup",
-    "signal_s",
-    "options",
-)
+SLURM_ANY_TIME = ("login", "partition", "account", "gres", "cpus", "memory", "jobs", "python", "setup", "signal_s", "options")  # fmt: skip
 
 KEYS: dict[str, ChangeRule] = {
     "name": ChangeRule(When.NEVER, "it is a part of the run's names on Kaggle"),
@@ -200,7 +188,7 @@ def _problems_of_keys(old: Pipeline, given: Pipeline, progress: RunProgress, *, 
     for key, rule in KEYS.items():
         if key == "stages" or before[key] == after[key] or (moves and rule.moves):
             continue
-        if key == "model" and moves and _same_base(before[key], after[key]):
+        if key == "model" and moves and same_base(before[key], after[key]):
             continue
         if key in ("environment", "own_lock") and _installs_what_was_used(old, given, progress.packages):
             continue
@@ -210,12 +198,6 @@ def _problems_of_keys(old: Pipeline, given: Pipeline, progress: RunProgress, *, 
             continue
         if rule.when is When.NEVER or (rule.when is When.UNTRAINED and progress.cursor is not None):
             yield f"{key} cannot change {_from_to(before[key], after[key])}, since {rule.why}"
-
-
-def _same_base(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Return True if only the place of the base model's files differs: sessions compare its weights with the checkpoint's."""
-    model, other = ({k: v for k, v in each.items() if k not in ("source", "tokenizer")} for each in (before, after))
-    return model == other
 
 
 def _installs_what_was_used(old: Pipeline, given: Pipeline, packages: Mapping[str, str]) -> bool:

@@ -1,6 +1,5 @@
 """The status as one stable JSON document (see docs/status.md), from which all other views of a run are drawn."""
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ from orchestrator.core.goodput import goodput
 from orchestrator.core.moving import site_at
 from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.stage_plan import StagePlan
+from orchestrator.views.checkpoint_document import checkpoint_document
 from orchestrator.views.curves import Curves
 from orchestrator.views.fact_documents import damage_document, model_document
 from orchestrator.views.lost import damaged_document, lost_documents
@@ -32,9 +32,9 @@ from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
 from state.model.metrics import Metric
 from state.model.poll_state import PollState
-from state.model.run_state import Checkpoint, RunState, Session
+from state.model.run_state import RunState, Session
 from state.model.snapshot import QuotaRow, Request
-from state.model.statuses import CheckpointStatus, RunStatus
+from state.model.statuses import RunStatus
 from state.reader import Reader
 
 FORMAT = 1
@@ -208,7 +208,7 @@ def run_document(
         "stages": _stages(milestones, cursor, state, metrics),
         "sessions": sessions,
         "quota_spent": goodput(sessions),
-        "checkpoints": [_checkpoint(state, checkpoint, platforms) for checkpoint in state.checkpoints],
+        "checkpoints": [checkpoint_document(state, checkpoint, platforms) for checkpoint in state.checkpoints],
         "numerics": numerics_document(state),
         "damage": [damage_document(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
         "changes": [*pipeline_changes(facts)],
@@ -316,27 +316,6 @@ def _stops_by(session: Session) -> datetime | None:
     if session.running_at is None or session.ended_at is not None:
         return None
     return session.running_at + timedelta(seconds=session.budget_s)
-
-
-def _checkpoint(state: RunState, checkpoint: Checkpoint, platforms: Sequence[str]) -> dict[str, Any]:
-    owner = state.run.owner_at(checkpoint.platform)
-    return {
-        "name": checkpoint.name,
-        "session": checkpoint.session,
-        "attempt": checkpoint.attempt,
-        "stage": checkpoint.cursor.stage,
-        "step": checkpoint.cursor.step,
-        "digest": checkpoint.digest,
-        "parent": checkpoint.parent,
-        "contents": json.loads(checkpoint.manifest).get("digests", {}),
-        "size_bytes": checkpoint.size_bytes,
-        "status": checkpoint.status.value,
-        "platform": platforms[checkpoint.platform],
-        "dataset": f"{owner}/{checkpoint.place}" if checkpoint.on_kaggle else None,
-        "verified": checkpoint.status is not CheckpointStatus.DAMAGED,
-        "verified_at": _time(checkpoint.verified_at),
-        "published_at": _time(checkpoint.published_at),
-    }
 
 
 def quota_document(quota: QuotaRow) -> dict[str, Any]:

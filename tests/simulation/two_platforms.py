@@ -16,7 +16,13 @@ from orchestrator.platforms.port import Platform
 from orchestrator.rehearsal.local_kaggle.sandbox import ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.world import World
 from orchestrator.rehearsal.simulation.chain import LEASE_S, Chain, SimulatedKaggle
-from orchestrator.rehearsal.simulation.crash_injection import GATEWAY_CALLS, STORE_CALLS, Crash, CrashingProxy, CrashPoint
+from orchestrator.rehearsal.simulation.crash_injection import (
+    GATEWAY_CALLS,
+    STORE_CALLS,
+    Crash,
+    CrashingProxy,
+    CrashPoint,
+)
 from tests.simulation.pipelines import PIPELINE
 
 SLURM = "platform: slurm\nslurm: {shared: /scratch/relay}"

@@ -1,7 +1,7 @@
 """Publishes another run's checkpoint, from which this run begins, on this run's platform, and checks that it is complete."""
 
+from orchestrator.core.moving import carried_origin_of
 from orchestrator.core.origins import origin_checkpoint
-from orchestrator.core.plan import carried_origin_of
 from orchestrator.engine.checkpoint_checks import damage_here, entries_of, lacking, listed_damage
 from orchestrator.engine.checkpoint_copies import CheckpointCopies
 from orchestrator.engine.effects.context import EffectContext, EffectResult
