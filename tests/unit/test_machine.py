@@ -184,7 +184,7 @@ def test_every_pair_of_status_and_fact_is_in_the_table_or_refused(status: RunSta
             machine.apply(state, SAMPLES[fact], AT)
 
 
-LEADS_ON = {CheckpointInspected, CheckpointWithdrawn, CheckpointDamaged, SessionSought}
+LEADS_ON = {CheckpointInspected, CheckpointCarried, CheckpointWithdrawn, CheckpointDamaged, SessionSought}
 
 
 def test_every_phase_can_be_reached_and_an_over_phase_leads_on_only_by_its_checkpoint_or_a_cancel_taken_back() -> None:
