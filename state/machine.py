@@ -159,7 +159,7 @@ def _left(state: RunState, fact: PlatformLeft) -> RunState:
 def _origin(run: Run, fact: OriginFound | OriginOffered | OriginDropped | OriginCarried) -> RunOrigin:
     """Return the run's origin with the checkpoint that the other run has now, or with the dataset that it has here."""
     origin = run.origin
-    if origin is None or origin.found is isinstance(fact, OriginFound):
+    if origin is None or (origin.found and isinstance(fact, OriginFound)):
         raise IllegalTransition(f"{run.id}: {fact.name} without a checkpoint that the run waits for")
     match fact:
         case OriginFound():

@@ -122,7 +122,8 @@ def _carried(state: RunState, session: Session) -> RunState:
     """Have the checkpoint published again, on the run's present platform."""
     assert session.checkpoint is not None, f"{session.slug} has no checkpoint to carry"
     checkpoint = replace(state.checkpoint(session.checkpoint), platform=state.run.platform, published_at=None)
-    return state.with_checkpoint(replace(checkpoint, status=CheckpointStatus.COLLECTED, offered_at=None))
+    status = CheckpointStatus.COLLECTED if checkpoint.usable else checkpoint.status
+    return state.with_checkpoint(replace(checkpoint, status=status, offered_at=None))
 
 
 def _verified(

@@ -51,7 +51,9 @@ def test_a_chain_that_moves_to_slurm_and_back_counts_as_one_that_stayed(tmp_path
     assert [(move["from"], move["to"]) for move in run["moves"]] == [("kaggle", "slurm"), ("slurm", "kaggle")]
     on = {place: [s["slug"] for s in run["sessions"] if s["platform"] == place] for place in ("kaggle", "slurm")}
     assert on["slurm"]
-    assert (started, jobs) == (Counter(on["kaggle"]), Counter(on["slurm"])), "each session once, by each platform's records"
+    assert (started, jobs) == (Counter(on["kaggle"]), Counter(on["slurm"])), (
+        "each session once, by each platform's records"
+    )
     manifests = laptop.ask("SELECT manifest FROM checkpoint ORDER BY session, attempt")
     assert json.loads(manifests[-1][0])["digests"]["state"] == counted((("one", 30), ("two", 40)))
     assert "Traceback" not in laptop.told
