@@ -46,7 +46,7 @@ class TwoWorlds(Platforms):
 class TwoPlatforms:
     """A chain that begins on Kaggle, and the application whose daemon carries it on wherever it goes."""
 
-    def __init__(self, folder: Path, text: str = PIPELINE, *, beside: Path | None = None, **more: Any) -> None:
+    def __init__(self, folder: Path, text: str = PIPELINE, *, beside: Path = Path(), **more: Any) -> None:
         """Begin the run. Files that the pipeline names are in the folder `beside`."""
         self._beside = beside
         self.kaggle = SimulatedKaggle(parse(text, "sim.yaml", beside))

@@ -31,12 +31,12 @@ KAGGLE: dict[str, Any] = {
 }
 SLURM = KAGGLE | {"platform": "slurm", "slurm": {"shared": "/scratch/relay"}}
 SFT = [{"name": "one", "kind": "sft", "steps": 100, "options": {}}]
-ON_TPU = {
+ON_TPU: dict[str, Any] = {
     "name": "gsm",
     "model": {"kind": "gemma3-1b", "source": "google/gemma-3/flax/gemma3-1b-it/1", "mesh_fsdp": 2},
     "stages": SFT,
 }
-ON_GPUS = {
+ON_GPUS: dict[str, Any] = {
     **ON_TPU,
     "model": {"kind": "gemma3-1b", "source": "google/gemma-3-1b-it", "mesh_fsdp": 2},
     "accelerator": "NvidiaTeslaT4",
@@ -84,7 +84,7 @@ def trained(value: dict[str, Any], numerics: Numerics | None = None, **changes: 
     """A run of that pipeline with one checkpoint, which holds that record."""
     one = checkpoint(1, step(50, "one"))
     if numerics is not None:
-        one = replace(one, manifest=one.manifest.replace("{", f'{{"numerics":{json.dumps(numerics.to_dict())},', 1))
+        one = replace(one, manifest=json.dumps({"numerics": numerics.to_dict()}))
     return state(gained(1), of=of(value, **changes), checkpoints=(one,))
 
 
