@@ -18,11 +18,14 @@ from orchestrator.views.history.kaggle_links import kaggle_links
 from state.facts.run import PipelineKept, PlatformLeft
 from state.model.statuses import CheckpointStatus, RunStatus
 from state.store import Store
+from tests.simulation.parked_runs import PINS
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
 from tests.simulation.two_platforms import MEMBER, ON_SLURM, SLURM, TwoPlatforms, happened
 from tests.simulation.typed import relay, told, write_pipeline
 
 pytestmark = pytest.mark.slow
+
+TRAINED = ("name: one, kind: counting, steps: 100", "name: one, kind: sft, steps: 100, options: {learning_rate: 0.003}")
 
 
 @pytest.fixture
@@ -257,3 +260,24 @@ def test_the_status_and_the_report_name_each_move_and_where_each_session_ran(fol
     ]
     screen = told(two.chain, "status", RUN)
     assert f"after session 1 from Kaggle (me) to Slurm ({MEMBER}), from {RUN}-c0001" in screen
+
+
+@pytest.mark.parametrize("there", ["0.0.17", "0.0.42.1"])
+def test_with_strict_a_run_goes_on_where_the_packages_are_the_same_and_else_waits(folder: Path, there: str) -> None:
+    strict = "model: {source: google/gemma-3-1b-it}\nexactness: strict\n"
+    texts = [f"{each.replace(*TRAINED)}{PINS}{strict}" for each in (PIPELINE, ON_SLURM)]
+    two = TwoPlatforms(folder, texts[0], images=("0.0.17", there))
+    two.drive(until=happened("checkpoint_published"))
+    two.ask(texts[1], MEMBER)
+    two.drive()
+    state = two.chain.state
+    if there == "0.0.17":
+        assert state.run.status is RunStatus.FINISHED
+        return
+    assert state.run.status is RunStatus.PARKED
+    assert "libtpu 0.0.17 → 0.0.42.1" in state.run.reason
+    assert (state.sessions[-1].cause, len(two.cluster.trained)) == ("numerics-changed", 0)
+    two.ask(texts[0], "me")
+    two.chain.store.request(RUN, "resume", {}, two.chain.clock.now())
+    two.drive()
+    assert two.chain.state.run.status is RunStatus.FINISHED, "back where it was, it computes the same bits"

@@ -13,6 +13,7 @@ from orchestrator.engine.tick import TickResult, tick
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.platforms.port import Platform
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
 from orchestrator.rehearsal.local_kaggle.sandbox import ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.world import World
 from orchestrator.rehearsal.simulation.chain import LEASE_S, Chain, SimulatedKaggle
@@ -43,14 +44,29 @@ class TwoWorlds(Platforms):
         return self._kaggle() if pipeline.platform == "kaggle" else self._cluster()
 
 
+def image_with(libtpu: str) -> FaultPlan:
+    """Return a plan in which every session has this version of libtpu; one without faults if it is empty."""
+    text = f"images: [{{session: 1, environment: {{RELAY_STAND_IN_LIBTPU: {libtpu}}}}}]"
+    return FaultPlan.from_yaml(text) if libtpu else NO_FAULTS
+
+
 class TwoPlatforms:
     """A chain that begins on Kaggle, and the application whose daemon carries it on wherever it goes."""
 
-    def __init__(self, folder: Path, text: str = PIPELINE, *, beside: Path = Path(), **more: Any) -> None:
-        """Begin the run. Files that the pipeline names are in the folder `beside`."""
+    def __init__(
+        self,
+        folder: Path,
+        text: str = PIPELINE,
+        *,
+        beside: Path = Path(),
+        images: tuple[str, str] = ("", ""),
+        **more: Any,
+    ) -> None:
+        """Begin the run. Files that the pipeline names are in `beside`; `images` are the versions of libtpu here and there."""
         self._beside = beside
         self.kaggle = SimulatedKaggle(parse(text, "sim.yaml", beside))
         self.cluster = SimulatedKaggle(parse(ON_SLURM, "sim.yaml"))
+        self.kaggle.faults, self.cluster.faults = map(image_with, images)
         self.cluster.clock = self.kaggle.clock
         sandbox = ScriptedSandbox(self.cluster._behave)
         self.cluster.world = World(self.kaggle.clock, sandbox, self.cluster.rules, self.cluster.faults, owner=MEMBER)
