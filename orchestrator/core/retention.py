@@ -54,6 +54,8 @@ def prunable(
 
 def _only_here(checkpoint: Checkpoint, state: RunState) -> bool:
     """Return True if no platform that the run has left has a copy of the checkpoint."""
+    if not state.run.left_platforms:
+        return True
     made_on = state.session(checkpoint.session, checkpoint.attempt).platform
     return made_on == checkpoint.platform == state.run.platform
 

@@ -56,8 +56,15 @@ def moved(folder: Path, crash_at: int | None = None, **more: Any) -> tuple[TwoPl
     return two, struck
 
 
-def test_a_run_that_moves_there_and_back_ends_in_the_digest_of_one_that_stayed(folder: Path) -> None:
-    two, _ = moved(folder, store=Store.at(folder))
+@pytest.fixture(scope="module")
+def there_and_back() -> Iterator[TwoPlatforms]:
+    """A run that moved to the cluster and back, in a database."""
+    with fast_folder() as found:
+        yield moved(found, store=Store.at(found))[0]
+
+
+def test_a_run_that_moves_there_and_back_ends_in_the_digest_of_one_that_stayed(there_and_back: TwoPlatforms) -> None:
+    two = there_and_back
     state = two.chain.state
     assert final_digest(state) == expected_digest(pipeline())
     assert [session.platform for session in state.sessions] == [0, 1, 2]
@@ -161,7 +168,7 @@ def test_the_pipelines_own_files_are_published_there_too(folder: Path) -> None:
 @pytest.mark.parametrize("crash_at", [None, 4, 12])
 def test_a_fork_on_another_platform_begins_from_one_copy_of_the_checkpoint(folder: Path, crash_at: int | None) -> None:
     two = TwoPlatforms(folder, store=Store.at(folder))
-    two.drive()
+    two.drive(until=happened("checkpoint_published"))
     path = folder / "fork.yaml"
     written = write_fork(two.app, RUN, f"{RUN}-c0001", path)
     path.write_text(f"{path.read_text()}accelerator: cpu\n{SLURM}\n")
@@ -233,8 +240,8 @@ def test_a_fork_elsewhere_asks_before_it_begins(folder: Path) -> None:
     assert "every number stays the same" in told(two.chain, "start", str(written.path), "--yes", PATH=path)
 
 
-def test_the_status_and_the_report_name_each_move_and_where_each_session_ran(folder: Path) -> None:
-    two, _ = moved(folder, store=Store.at(folder))
+def test_the_status_and_the_report_name_each_move_and_where_each_session_ran(there_and_back: TwoPlatforms) -> None:
+    two = there_and_back
     state, facts = two.chain.store.load_with_facts(RUN)
     found = run_document(state, (), two.chain.clock.now(), facts)
     assert [session["platform"] for session in found["sessions"]] == ["kaggle", "slurm", "kaggle"]

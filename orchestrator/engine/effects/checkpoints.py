@@ -16,7 +16,7 @@ def verify_dataset(state: RunState, session: Session, pipeline: Pipeline, shell:
 
 def prune(state: RunState, checkpoint: Checkpoint, shell: EffectContext) -> EffectResult:
     """Delete an old checkpoint on each platform that has it, under every name it was uploaded as, then on this disk."""
-    made_on = state.session(checkpoint.session, checkpoint.attempt).platform
+    made_on = state.session(checkpoint.session, checkpoint.attempt).platform if checkpoint.platform else 0
     for number in range(made_on, checkpoint.platform + 1):
         platform = shell.gateway if number == state.run.platform else shell.reach(state.run, number)
         for place in checkpoint.places:
