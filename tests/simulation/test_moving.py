@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.app.checkpoints import bring_back, checkpoints
 from orchestrator.app.forks import write_fork
 from orchestrator.base.errors import BadInput
 from orchestrator.rehearsal.local_kaggle.world import World
@@ -288,3 +289,11 @@ def test_with_strict_a_run_goes_on_where_the_packages_are_the_same_and_else_wait
     two.chain.store.request(RUN, "resume", {}, two.chain.clock.now())
     two.drive()
     assert two.chain.state.run.status is RunStatus.FINISHED, "back where it was, it computes the same bits"
+
+
+def test_copies_are_verified_and_brought_back_from_the_platform_that_has_them(there_and_back: TwoPlatforms) -> None:
+    two, state = there_and_back, there_and_back.chain.state
+    first = state.checkpoints[0]
+    shutil.rmtree(two.chain.home.checkpoint(RUN, first.name))
+    bring_back(two.app, state, [first], "--pull")
+    assert checkpoints(two.app, RUN, verify=True, pull=None, prune=False, as_json=True) == 0
