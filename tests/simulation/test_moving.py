@@ -101,7 +101,8 @@ def test_a_checkpoint_that_is_gone_from_this_disk_is_fetched_from_the_platform_t
     two.ask(ON_SLURM, MEMBER)
     two.drive()
     assert final_digest(two.chain.state) == expected_digest(pipeline())
-    assert two.chain.home.checkpoint(RUN, f"{RUN}-c0001").is_dir()
+    assert two.chain.state.sessions[1].parent == f"{RUN}-c0001", "it was not given up"
+    assert two.chain.state.checkpoints[0].status is CheckpointStatus.PUBLISHED
 
 
 def test_an_older_checkpoint_that_the_user_goes_back_to_is_carried_over_too(folder: Path) -> None:
@@ -297,3 +298,13 @@ def test_copies_are_verified_and_brought_back_from_the_platform_that_has_them(th
     shutil.rmtree(two.chain.home.checkpoint(RUN, first.name))
     bring_back(two.app, state, [first], "--pull")
     assert checkpoints(two.app, RUN, verify=True, pull=None, prune=False, as_json=True) == 0
+
+
+def test_a_session_that_is_planned_already_is_planned_anew_there(folder: Path) -> None:
+    two = TwoPlatforms(folder)
+    two.drive(until=happened("checkpoint_published"))
+    two.drive(until=happened("session_planned"))
+    two.ask(ON_SLURM, MEMBER)
+    two.drive()
+    assert final_digest(two.chain.state) == expected_digest(pipeline())
+    assert [(s.platform, s.cause) for s in two.chain.state.sessions][1:3] == [(0, "pipeline-changed"), (1, "")]
