@@ -18,16 +18,21 @@ from state.facts.run import (
     InputsIntended,
     InputsOffered,
     InputsPublished,
+    OriginCarried,
+    OriginDropped,
     OriginFound,
+    OriginOffered,
     PipelineChanged,
     PipelineKept,
+    PlatformLeft,
     RunParked,
     RunResumed,
     RunStarted,
     RunTakenOver,
     RunWaiting,
 )
-from state.model.run_origin import RunOrigin
+from state.model.left_platform import LeftPlatform
+from state.model.run_origin import OFFERED, PUBLISHED, RunOrigin
 from state.model.run_state import Run, RunState
 from state.model.statuses import CheckpointStatus, InputsStatus, RunStatus
 from state.session_changes import apply_to_session
@@ -96,18 +101,14 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
     if isinstance(fact, RunTakenOver):
         run = replace(run, home=fact.home, generation=fact.generation, foreign_push_possible=True)
         return _search_restarted(replace(state, run=run))
-    if isinstance(fact, PipelineChanged):
-        run = replace(
-            run, pipeline=fact.pipeline, pipeline_digest=fact.pipeline_digest, pipeline_path=fact.pipeline_path
-        )
-    if isinstance(fact, PipelineChanged | PipelineKept):
-        return replace(state, run=run)
+    if isinstance(fact, PipelineChanged | PipelineKept | PlatformLeft):
+        return _pipeline(state, fact)
     run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="", awaits="")
     match fact:
         case InputsIntended() | InputsOffered() | InputsDropped() | InputsPublished():
             run = _inputs(run, fact, at)
-        case OriginFound():
-            run = replace(run, origin=_origin_found(run, fact))
+        case OriginFound() | OriginOffered() | OriginDropped() | OriginCarried():
+            run = replace(run, origin=_origin(run, fact))
         case RunWaiting():
             run = replace(run, waiting_until=datetime.fromisoformat(fact.until), reason=fact.reason)
         case RunParked():
@@ -121,11 +122,54 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
     return replace(state, run=run)
 
 
-def _origin_found(run: Run, fact: OriginFound) -> RunOrigin:
-    """Return the run's origin with the checkpoint that the other run has now."""
-    if run.origin is None or run.origin.found:
+def _pipeline(state: RunState, fact: PipelineChanged | PipelineKept | PlatformLeft) -> RunState:
+    """Record a change of the pipeline, or of the platform, which leaves the run's status as it is."""
+    match fact:
+        case PlatformLeft():
+            return _left(state, fact)
+        case PipelineChanged():
+            values = {name: getattr(fact, name) for name in ("pipeline", "pipeline_digest", "pipeline_path")}
+            return replace(state, run=replace(state.run, **values))
+        case PipelineKept():
+            return state
+
+
+def _left(state: RunState, fact: PlatformLeft) -> RunState:
+    """Record that the run goes on elsewhere. What is published there counts as its own only once it is published again."""
+    run = state.run
+    before = LeftPlatform(owner=run.owner, accelerator=run.accelerator, site=fact.site)
+    origin = None if run.origin is None else replace(run.origin, carried=None, carrying=None)
+    run = replace(
+        run,
+        owner=fact.owner,
+        accelerator=fact.accelerator,
+        left_platforms=(*run.left_platforms, before),
+        inputs=InputsStatus.NONE,
+        inputs_dataset="",
+        inputs_offered_at=None,
+        origin=origin,
+    )
+    state = replace(state, run=run)
+    for checkpoint in state.checkpoints:
+        if checkpoint.status is CheckpointStatus.COLLECTED:  # its upload, if it has begun, is made again here
+            state = state.with_checkpoint(replace(checkpoint, platform=run.platform, offered_at=None))
+    return state
+
+
+def _origin(run: Run, fact: OriginFound | OriginOffered | OriginDropped | OriginCarried) -> RunOrigin:
+    """Return the run's origin with the checkpoint that the other run has now, or with the dataset that it has here."""
+    origin = run.origin
+    if origin is None or (origin.found and isinstance(fact, OriginFound)):
         raise IllegalTransition(f"{run.id}: {fact.name} without a checkpoint that the run waits for")
-    return replace(run.origin, checkpoint=fact.checkpoint, digest=fact.digest, dataset=fact.dataset)
+    match fact:
+        case OriginFound():
+            return replace(origin, checkpoint=fact.checkpoint, digest=fact.digest, dataset=fact.dataset)
+        case OriginOffered():
+            return replace(origin, carried=fact.dataset, carrying=OFFERED)
+        case OriginDropped():
+            return replace(origin, carried=fact.dataset, carrying=None)
+        case OriginCarried():
+            return replace(origin, carried=fact.dataset, carrying=PUBLISHED)
 
 
 def _search_restarted(state: RunState) -> RunState:

@@ -209,8 +209,9 @@ class MemoryStore:
     def machine_times(self, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
         """Return the machine time after `since` of relay's sessions on the account and accelerator."""
         with self._lock:
-            states = [s for s in self._states.values() if (s.run.owner, s.run.accelerator) == (owner, accelerator)]
-        sessions = [session for state in states for session in state.sessions]
+            found = [(state.run, session) for state in self._states.values() for session in state.sessions]
+        mine = (owner, accelerator)
+        sessions = [s for run, s in found if (run.owner_at(s.platform), run.accelerator_at(s.platform)) == mine]
         own = [
             MachineTime(began_at=s.running_at or s.pushed_at, ended_at=s.ended_at, limit_s=s.limit_s)
             for s in sessions

@@ -52,14 +52,19 @@ BEGUN_FROM_OTHERS = f"""
     FROM run WHERE run.status IN ('{RunStatus.ACTIVE.value}', '{RunStatus.WAITING.value}', '{RunStatus.PARKED.value}')
     AND run.origin IS NOT NULL
 """
-MACHINE_TIMES = """
+AT_OWNER = " AND ".join(
+    f"coalesce(json_extract(run.left_platforms, '$[' || session.platform || '].{name}'), run.{name}) = :{name}"
+    for name in ("owner", "accelerator")
+)
+"""SQL condition for a session of an account and accelerator, also if its run has gone on elsewhere since."""
+MACHINE_TIMES = f"""
     SELECT coalesce(session.running_at, session.pushed_at) AS began_at, session.ended_at, session.limit_s
     FROM session JOIN run ON session.run = run.id
-    WHERE run.owner = :owner AND run.accelerator = :accelerator AND session.pushed_at IS NOT NULL
+    WHERE {AT_OWNER} AND session.pushed_at IS NOT NULL
     AND (session.ended_at IS NULL OR session.ended_at > :since)
     UNION ALL SELECT session.twin_at, session.twin_ended_at, session.limit_s
     FROM session JOIN run ON session.run = run.id
-    WHERE run.owner = :owner AND run.accelerator = :accelerator AND session.twin IS NOT NULL
+    WHERE {AT_OWNER} AND session.twin IS NOT NULL
     AND (session.twin_ended_at IS NULL OR session.twin_ended_at > :since)
 """
 

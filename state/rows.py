@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from stages.contract import Cursor
+from state.model.left_platform import LeftPlatform
 from state.model.run_origin import RunOrigin
 from state.sql import Row, document, moment, stamp
 
@@ -48,6 +49,8 @@ def _reader(hint: Any) -> Callable[[Any], Any] | None:
         return _cursor
     if hint is RunOrigin:
         return _origin
+    if hint == tuple[LeftPlatform, ...]:
+        return _left
     if hint is datetime:
         return moment
     if typing.get_origin(hint) is dict:
@@ -68,8 +71,14 @@ def _origin(column: str | None) -> RunOrigin | None:
     return None if found is None else RunOrigin.from_dict(found)
 
 
+def _left(column: str) -> tuple[LeftPlatform, ...]:
+    return tuple(LeftPlatform.from_dict(value) for value in document(column))
+
+
 def _column(value: Any) -> Any:
     match value:
+        case tuple():
+            return json.dumps([each.to_dict() for each in value])
         case datetime():
             return stamp(value)
         case Cursor() | RunOrigin():

@@ -45,6 +45,7 @@ CREATE TABLE run (
     inputs_offered_at DATETIME,
     foreign_push_possible INTEGER DEFAULT '0' NOT NULL,
     origin JSON,
+    left_platforms JSON DEFAULT '[]' NOT NULL,
     PRIMARY KEY (id)
 );
 CREATE INDEX run_by_status ON run (status, created_at, id);
@@ -85,6 +86,7 @@ CREATE TABLE session (
     twin INTEGER,
     twin_at DATETIME,
     twin_ended_at DATETIME,
+    platform INTEGER DEFAULT '0' NOT NULL,
     PRIMARY KEY (run, number, attempt),
     FOREIGN KEY(run) REFERENCES run (id),
     CONSTRAINT session_slug UNIQUE (slug)
@@ -116,6 +118,7 @@ CREATE TABLE checkpoint (
     published_at DATETIME,
     dataset TEXT DEFAULT '' NOT NULL,
     offered_at DATETIME,
+    platform INTEGER DEFAULT '0' NOT NULL,
     PRIMARY KEY (run, name),
     FOREIGN KEY(run, session, attempt) REFERENCES session (run, number, attempt)
 );

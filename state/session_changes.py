@@ -7,6 +7,7 @@ from typing import Any
 
 from state.facts.base import SessionFact
 from state.facts.checkpoint import (
+    CheckpointCarried,
     CheckpointDamaged,
     CheckpointInspected,
     CheckpointPublished,
@@ -68,6 +69,7 @@ def _planned(state: RunState, fact: SessionPlanned, at: datetime) -> RunState:
         budget_s=fact.budget_s,
         limit_s=fact.limit_s,
         planned_at=at,
+        platform=state.run.platform,
     )
     return replace(state, sessions=(*state.sessions, session))
 
@@ -100,6 +102,8 @@ def _session(state: RunState, fact: SessionFact, at: datetime) -> RunState:
             return _published(state, session, at)
         case DatasetOffered() | DatasetDropped():
             return _uploaded(state, session, fact, at)
+        case CheckpointCarried():
+            return _carried(state, session)
         case CheckpointInspected() | CheckpointWithdrawn() | CheckpointDamaged():
             return _verified(state, session, fact, at)
         case _:
@@ -111,7 +115,15 @@ def _uploaded(state: RunState, session: Session, fact: DatasetOffered | DatasetD
     assert session.checkpoint is not None, f"{session.slug} has no checkpoint to offer"
     since = at if isinstance(fact, DatasetOffered) else None
     checkpoint = replace(state.checkpoint(session.checkpoint), dataset=fact.dataset, offered_at=since)
-    return state.with_checkpoint(checkpoint)
+    return state.with_checkpoint(replace(checkpoint, platform=state.run.platform))
+
+
+def _carried(state: RunState, session: Session) -> RunState:
+    """Have the checkpoint published again, on the run's present platform."""
+    assert session.checkpoint is not None, f"{session.slug} has no checkpoint to carry"
+    checkpoint = replace(state.checkpoint(session.checkpoint), platform=state.run.platform, published_at=None)
+    status = CheckpointStatus.COLLECTED if checkpoint.usable else checkpoint.status
+    return state.with_checkpoint(replace(checkpoint, status=status, offered_at=None))
 
 
 def _verified(
@@ -131,7 +143,8 @@ def _verified(
             checkpoint = replace(
                 checkpoint, published_at=None, offered_at=None, dataset=fact.dataset or checkpoint.dataset
             )
-            return state.with_checkpoint(replace(checkpoint, status=status, verified_at=at))
+            here = state.run.platform
+            return state.with_checkpoint(replace(checkpoint, status=status, verified_at=at, platform=here))
         case CheckpointDamaged():
             return state.with_checkpoint(replace(checkpoint, status=CheckpointStatus.DAMAGED))
 
@@ -149,6 +162,7 @@ def _collected(state: RunState, session: Session, fact: OutputCollected, at: dat
         manifest=fact.manifest.to_json(),
         status=CheckpointStatus.COLLECTED,
         verified_at=at,
+        platform=state.run.platform,
     )
     return replace(state, checkpoints=(*state.checkpoints, checkpoint))
 
@@ -156,7 +170,7 @@ def _collected(state: RunState, session: Session, fact: OutputCollected, at: dat
 def _published(state: RunState, session: Session, at: datetime) -> RunState:
     name = state.session(session.number, session.attempt).checkpoint
     assert name is not None, f"{session.slug} was published without a checkpoint"
-    checkpoint = state.checkpoint(name)
+    checkpoint = replace(state.checkpoint(name), platform=state.run.platform)
     if checkpoint.status is not CheckpointStatus.COLLECTED:  # abandoned meanwhile: its dataset exists but is not used
         return state.with_checkpoint(replace(checkpoint, published_at=at, offered_at=None))
     published = replace(checkpoint, status=CheckpointStatus.PUBLISHED, published_at=at, offered_at=None)

@@ -22,7 +22,7 @@ from orchestrator.base.disk import disk_errors, ignore_full_disk
 from orchestrator.base.errors import BadInput, Permanent
 from orchestrator.base.process_id import is_alive
 from orchestrator.core.decide_request import answered
-from orchestrator.core.pipeline_change import goes_on_as
+from orchestrator.core.pipeline_change import departure, goes_on_as
 from orchestrator.core.plan import limits_for
 from orchestrator.engine.adopt.command import Adoption
 from orchestrator.engine.backups import Backups
@@ -35,6 +35,7 @@ from orchestrator.kaggle.model_gateway import ModelGateway
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.difference import first_difference
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.site import Site, account_text
 from orchestrator.platforms.port import Platform
 from orchestrator.views.lost import lost_sentence, pipeline_of
 from state.facts.checkpoint import CheckpointPublished
@@ -65,6 +66,9 @@ class App(Workspace):
         """Callback invoked once the daemon holds the lease, so that no other daemon works on the database."""
         self.requested_by = ""
         """Program that stores requests for the user, named in them and in the run's history; empty for commands."""
+        self.before_moving: Callable[[tuple[str, ...]], None] = lambda sentences: None
+        """Callback before a run begins on another platform than the checkpoint that it begins from, with what becomes of
+        the numbers; it raises BadInput, or leaves the program, if the run shall not begin."""
         self.sends_messages = False
         """True if the daemon sends notifications (see `orchestrator.app.notify`). Rehearsals send none."""
 
@@ -141,6 +145,8 @@ class App(Workspace):
         owner = self.platforms.of(pipeline).owner()
         begun = beginning(self, pipeline, str(path), owner, may_wait=may_wait)
         pipeline = begun.pipeline
+        if begun.numbers:
+            self.before_moving(begun.numbers)
         store = self.store  # opened first: raises if the home folder is unusable, before anything is written there
         fact = RunStarted(
             run=f"{pipeline.name}-{secrets.token_hex(2)}",
@@ -306,16 +312,18 @@ class App(Workspace):
 
     def shell_for(self, state: RunState) -> EffectContext:
         """Return what the effects of one run need. Raises BadInput if the credentials belong to another account."""
-        pipeline = Pipeline.from_canonical(state.run.pipeline)
+        pipeline, wanted, number = Pipeline.from_canonical(state.run.pipeline), state.run.owner, state.run.platform
+        if (leaving := departure(state, self.store.requests(state.run.id))) is not None:
+            (pipeline, wanted), number = leaving, number + 1  # answered first: what is left need not be reachable
         platform = self.platforms.of(pipeline)
         owner = platform.owner()
-        if owner != state.run.owner:
+        if owner != wanted:
             raise BadInput(
-                f"run {state.run.id} belongs to the {pipeline.platform.capitalize()} account {state.run.owner}, and the "
-                f"credentials are {owner}'s: use that account's, or relay cancel {state.run.id}"
+                f"run {state.run.id} belongs to {account_text(Site.of(pipeline), wanted)}, and the credentials are {owner}'s: "
+                f"use that account's, or relay cancel {state.run.id}"
             )
         limits = limits_for(pipeline)
-        return EffectContext(platform, self.home, self.clock, limits, self.identity)
+        return EffectContext(platform, self.home, self.clock, limits, self.identity, self.platforms.at, number)
 
 
 def warn_stderr(sentence: str) -> None:

@@ -1,6 +1,6 @@
 """`relay checkpoints`: list the checkpoints of a run, verify them, pull copies from Kaggle, or request pruning."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import click
 from orchestrator.app.app import App
 from orchestrator.base.disk import disk_errors
 from orchestrator.base.errors import BadInput, RelayError
+from orchestrator.core.moving import site_at
 from orchestrator.engine.checkpoint_checks import damage_here, entries_of, lacking, listed_damage
 from orchestrator.engine.checkpoint_copies import CheckpointCopies
 from orchestrator.engine.home import HomeLayout
@@ -29,7 +30,8 @@ ALL = "all"
 class RemoteCopies:
     """Access to the copies on Kaggle, or the reason why they are not compared."""
 
-    gateway: Platform | None
+    gateways: Mapping[int, Platform]
+    """The platforms with usable checkpoints, by their number in the run (`Run.platform`); none if one cannot be reached."""
     left_out: str = ""
 
 
@@ -44,7 +46,7 @@ def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: b
     if prune:
         app.store.request(state.run.id, "prune", {}, app.clock.now())
         click.echo(f"{state.run.id}: prune requested; the daemon does it when it is idle", err=as_json)
-    kaggle = _remote_copies(app, state) if verify else RemoteCopies(None)
+    kaggle = _remote_copies(app, state) if verify else RemoteCopies({})
     document = inventory(state, app.home, kaggle, verify=verify)
     if as_json:
         print_json(document)
@@ -63,7 +65,7 @@ def inventory(state: RunState, home: HomeLayout, kaggle: RemoteCopies, *, verify
     """
     rows, problems = [], []
     for checkpoint in state.checkpoints:
-        found = _problems(state, checkpoint, home, kaggle.gateway) if verify else []
+        found = _problems(state, checkpoint, home, kaggle.gateways.get(checkpoint.platform)) if verify else []
         problems += [{"checkpoint": checkpoint.name, "problem": text, "remedy": remedy} for text, remedy in found]
         rows.append(_row(state, checkpoint, home, verify=verify))
     return {
@@ -71,7 +73,7 @@ def inventory(state: RunState, home: HomeLayout, kaggle: RemoteCopies, *, verify
         "run": state.run.id,
         "checkpoints": rows,
         "verified": verify,
-        "compared_with_kaggle": verify and kaggle.gateway is not None,
+        "compared_with_kaggle": verify and bool(kaggle.gateways),
         "not_compared_because": kaggle.left_out or None,
         "problems": problems,
     }
@@ -87,7 +89,8 @@ def _row(state: RunState, checkpoint: Checkpoint, home: HomeLayout, *, verify: b
         "size_bytes": checkpoint.size_bytes,
         "status": checkpoint.status.value,
         "verified_at": checkpoint.verified_at.isoformat(),
-        "dataset": f"{state.run.owner}/{checkpoint.place}" if checkpoint.on_kaggle else None,
+        "platform": site_at(state.run, checkpoint.platform).platform,
+        "dataset": f"{state.run.owner_at(checkpoint.platform)}/{checkpoint.place}" if checkpoint.on_kaggle else None,
         "here": _here(checkpoint, home, verify=verify),
         "digest": checkpoint.digest,
         "parent": checkpoint.parent,
@@ -157,15 +160,17 @@ def _listing_problems(checkpoint: Checkpoint, gateway: Platform) -> list[str]:
 
 
 def _remote_copies(app: App, state: RunState) -> RemoteCopies:
-    """Return access to Kaggle if credentials are found and belong to the run's account."""
+    """Return access to the run's platforms if credentials are found and belong to the run's accounts."""
+    run = state.run
+    numbers = {run.platform, *(checkpoint.platform for checkpoint in state.checkpoints if checkpoint.usable)}
     try:
-        platform = app.platform_of(state.run.id)
-        owner = platform.owner()
+        platforms = {number: app.platforms.at(run, number) for number in numbers}
+        owner = platforms[run.platform].owner()
     except RelayError as error:
-        return RemoteCopies(None, str(error))
-    if owner != state.run.owner:
-        return RemoteCopies(None, f"the run belongs to {state.run.owner}, and the credentials are {owner}'s")
-    return RemoteCopies(platform)
+        return RemoteCopies({}, str(error))
+    if owner != run.owner:
+        return RemoteCopies({}, f"the run belongs to {run.owner}, and the credentials are {owner}'s")
+    return RemoteCopies(platforms)
 
 
 def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
@@ -184,16 +189,16 @@ def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
 def bring_back(app: App, state: RunState, chosen: Sequence[Checkpoint], asked: str) -> None:
     """Repair damaged or missing local copies. Kaggle is only read. `asked` is what the user typed, for the message."""
     damaged = [checkpoint for checkpoint in chosen if damage_here(checkpoint, app.home)]
-    kaggle = _remote_copies(app, state) if damaged else RemoteCopies(None)
-    if damaged and kaggle.gateway is None:
+    kaggle = _remote_copies(app, state) if damaged else RemoteCopies({})
+    if damaged and not kaggle.gateways:
         raise BadInput(f"{asked} needs the account that the run belongs to: {kaggle.left_out}")
     for checkpoint in damaged:
-        assert kaggle.gateway is not None
         session = state.session(checkpoint.session, checkpoint.attempt)
         quarantine = Quarantine(app.home, state.run.id, app.clock.now())
-        copies = CheckpointCopies(checkpoint, session, kaggle.gateway, app.home, quarantine, state.run)
+        gateway, reach = kaggle.gateways[state.run.platform], app.platforms.at
+        copies = CheckpointCopies(checkpoint, session, gateway, app.home, quarantine, state.run, reach=reach)
         with disk_errors(copies.folder):
-            lost = copies.repair((copies.from_dataset, copies.from_output))
+            lost = copies.repair((copies.from_dataset, copies.from_output, copies.from_left))
         for found in quarantine.found:
             kept = f"; kept as {quarantine.folder / found.kept}" if found.kept else ""
             click.echo(f"{checkpoint.name}: {found.problem}{kept}", err=True)

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from orchestrator.app.dataset_origins import checkpoint_in_ref, dataset_origin, origin_of_dataset, origin_options
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.errors import BadInput
+from orchestrator.core.moving import devices_problem, number_lines, site_at
 from orchestrator.core.origins import is_mountable, origin_checkpoint, will_never_come
 from orchestrator.core.plan import inputs_place
 from orchestrator.core.selectors import verified_checkpoint
 from orchestrator.kaggle.gateway import Access
-from orchestrator.pipeline.fork import fork_problem
+from orchestrator.pipeline.fork import fork_problem, same_base
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import OriginOptions
+from orchestrator.pipeline.site import Site, account_text, differ
 from orchestrator.pipeline.warm_start import misfit
 from stages.contract import HISTORY, OPTIMIZER, WEIGHTS, Manifest
 from state.model.run_origin import RunOrigin
@@ -37,6 +39,8 @@ class Beginning:
     pipeline: Pipeline
     origin: RunOrigin | None = None
     inputs_dataset: str = ""
+    numbers: tuple[str, ...] = ()
+    """What becomes of the numbers, in sentences, if the other run's checkpoint is carried over from another platform."""
 
 
 def named_origin(app: "App", named: str, *, weights_only: bool = False) -> OriginOptions:
@@ -100,7 +104,7 @@ def begun_from(pipeline: Pipeline, origin: OriginOptions, path: Path) -> Pipelin
 def beginning(app: "App", pipeline: Pipeline, where: str, owner: str, *, may_wait: bool) -> Beginning:
     """Check a pipeline's origin, and return the pipeline with the checkpoint's name and digest filled in.
 
-    `owner` is the Kaggle account. With `may_wait` the other run need not have the checkpoint yet. Raises BadInput if
+    `owner` is the account on the pipeline's platform. With `may_wait` the other run need not have the checkpoint yet. Raises BadInput if
     there is no such checkpoint, or if the pipeline cannot begin from it.
     """
     wanted = pipeline.origin
@@ -110,20 +114,18 @@ def beginning(app: "App", pipeline: Pipeline, where: str, owner: str, *, may_wai
         origin = origin_of_dataset(app.gateway, pipeline, where)
         return Beginning(pipeline, origin)
     other = app.run(wanted.run)
-    if other.run.owner != owner:
-        raise BadInput(
-            f"{where}: {other.run.id} belongs to the Kaggle account {other.run.owner}, and the credentials are {owner}'s: "
-            "sessions mount the datasets of one account only"
-        )
     origin = RunOrigin(run=other.run.id, cursor=wanted.cursor, keeps=wanted.keeps, digest=wanted.digest)
     checkpoint = origin_checkpoint(origin, other)
     waits = checkpoint is None and may_wait and not wanted.digest and not will_never_come(None, other)
     if not waits:
         checkpoint = _existing(checkpoint, other, wanted, where)
+    elsewhere = _is_elsewhere(checkpoint, other, pipeline, owner, where)
     their = Pipeline.from_canonical(other.run.pipeline)
     if not their.holds(wanted.cursor):
         raise BadInput(f"{where}: origin.at is {wanted.at}, which {other.run.id} does not have")
-    if problem := _problem(pipeline, their, wanted, checkpoint):
+    moved = elsewhere and same_base(their.model, pipeline.model)
+    compared = pipeline.model_copy(update={"model": their.model}) if moved else pipeline
+    if problem := _problem(compared, their, wanted, checkpoint):
         raise BadInput(f"{where}: the run cannot begin from {other.run.id} at {wanted.at}: {problem}")
     if wanted.keeps == HISTORY and pipeline.position(wanted.cursor) >= pipeline.total_steps:
         raise BadInput(
@@ -138,7 +140,27 @@ def beginning(app: "App", pipeline: Pipeline, where: str, owner: str, *, may_wai
         digest=full.digest,
         dataset=checkpoint.place if checkpoint else "",
     )
-    return Beginning(pipeline.model_copy(update={"origin": full}), begun, _shared_inputs(pipeline, their, other))
+    inputs = "" if elsewhere else _shared_inputs(pipeline, their, other)
+    numbers = number_lines(other, checkpoint, their, pipeline) if elsewhere else ()
+    return Beginning(pipeline.model_copy(update={"origin": full}), begun, inputs, numbers)
+
+
+def _is_elsewhere(checkpoint: Checkpoint | None, other: RunState, pipeline: Pipeline, owner: str, where: str) -> bool:
+    """Return True if the other run's checkpoint has to be carried over to the pipeline's platform.
+
+    Raises BadInput if it is of another account of the same platform.
+    """
+    number = other.run.platform if checkpoint is None else checkpoint.platform
+    there, here, theirs = site_at(other.run, number), Site.of(pipeline), other.run.owner_at(number)
+    if theirs != owner and not differ(there, "", here, ""):
+        raise BadInput(
+            f"{where}: {other.run.id} belongs to {account_text(there, theirs)}, and the credentials are {owner}'s: "
+            "sessions mount the datasets of one account only"
+        )
+    elsewhere = differ(there, theirs, here, owner)
+    if elsewhere and (problem := devices_problem(pipeline)):
+        raise BadInput(f"{where}: {problem}")
+    return elsewhere
 
 
 def _existing(checkpoint: Checkpoint | None, other: RunState, wanted: OriginOptions, where: str) -> Checkpoint:

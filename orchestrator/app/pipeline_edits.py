@@ -12,14 +12,17 @@ from pathlib import Path
 import yaml
 
 from orchestrator.app.app import App
+from orchestrator.app.origins import known_runs
 from orchestrator.app.requests import RequestReceipt, parked_over_sources, republishing, store_request
 from orchestrator.base.errors import BadInput
 from orchestrator.core.decide_request import answer
+from orchestrator.core.moving import devices_problem, moves, number_lines
 from orchestrator.core.pipeline_change import change, session_to_await
 from orchestrator.core.selectors import abandon_arguments, checkpoint_at, require_session_ended
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.files_beside import KnownLock
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.site import Site
 from state.facts.run import PipelineChanged, PipelineKept
 from state.model.run_state import RunState, Session
 from state.model.snapshot import LONG_ARGUMENTS, Request
@@ -46,6 +49,8 @@ class PlannedChange:
     arguments: dict[str, str]
     lines: tuple[str, ...]
     """The difference, a line for each value."""
+    numbers: tuple[str, ...] = ()
+    """What becomes of the numbers, in sentences, if the run goes on on another platform."""
     awaited: Session | None = None
     """The session that keeps its order, and after whose end the pipeline changes; None to change it at once."""
 
@@ -89,9 +94,13 @@ def text_to_edit(app: App, state: RunState) -> str:
 def planned_edit(app: App, name: str, edited: EditedPipeline) -> PlannedChange:
     """Return what `relay edit` would do. Raises BadInput if nothing changes, or if it may not."""
     state = _expected(app, name, "edit", (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED))
-    lines = _lines(state, edited)
+    owner = _owner_elsewhere(app, state, edited)
+    lines = _lines(state, edited, owner=owner)
     awaited = session_to_await(state)
-    return PlannedChange(run=state.run.id, verb="edit", arguments=_arguments(edited), lines=lines, awaited=awaited)
+    arguments, numbers = _arguments(edited, owner), _numbers(state, edited, owner)
+    return PlannedChange(
+        run=state.run.id, verb="edit", arguments=arguments, lines=lines, numbers=numbers, awaited=awaited
+    )
 
 
 def planned_retry(
@@ -100,12 +109,14 @@ def planned_retry(
     """Return what `relay retry --pipeline` would do. Raises BadInput if nothing changes, or if it may not."""
     state = _expected(app, name, "retry", (RunStatus.WAITING, RunStatus.PARKED))
     run = state.run.id
-    arguments = _arguments(edited) | (abandon_arguments(state) if abandon_session else {})
+    owner = _owner_elsewhere(app, state, edited)
+    arguments = _arguments(edited, owner) | (abandon_arguments(state) if abandon_session else {})
+    numbers = _numbers(state, edited, owner)
     awaited = session_to_await(state)
     unchanged = f"retry {run}" if from_step is None else f"resume {run} --from-step {from_step}"
     if awaited is not None and not abandon_session and from_step is None:
-        lines = _lines(state, edited, f"or type relay {unchanged} to try it unchanged")
-        return PlannedChange(run=run, verb="retry", arguments=arguments, lines=lines, awaited=awaited)
+        lines = _lines(state, edited, f"or type relay {unchanged} to try it unchanged", owner=owner)
+        return PlannedChange(run=run, verb="retry", arguments=arguments, lines=lines, numbers=numbers, awaited=awaited)
     if from_step is not None:
         if not abandon_session:
             require_session_ended(state)
@@ -120,7 +131,7 @@ def planned_retry(
     changed = next((fact for fact in facts if isinstance(fact, PipelineChanged)), None)
     lines = () if changed is None else tuple(changed.difference.splitlines())
     _require_difference(lines, state, edited, f"or type relay {unchanged} to try it unchanged")
-    return PlannedChange(run=run, verb="retry", arguments=arguments, lines=lines)
+    return PlannedChange(run=run, verb="retry", arguments=arguments, lines=lines, numbers=numbers)
 
 
 def ask(app: App, planned: PlannedChange) -> RequestReceipt:
@@ -134,7 +145,8 @@ def ask(app: App, planned: PlannedChange) -> RequestReceipt:
     else:
         stored = store_request(app, planned.run, planned.verb, planned.arguments)
     short = {name: value for name, value in planned.arguments.items() if name not in LONG_ARGUMENTS}
-    return replace(stored, arguments=short | {"difference": "\n".join(planned.lines)})
+    numbers = {"numbers": "\n".join(planned.numbers)} if planned.numbers else {}
+    return replace(stored, arguments=short | {"difference": "\n".join(planned.lines)} | numbers)
 
 
 def _expected(app: App, name: str, verb: str, allowed: tuple[RunStatus, ...]) -> RunState:
@@ -148,9 +160,39 @@ def _expected(app: App, name: str, verb: str, allowed: tuple[RunStatus, ...]) ->
     return state
 
 
-def _lines(state: RunState, edited: EditedPipeline, or_else: str = "") -> tuple[str, ...]:
+def _owner_elsewhere(app: App, state: RunState, edited: EditedPipeline) -> str:
+    """Return the account with which the run would go on on another platform; empty if it stays where it is.
+
+    Raises BadInput if relay cannot work there: no credentials, no cluster, no folder, or no checkpoint to carry over.
+    """
+    known, given = Pipeline.from_canonical(state.run.pipeline), edited.pipeline
+    if Site.of(known) == Site.of(given):
+        return ""
+    owner = app.platforms.of(given).owner()
+    if not moves(state.run, given, owner):
+        return ""
+    origin = state.run.origin
+    if origin is not None and state.head is None and origin.run not in known_runs(app):
+        raise BadInput(
+            f"{edited.path}: {state.run.id} begins from {origin.run}, which is not in this home folder, and has no checkpoint "
+            "of its own to go on from yet: keep its platform until its first session has ended"
+        )
+    if problem := devices_problem(given):
+        raise BadInput(f"{edited.path}: {problem}")
+    return owner
+
+
+def _numbers(state: RunState, edited: EditedPipeline, owner: str) -> tuple[str, ...]:
+    """Return what becomes of the numbers if the run goes on elsewhere as `owner`; nothing if it stays."""
+    if not owner:
+        return ()
+    new, _ = change(state, edited.pipeline, owner)
+    return number_lines(state, state.head, Pipeline.from_canonical(state.run.pipeline), new)
+
+
+def _lines(state: RunState, edited: EditedPipeline, or_else: str = "", owner: str = "") -> tuple[str, ...]:
     """Return what would change. Raises BadInput if it may not, or if nothing does."""
-    _, lines = change(state, edited.pipeline)
+    _, lines = change(state, edited.pipeline, owner)
     _require_difference(lines, state, edited, or_else)
     return lines
 
@@ -161,8 +203,8 @@ def _require_difference(lines: tuple[str, ...], state: RunState, edited: EditedP
         raise BadInput(f"{edited.path} says what {state.run.id} does already: change it first{more}")
 
 
-def _arguments(edited: EditedPipeline) -> dict[str, str]:
-    return {
+def _arguments(edited: EditedPipeline, owner: str) -> dict[str, str]:
+    return ({"owner": owner} if owner else {}) | {
         "pipeline": edited.pipeline.canonical(),
         "path": str(edited.path),
         "text": edited.text,

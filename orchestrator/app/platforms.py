@@ -4,8 +4,11 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from orchestrator.base.clock import Clock
+from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.site import Site, account_text
 from orchestrator.platforms.port import Platform
+from state.model.run_state import Run
 
 
 class Platforms:
@@ -20,6 +23,23 @@ class Platforms:
         if pipeline.platform == "kaggle":
             return self._kaggle()
         return self._of_slurm(pipeline.slurm.model_dump_json())
+
+    def at(self, run: Run, number: int) -> Platform:
+        """Return the platform with that number of a run (`Run.platform`), for its files only if the run has left it.
+
+        Raises BadInput if the credentials there are now another account's.
+        """
+        if number >= run.platform:
+            return self.of(Pipeline.from_canonical(run.pipeline))
+        left = run.left_platforms[number]
+        site = Site.parse(left.site)
+        platform = self.of(site.pipeline)
+        if (owner := platform.owner()) != left.owner:
+            raise BadInput(
+                f"run {run.id} has checkpoints of {account_text(site, left.owner)}, and the credentials are {owner}'s: use "
+                "that account's"
+            )
+        return platform
 
     def _slurm(self, section: str) -> Platform:
         from orchestrator.pipeline.slurm_section import SlurmOptions

@@ -80,8 +80,9 @@ def _require_checkpoint(app: App, state: RunState, chosen: Checkpoint | None) ->
         session = state.session(checkpoint.session, checkpoint.attempt)
         if is_here(checkpoint, app.home):
             return True
-        platform = app.platform_of(run.id)
-        return is_dataset(checkpoint, platform) or is_output(checkpoint, session, platform)
+        if is_dataset(checkpoint, app.platforms.at(run, checkpoint.platform)):
+            return True
+        return is_output(checkpoint, session, app.platforms.at(run, session.platform))
 
     if not state.checkpoints:
         _require_origin(app, state)
@@ -131,7 +132,8 @@ def _dataset_gone(app: App, checkpoint: Checkpoint) -> bool:
     if checkpoint.status is not CheckpointStatus.PUBLISHED:
         return False
     try:
-        return not is_dataset(checkpoint, app.platform_of(checkpoint.run))
+        run = app.store.load(checkpoint.run).run
+        return not is_dataset(checkpoint, app.platforms.at(run, checkpoint.platform))
     except (BadInput, Transient):  # no credentials, no network: the copy on this disk is enough to resume
         return False
 

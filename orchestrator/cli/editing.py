@@ -33,7 +33,8 @@ def edit(context: click.Context, run: str, pipeline: Path | None, yes: bool, as_
     """Change the pipeline of a run that has begun.
 
     Opens the pipeline in $VISUAL or $EDITOR, or takes a changed FILE. Shows what differs, and asks. A session that is
-    under way keeps its order; the next one follows the changed pipeline. What earlier steps depend on cannot change.
+    under way keeps its order; the next one follows the changed pipeline. What earlier steps depend on cannot change. With
+    another platform in the file, the run goes on there from its newest checkpoint once that session has ended.
 
     Example: relay edit gsm-3f9a --pipeline gsm.yaml
     """
@@ -56,7 +57,7 @@ def ask_and_store(context: click.Context, planned: "PlannedChange", *, yes: bool
     from orchestrator.views.request_text import change_lines, obeyed_when
 
     if not as_json:
-        for line in change_lines(planned.run, planned.lines, planned.awaited):
+        for line in change_lines(planned.run, planned.lines, planned.awaited, planned.numbers):
             click.echo(line)
     if not yes and not _confirmed(planned, as_json):
         click.echo("relay: nothing was changed", err=True)

@@ -39,7 +39,7 @@ def fork(context: click.Context, run: str, at: str | None, to: Path | None, star
     """Write RUN's pipeline as a file that continues from one of its checkpoints.
 
     Change the file and type relay start FILE: that run has the same history until there, and a future of its own.
-    Nothing is copied on Kaggle.
+    Nothing is copied on Kaggle. With another platform in the file, relay publishes the checkpoint there once.
 
     Example: relay fork gsm-3f9a --at sft:500 -o gsm-longer.yaml
     """

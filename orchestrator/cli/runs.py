@@ -11,6 +11,7 @@ import click
 from orchestrator.base.errors import BadInput
 from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, workspace_of
+from orchestrator.cli.moving import MOVE, asks_before_moving
 
 if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic or rich
     from orchestrator.views.logs import Piece
@@ -28,10 +29,11 @@ if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic 
     "the weights of that export.",
 )
 @click.option("--weights-only", is_flag=True, help="With --from: begin with the weights alone.")
+@MOVE
 @JSON
 @click.pass_context
 def start(
-    context: click.Context, pipeline: Path, new: bool, origin: str | None, weights_only: bool, as_json: bool
+    context: click.Context, pipeline: Path, new: bool, origin: str | None, weights_only: bool, yes: bool, as_json: bool
 ) -> None:
     """Create a run of PIPELINE; the daemon executes it.
 
@@ -42,6 +44,7 @@ def start(
         raise BadInput(
             "--weights-only says what to take of the checkpoint that --from names: add --from, or leave it out"
         )
+    app.before_moving = asks_before_moving(str(pipeline), yes=yes, as_json=as_json)
     run = app.start(pipeline, new=new, origin=origin or "", weights_only=weights_only)
     if as_json:
         from orchestrator.views import json_output

@@ -83,6 +83,11 @@ class VerifyDataset:
 
 
 @dataclass(frozen=True)
+class CarryOrigin:
+    """Publish the other run's checkpoint that this run begins from on this run's platform, and check whether it is ready."""
+
+
+@dataclass(frozen=True)
 class Prune:
     """Delete an old checkpoint's dataset and its local files."""
 
@@ -105,6 +110,7 @@ Command = (
     Append
     | ReadQuota
     | PublishInputs
+    | CarryOrigin
     | Push
     | FindPush
     | Poll

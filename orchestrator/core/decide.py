@@ -173,7 +173,8 @@ def _prune(snapshot: Snapshot, pipeline: Pipeline, *, asked: bool = True) -> Com
     candidates: Sequence[Checkpoint] = ()
     if request or not asked:
         keep, kept_at = pipeline.keep_checkpoints, pipeline.kept_places
-        candidates = prunable(snapshot.state, keep, snapshot.requests, snapshot.needed, kept_at)
+        everywhere = request is not None
+        candidates = prunable(snapshot.state, keep, snapshot.requests, snapshot.needed, kept_at, everywhere=everywhere)
     if candidates:
         return Prune(candidates[0].name)
     return Append((), request.id) if request else None

@@ -29,10 +29,11 @@ from orchestrator.core.plan import (
 from orchestrator.core.retention import needs_verification, unpublished_parent
 from orchestrator.core.waits import park_for_quota, too_little_quota
 from orchestrator.pipeline.model import Pipeline
+from state.facts.checkpoint import CheckpointCarried
 from state.facts.run import RunFinished, RunWaiting, RunWoken
 from state.model.run_state import RunState, Session
 from state.model.snapshot import QuotaRow, Snapshot
-from state.model.statuses import InputsStatus, Phase
+from state.model.statuses import CheckpointStatus, InputsStatus, Phase
 
 
 def begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
@@ -61,7 +62,9 @@ def begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: d
 
 def _mend_parent(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
     """Return the command that verifies or publishes the parent before a session can start from it, or None."""
-    state = snapshot.state
+    state, head = snapshot.state, snapshot.state.head
+    if head is not None and head.status is CheckpointStatus.PUBLISHED and head.platform != state.run.platform:
+        return Append((CheckpointCarried(number=head.session, attempt=head.attempt),))
     if (checkpoint := needs_verification(state)) is not None:
         return VerifyDataset(checkpoint.session, checkpoint.attempt)
     unpublished = unpublished_parent(state, mounts_output=pipeline.handoff == "kernel-output")

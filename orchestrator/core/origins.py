@@ -2,13 +2,15 @@
 
 from datetime import datetime, timedelta
 
-from orchestrator.core.commands import Append, Command, Wait
+from orchestrator.core.commands import Append, CarryOrigin, Command, Wait
+from orchestrator.core.decide_session import dataset_due
+from orchestrator.core.moving import is_elsewhere
 from orchestrator.core.plan import Limits
 from orchestrator.core.retention import is_origin
 from orchestrator.pipeline.fork import fork_problem
 from orchestrator.pipeline.model import Pipeline
 from state.facts.run import OriginFound, RunParked
-from state.model.run_origin import RunOrigin
+from state.model.run_origin import PUBLISHED, RunOrigin
 from state.model.run_state import Checkpoint, RunState
 from state.model.snapshot import Snapshot
 from state.model.statuses import CheckpointStatus, RunStatus
@@ -31,12 +33,25 @@ def await_origin(snapshot: Snapshot, limits: Limits, now: datetime) -> Command |
         name, digest, place = checkpoint.name, checkpoint.digest, checkpoint.place
         if not origin.found and origin.is_fork and (problem := _parted(snapshot.state, origin, other)):
             return Append((problem,))
-        return None if origin.found else Append((OriginFound(checkpoint=name, digest=digest, dataset=place),))
+        if not origin.found:
+            return Append((OriginFound(checkpoint=name, digest=digest, dataset=place),))
+        return _carry(checkpoint, snapshot, limits, now)
     if other is None or will_never_come(checkpoint, other):
         return Append((_parked(snapshot.state, origin),))
     status = "" if other.run.status is RunStatus.ACTIVE else f", which is {other.run.status}"
     until = now + timedelta(seconds=limits.poll_s)
     return Wait(until, f"waits for the checkpoint {origin.place} of {origin.run}{status}")
+
+
+def _carry(checkpoint: Checkpoint, snapshot: Snapshot, limits: Limits, now: datetime) -> Command | None:
+    """Return the command that publishes the checkpoint on this run's platform; None once it is there."""
+    run, other = snapshot.state.run, snapshot.origin
+    assert run.origin is not None, "it begins from a checkpoint"
+    assert other is not None, "it has the checkpoint"
+    if run.origin.carrying == PUBLISHED or not is_elsewhere(checkpoint, other.run, run):
+        return None
+    due = dataset_due(snapshot.watch.dataset_polled_at, limits, now)
+    return CarryOrigin() if now >= due else Wait(due, f"{checkpoint.name} is being carried over")
 
 
 def origin_checkpoint(origin: RunOrigin, other: RunState) -> Checkpoint | None:
@@ -46,7 +61,9 @@ def origin_checkpoint(origin: RunOrigin, other: RunState) -> Checkpoint | None:
 
 
 def origin_place(origin: RunOrigin, other: RunState | None) -> str:
-    """Return the slug of the dataset with the checkpoint that a run begins from."""
+    """Return the slug of the dataset with the checkpoint that a run begins from, on the run's own platform."""
+    if origin.carried is not None:
+        return origin.carried
     found = None if other is None else origin_checkpoint(origin, other)
     return origin.dataset if found is None else found.place
 

@@ -1,15 +1,17 @@
 """Takes over a changed pipeline between two sessions, or refuses it with the reason. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from orchestrator.base.errors import BadInput
+from orchestrator.core.moving import moves, number_lines
 from orchestrator.core.plan import count_timed_out, run_cursor
 from orchestrator.pipeline.change_text import change_lines
 from orchestrator.pipeline.changes import RunProgress, merged
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.site import Site
 from state.facts.base import Fact
-from state.facts.run import PipelineChanged, PipelineKept
+from state.facts.run import PipelineChanged, PipelineKept, PlatformLeft
 from state.facts.session import SessionLost, SessionResized
 from state.model.run_state import PIPELINE_CHANGED, RunState, Session
 from state.model.snapshot import Request
@@ -55,10 +57,17 @@ def packages_of(state: RunState) -> Mapping[str, str]:
     return numerics.packages if numerics else {}
 
 
-def change(state: RunState, given: Pipeline) -> tuple[Pipeline, tuple[str, ...]]:
-    """Return the pipeline with which the run goes on, and its differences in words. Raises BadInput if it cannot."""
+def change(state: RunState, given: Pipeline, owner: str = "") -> tuple[Pipeline, tuple[str, ...]]:
+    """Return the pipeline with which the run goes on, and its differences in words. Raises BadInput if it cannot.
+
+    `owner` is the account on the given pipeline's platform; empty means the run's own.
+    """
     old = Pipeline.from_canonical(state.run.pipeline)
-    new = merged(old, given, progress_of(state), state.run.id)
+    elsewhere = moves(state.run, given, owner)
+    twin = next((session for session in state.sessions if session.twin_lives), None) if elsewhere else None
+    if twin is not None:
+        raise BadInput(f"version {twin.twin} of {twin.slug} still runs: the platform can change once it has ended")
+    new = merged(old, given, progress_of(state), state.run.id, moves=elsewhere)
     lines = change_lines(old, new)
     return (new, lines) if lines else (old, ())
 
@@ -76,7 +85,8 @@ def goes_on_as(state: RunState, given: Pipeline) -> bool:
 def with_queued(request: Request, state: RunState) -> RunState:
     """Return the state with the pipeline that a waiting request asks for, as far as that can be told now."""
     try:
-        new, _ = change(state, Pipeline.from_canonical(request.arguments["pipeline"]))
+        given, owner = Pipeline.from_canonical(request.arguments["pipeline"]), request.arguments.get("owner", "")
+        new, _ = change(state, given, owner)
     except BadInput:
         return state
     return replace(state, run=replace(state.run, pipeline=new.canonical(), pipeline_digest=new.digest))
@@ -89,10 +99,11 @@ def change_facts(request: Request, state: RunState) -> tuple[Fact, ...]:
     try:
         if awaited is not None:
             raise BadInput(f"session {awaited.number} follows the pipeline as it is and has not ended")
-        new, lines = change(state, Pipeline.from_canonical(asked["pipeline"]))
+        new, lines = change(state, Pipeline.from_canonical(asked["pipeline"]), asked.get("owner", ""))
+        left = _left(state, new, asked.get("owner", ""))
     except BadInput as error:
         return (PipelineKept(reason=str(error)),)
-    if not lines:
+    if not lines and not left:
         return ()
     changed = PipelineChanged(
         pipeline=new.canonical(),
@@ -102,17 +113,48 @@ def change_facts(request: Request, state: RunState) -> tuple[Fact, ...]:
         by=asked.get("by", ""),
         pipeline_text=asked.get("text", ""),
     )
-    return (changed, *_replanned(state, new))
+    return (*left, changed, *_replanned(state, new, moves=bool(left)))
 
 
-def _replanned(state: RunState, new: Pipeline) -> tuple[Fact, ...]:
-    """Adapt the session that is planned already. One that may have been pushed is given up: it has the old order."""
+def _left(state: RunState, new: Pipeline, owner: str) -> tuple[PlatformLeft, ...]:
+    """Return the fact that the run goes on on another platform; nothing if it stays."""
+    if not moves(state.run, new, owner):
+        return ()
+    if not owner:
+        raise BadInput(f"the account on the other platform is not known: type relay edit {state.run.id} again")
+    old, head = Pipeline.from_canonical(state.run.pipeline), state.head
+    left = PlatformLeft(
+        site=Site.of(old).canonical(),
+        owner=owner,
+        accelerator=new.slot,
+        checkpoint=head.name if head else "",
+        digest=head.digest if head else "",
+        numbers=number_lines(state, head, old, new),
+    )
+    return (left,)
+
+
+def departure(state: RunState, requests: Iterable[Request]) -> tuple[Pipeline, str] | None:
+    """Return the pipeline and the account with which the oldest request has the run go on elsewhere; None if it does not."""
+    asked = next((each for each in requests if answerable(each, state)), None)
+    if asked is None or "owner" not in asked.arguments or state.run.status not in OPEN:
+        return None
+    facts = change_facts(asked, state)
+    if not any(isinstance(fact, PlatformLeft) for fact in facts):
+        return None
+    return Pipeline.from_canonical(asked.arguments["pipeline"]), asked.arguments["owner"]
+
+
+def _replanned(state: RunState, new: Pipeline, *, moves: bool) -> tuple[Fact, ...]:
+    """Adapt the session that is planned already. It is given up if it may have been pushed, since it has the old order, or
+    if the run goes on elsewhere, where its checkpoint has to be published first.
+    """
     last = state.last
     if last is None or last.phase is not Phase.PLANNED:
         return ()
     old = Pipeline.from_canonical(state.run.pipeline)
     elsewhere = last.start != run_cursor(state, new) or old.handoff != new.handoff
-    if last.unclear or last.declined or elsewhere:
+    if last.unclear or last.declined or elsewhere or moves:
         reason = "the pipeline was changed"
         return (SessionLost(number=last.number, attempt=last.attempt, reason=reason, cause=PIPELINE_CHANGED),)
     limit_s = new.limit_s if last.limit_s == old.limit_s else min(last.limit_s, new.limit_s)

@@ -290,9 +290,10 @@ NOT_FOR_BUDGETS = ("session_s", "restore_s", "hold_s")
 def known_timings(state: RunState, session: Session) -> dict[str, float]:
     """Return the timings of earlier sessions for this one's budget: the newest step times, the longest of all others.
 
-    All earlier sessions are over when this one is planned, so the result never changes.
+    Sessions elsewhere had another machine. All earlier ones are over when this one is planned: the result never changes.
     """
-    earlier = [other.timings for other in state.sessions if other.key < session.key and other.timings][-TIMES_OF:]
+    same = [other for other in state.sessions if other.key < session.key and other.platform == session.platform]
+    earlier = [other.timings for other in same if other.timings][-TIMES_OF:]
     found: dict[str, float] = {}
     for timings in earlier:
         steps = {name: value for name, value in timings.items() if name.endswith((".step_s", ".step_high_s"))}

@@ -32,8 +32,11 @@ def prunable(
     requests: Sequence[Request] = (),
     needed: Sequence[RunOrigin] = (),
     kept_at: Sequence[Cursor] = (),
+    *,
+    everywhere: bool = True,
 ) -> tuple[Checkpoint, ...]:
-    """Return the published checkpoints that may be pruned, oldest first.
+    """Return the published checkpoints that may be pruned, oldest first; without `everywhere` only those that are on the
+    run's present platform alone.
 
     Never pruned: the newest `keep_checkpoints`, the last two that are verified, the parents of sessions that are not
     over, one that the user has just asked to resume from, those that other runs begin from (`needed`), and the newest
@@ -45,7 +48,16 @@ def prunable(
     asked = {r.arguments.get("checkpoint") for r in requests if r.verb in ("resume", "retry")}
     excluded = {*verified[-KEPT_MIN:], *(c.name for c in published[-max(keep, KEPT_MIN) :]), *mounted, *asked}
     excluded |= {c.name for place in kept_at for c in [c for c in published if c.cursor == place][-1:]}
-    return tuple(c for c in published if c.name not in excluded and not any(is_origin(c, one) for one in needed))
+    found = [c for c in published if c.name not in excluded and not any(is_origin(c, one) for one in needed)]
+    return tuple(c for c in found if everywhere or _only_here(c, state))
+
+
+def _only_here(checkpoint: Checkpoint, state: RunState) -> bool:
+    """Return True if no platform that the run has left has a copy of the checkpoint."""
+    if not state.run.left_platforms:
+        return True
+    made_on = state.session(checkpoint.session, checkpoint.attempt).platform
+    return made_on == checkpoint.platform == state.run.platform
 
 
 def is_origin(checkpoint: Checkpoint, origin: RunOrigin) -> bool:
@@ -86,9 +98,12 @@ def unpublished_parent(state: RunState, *, mounts_output: bool) -> Session | Non
     `mounts_output`: sessions mount the last kernel's output, so this is needed only once that has failed.
     """
     head = state.head
-    if head is None or (mounts_output and not (state.last and failed_over_parent(state.last))):
+    if head is None:
         return None
     session = state.session(head.session, head.attempt)
+    mounts_output = mounts_output and session.platform == state.run.platform
+    if mounts_output and not (state.last and failed_over_parent(state.last)):
+        return None
     return session if session.phase in (Phase.COLLECTED, Phase.PUBLISHING) else None
 
 

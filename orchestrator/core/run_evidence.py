@@ -88,7 +88,9 @@ def _of_fact(run: ProbedRun, place: int, at: datetime, fact: Fact) -> Iterator[E
             session = run.state.session(fact.number, fact.attempt)
             yield from _of_session(_narrowed(run, place, session), session)
         case CheckpointPublished() | DatasetDropped():
-            yield from of_datasets(_narrowed(run, place, run.state.session(fact.number, fact.attempt)))
+            session = run.state.session(fact.number, fact.attempt)
+            if session.platform == run.state.run.platform:  # else it was carried over
+                yield from of_datasets(_narrowed(run, place, session))
         case PushHeld():
             return
         case PushRefused():

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,11 @@ Raises Corrupt, Refused or Transient.
 """
 
 
+def no_other_platform(run: Run, number: int) -> Platform:
+    """Raise Refused: there is no access to a platform that the run has left."""
+    raise Refused(f"there is no access to platform {number} of {run.id}")
+
+
 @dataclass(frozen=True)
 class CheckpointCopies:
     """Access to every copy of one checkpoint. Damaged bytes go to `quarantine`; the effect records its facts."""
@@ -47,6 +53,8 @@ class CheckpointCopies:
     run: Run
     identity: str = ""
     """Id of this home folder."""
+    reach: Callable[[Run, int], Platform] = no_other_platform
+    """Function that returns a platform that the run has left, by its number; raises BadInput."""
 
     @property
     def folder(self) -> Path:
@@ -56,7 +64,7 @@ class CheckpointCopies:
     # --- this disk -----------------------------------------------------------
 
     def repair(self, sources: Sequence[Source] | None = None) -> str:
-        """Repair the copy on this disk from the session's output, else from the dataset.
+        """Repair the copy on this disk from the session's output, else from the dataset, here or where the run was before.
 
         Returns an empty string, or why the copy cannot be repaired. Changes nothing on Kaggle. Raises Transient if
         Kaggle cannot be reached; DiskRefused, to be retried, if this disk is full or cannot read a file of which there
@@ -79,7 +87,7 @@ class CheckpointCopies:
         ]
         if lost:
             self.quarantine.make_room_for(Manifest.from_json(self.checkpoint.manifest), self.folder)
-        for source in (self.from_output, self.from_dataset) if sources is None else sources:
+        for source in (self.from_output, self.from_dataset, self.from_left) if sources is None else sources:
             lost = [entry for entry in lost if not self._fetched(entry, source)]
         for entry in lost:
             if damage[entry.path].unread:
@@ -90,7 +98,7 @@ class CheckpointCopies:
         return "; ".join(damage[entry.path].says for entry in lost)
 
     def _fetched(self, entry: FileEntry, source: Source) -> bool:
-        place = "dataset" if source == self.from_dataset else "output"
+        place = "output" if source == self.from_output else "dataset"
         for _try in range(TRIES):
             try:
                 with self.quarantine.watching(self.checkpoint.name, entry.path, place) as damaged:
@@ -105,18 +113,34 @@ class CheckpointCopies:
     def from_output(self, entry: FileEntry, into: Path, damaged: Path) -> None:
         """Fetch a file from the session's output; raises Refused if it no longer exists."""
         name = f"{checkpoint_folder(self.checkpoint.cursor)}/{entry.path}"
-        listing = self.gateway.output(self.session.slug, self.session.kernel_version)
+        platform = self._at(self.session.platform)
+        listing = platform.output(self.session.slug, self.session.kernel_version)
         file = next((file for file in listing if file.name == name and not file.refused), None)
         if file is None:
             raise Refused(f"{self.session.slug} has no {name} any more")
-        self.gateway.download(file, into, _wanted(entry, damaged))
+        platform.download(file, into, _wanted(entry, damaged))
 
     def from_dataset(self, entry: FileEntry, into: Path, damaged: Path) -> None:
         """Fetch a file from the dataset; raises Refused if it does not exist."""
-        seen = self.gateway.find_dataset(self.checkpoint.place)
+        self._from_dataset_at(self.checkpoint.platform, entry, into, damaged)
+
+    def from_left(self, entry: FileEntry, into: Path, damaged: Path) -> None:
+        """Fetch a file from the dataset on a platform that the run has left; raises Refused if none has it."""
+        for number in reversed(range(self.session.platform, self.checkpoint.platform)):
+            with suppress(Refused):
+                self._from_dataset_at(number, entry, into, damaged)
+                return
+        raise Refused(f"no platform that {self.run.id} has left has {entry.path} of {self.checkpoint.place}")
+
+    def _from_dataset_at(self, number: int, entry: FileEntry, into: Path, damaged: Path) -> None:
+        platform, place = self._at(number), self.checkpoint.place
+        seen = platform.find_dataset(place)
         if seen is None or entry.path not in {file.name for file in seen.files}:
-            raise Refused(f"the dataset {self.checkpoint.place} has no {entry.path}")
-        self.gateway.download_dataset_file(self.checkpoint.place, entry.path, into, _wanted(entry, damaged))
+            raise Refused(f"the dataset {place} has no {entry.path}")
+        platform.download_dataset_file(place, entry.path, into, _wanted(entry, damaged))
+
+    def _at(self, number: int) -> Platform:
+        return self.gateway if number == self.run.platform else self.reach(self.run, number)
 
     def damaged(self, problem: str, pipeline: Pipeline) -> CheckpointDamaged:
         """Return the fact that no intact copy is left."""

@@ -16,6 +16,7 @@ from orchestrator.core.commands import Wait
 from orchestrator.engine import failsafe
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.tick import TickResult, tick
+from state.facts.run import PipelineChanged, PipelineKept
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import Lease, LeaseHeld, LeaseLost
 from state.model.run_state import RunState
@@ -205,7 +206,7 @@ class Daemon:
         jumps.settle()
 
     def _tick_until_rest(self, run: str, mark: ChangeToken) -> bool:
-        """Tick the run until it rests; return True if it did anything."""
+        """Tick the run until it rests, or may go on on another platform; return True if it did anything."""
         self.sleeping.pop(run, None)
         try:
             shell = self.shell_for(self.store.load(run))
@@ -217,8 +218,8 @@ class Daemon:
             return self._skip_for_now(run, mark, str(error))
         except Exception as error:  # noqa: BLE001  nor may a bug in relay
             return self._give_up(run, mark, error)
-        changed = False
-        while not self.stop.is_set():
+        changed = moves = False
+        while not (self.stop.is_set() or moves):
             try:
                 result = tick(self.store, run, shell, self.keeper.fence)
             except RunDamaged as error:
@@ -232,6 +233,7 @@ class Daemon:
                 self.sleeping[run] = Sleep(result.command.until, mark, result.command.wants_slot)
                 break
             changed = True
+            moves = any(isinstance(fact, PipelineChanged | PipelineKept) for fact in result.facts)
         return changed
 
     def _give_up(self, run: str, mark: ChangeToken, error: Exception) -> bool:

@@ -29,7 +29,7 @@ from orchestrator.engine.ownership import fenced, open_to_parking, take_over
 from orchestrator.pipeline.model import Pipeline
 from state.facts.base import Fact
 from state.facts.checkpoint import PublishIntended
-from state.facts.run import InputsIntended, RunParked, RunResumed
+from state.facts.run import InputsIntended, PlatformLeft, RunParked, RunResumed
 from state.facts.session import PushIntended, SessionLost
 from state.model.poll_state import PollState
 from state.model.snapshot import QuotaRow, Request, Snapshot
@@ -74,8 +74,9 @@ def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None)
                 store.append(run, (), now, watch=_claim_slot(snapshot.watch, now), fence=fence)
             return TickResult(command, before=snapshot.watch)
         case Append(facts, fulfilled):
-            fresh = any(isinstance(fact, (RunResumed, SessionLost)) for fact in facts)
-            watch = PollState(search_s=snapshot.watch.search_s) if fresh else snapshot.watch
+            fresh = any(isinstance(fact, (PlatformLeft, RunResumed, SessionLost)) for fact in facts)
+            left = any(isinstance(fact, PlatformLeft) for fact in facts)
+            watch = PollState(search_s={} if left else snapshot.watch.search_s) if fresh else snapshot.watch
             watch = with_command_counted(watch, snapshot.watch, command, 0, shell.limits, now)
             store.append(run, facts, now, watch=watch, fulfilled=fulfilled, fence=fence)
             request = next((asked for asked in snapshot.requests if asked.id == fulfilled), None)
@@ -86,6 +87,7 @@ def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None)
         snapshot = replace(snapshot, state=state)
     elif fence is not None:
         store.append(run, (), now, fence=fence)
+    assert shell.number in (None, snapshot.state.run.platform), "the run has gone on elsewhere"
     metered = CallMeter(shell.gateway)
     result, failure = _perform(command, snapshot, pipeline, replace(shell, gateway=metered.gateway))
     quota = None if result.quota is None else _resolve_quota(result.quota, pipeline, store)

@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.base.errors import BadInput
 from orchestrator.base.humanize import counted
-from orchestrator.pipeline.fork import evaluation_problem
+from orchestrator.pipeline.fork import evaluation_problem, same_base
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.pins import canonical_pin
 from orchestrator.pipeline.sections import Stage
@@ -29,6 +29,7 @@ class When(Enum):
     """Time until which a key or an option may change."""
 
     ANY_TIME = "at any time"
+    BETWEEN_SESSIONS = "between two sessions: the run then goes on there, from its checkpoint"
     FROM_NOW = "at any time, for the steps that are still to come"
     NOT_BEGUN = "until its stage begins"
     UNTRAINED = "until the run has its first checkpoint"
@@ -41,9 +42,12 @@ class ChangeRule:
 
     when: When
     why: str = ""
+    moves: bool = False
+    """True if it may change at any time together with the platform, where it cannot always be what it was."""
 
 
 ANY_TIME = ChangeRule(When.ANY_TIME)
+ELSEWHERE = ChangeRule(When.BETWEEN_SESSIONS)
 FROM_NOW = ChangeRule(When.FROM_NOW)
 ROWS = ChangeRule(When.NOT_BEGUN, "it decides which examples each step sees")
 WEIGHTS = ChangeRule(When.NOT_BEGUN, "it decides which weights are trained")
@@ -51,19 +55,7 @@ UPDATE = ChangeRule(When.NOT_BEGUN, "it is a part of every update")
 SAMPLES = ChangeRule(When.NOT_BEGUN, "it decides which completions are sampled and judged")
 RESULT = ChangeRule(When.NOT_BEGUN, "one result belongs to one setting")
 
-SLURM_ANY_TIME = (
-    "login",
-    "partition",
-    "account",
-    "gres",
-    "cpus",
-    "memory",
-    "jobs",
-    "python",
-    "setup",
-    "signal_s",
-    "options",
-)
+SLURM_ANY_TIME = ("login", "partition", "account", "gres", "cpus", "memory", "jobs", "python", "setup", "signal_s", "options")  # fmt: skip
 
 KEYS: dict[str, ChangeRule] = {
     "name": ChangeRule(When.NEVER, "it is a part of the run's names on Kaggle"),
@@ -71,10 +63,10 @@ KEYS: dict[str, ChangeRule] = {
     "origin": ChangeRule(When.NEVER, "the run began there"),
     "fork_points": ANY_TIME,
     "model": ChangeRule(When.UNTRAINED, "this model is what was trained"),
-    "accelerator": ChangeRule(When.NEVER, "another machine rounds differently and has a quota of its own"),
-    "platform": ChangeRule(When.NEVER, "the run's sessions and checkpoints are there"),
-    "slurm.shared": ChangeRule(When.NEVER, "the run's sessions and checkpoints are there"),
-    "slurm.gpus": ChangeRule(When.UNTRAINED, "another number of devices computes other numbers"),
+    "accelerator": ChangeRule(When.NEVER, "another machine rounds differently and has a quota of its own", moves=True),
+    "platform": ELSEWHERE,
+    "slurm.shared": ELSEWHERE,
+    "slurm.gpus": ChangeRule(When.UNTRAINED, "another number of devices computes other numbers", moves=True),
     **dict.fromkeys((f"slurm.{name}" for name in SLURM_ANY_TIME), ANY_TIME),
     "session.limit_s": ANY_TIME,
     "session.margin_s": ANY_TIME,
@@ -88,8 +80,8 @@ KEYS: dict[str, ChangeRule] = {
     "exactness": ANY_TIME,
     "keep_checkpoints": ANY_TIME,
     "internet": ANY_TIME,
-    "environment": ChangeRule(When.UNTRAINED, "other versions compute other numbers"),
-    "own_lock": ChangeRule(When.UNTRAINED, "other versions compute other numbers"),
+    "environment": ChangeRule(When.UNTRAINED, "other versions compute other numbers", moves=True),
+    "own_lock": ChangeRule(When.UNTRAINED, "other versions compute other numbers", moves=True),
     "inputs.datasets": ANY_TIME,  # a session compares the rows that it reads with those of the sessions before it
     "inputs.models": ANY_TIME,
     "inputs.wheels": ANY_TIME,
@@ -137,13 +129,14 @@ class RunProgress:
     """Versions with which that checkpoint was computed, by normalised name; empty if they are not known."""
 
 
-def merged(old: Pipeline, given: Pipeline, progress: RunProgress, run: str) -> Pipeline:
+def merged(old: Pipeline, given: Pipeline, progress: RunProgress, run: str, *, moves: bool = False) -> Pipeline:
     """Return the pipeline with which the run goes on as `given` says. It equals `old` if nothing changes.
 
+    `moves`: the run goes on on another platform, where machine, packages and the place of the base model may be others.
     Raises BadInput that names each change which is not possible midway, with the reason and the remedy.
     """
     given = given.model_copy(update=_unsaid(old, given))
-    problems = [*_problems_of_keys(old, given, progress)]
+    problems = [*_problems_of_keys(old, given, progress, moves=moves)]
     stages, more = _merged_stages(old, given, progress)
     if problems := [*problems, *more]:
         raise BadInput(
@@ -190,10 +183,12 @@ def flat(pipeline: Pipeline) -> dict[str, Any]:
     return found
 
 
-def _problems_of_keys(old: Pipeline, given: Pipeline, progress: RunProgress) -> Iterator[str]:
+def _problems_of_keys(old: Pipeline, given: Pipeline, progress: RunProgress, *, moves: bool) -> Iterator[str]:
     before, after = flat(old), flat(given)
     for key, rule in KEYS.items():
-        if key == "stages" or before[key] == after[key]:
+        if key == "stages" or before[key] == after[key] or (moves and rule.moves):
+            continue
+        if key == "model" and moves and same_base(before[key], after[key]):
             continue
         if key in ("environment", "own_lock") and _installs_what_was_used(old, given, progress.packages):
             continue

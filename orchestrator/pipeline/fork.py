@@ -45,6 +45,12 @@ def _index(pipeline: Pipeline, at: Cursor) -> int:
     return [stage.name for stage in pipeline.stages].index(at.stage)
 
 
+def same_base(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Return True if only the place of the base model's files differs: sessions compare its weights with the checkpoint's."""
+    model, other = ({k: v for k, v in each.items() if k not in ("source", "tokenizer")} for each in (before, after))
+    return model == other
+
+
 def finished_stages(parent: Pipeline, fork: Pipeline, at: Cursor) -> tuple[Stage, ...]:
     """Return the stages that are over at this place of the fork."""
     index = _index(parent, at)

@@ -1,6 +1,5 @@
 """The status as one stable JSON document (see docs/status.md), from which all other views of a run are drawn."""
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any
 from orchestrator.base import process_id
 from orchestrator.base.humanize import bounded_s
 from orchestrator.core.goodput import goodput
+from orchestrator.core.moving import site_at
 from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.stage_plan import StagePlan
+from orchestrator.views.checkpoint_document import checkpoint_document
 from orchestrator.views.curves import Curves
 from orchestrator.views.fact_documents import damage_document, model_document
 from orchestrator.views.lost import damaged_document, lost_documents
@@ -21,23 +22,24 @@ from orchestrator.views.numerics import numerics_document
 from orchestrator.views.open_run_forecast import open_run_forecast
 from orchestrator.views.origin_text import origin_document
 from orchestrator.views.pipeline_changes import pipeline_changes
+from orchestrator.views.platform_moves import platform_moves
 from orchestrator.views.run_choice import EVERY_RUN, RunChoice, most_urgent
 from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts.base import Fact
 from state.facts.checkpoint import DamageFound, ModelPublished
-from state.facts.run import PipelineChanged
+from state.facts.run import PipelineChanged, PlatformLeft
 from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
 from state.model.metrics import Metric
 from state.model.poll_state import PollState
-from state.model.run_state import Checkpoint, RunState, Session
+from state.model.run_state import RunState, Session
 from state.model.snapshot import QuotaRow, Request
-from state.model.statuses import CheckpointStatus, RunStatus
+from state.model.statuses import RunStatus
 from state.reader import Reader
 
 FORMAT = 1
 CURVE_POINTS = 40
-IN_LISTS = (DamageFound, PipelineChanged, ModelPublished)
+IN_LISTS = (DamageFound, PipelineChanged, PlatformLeft, ModelPublished)
 """Facts of an open run that are read for a list; the others are verified and not parsed."""
 ABSENT_MIN = 3
 """Consecutive responses without the kernel before the user is asked whether it was deleted."""
@@ -181,12 +183,14 @@ def run_document(
     """
     milestones = StagePlan.from_canonical(state.run.pipeline)
     cursor, run = state.head.cursor if state.head else milestones.beginning, state.run
-    sessions = [_session(session, now, live_seconds) for session in state.sessions]
+    platforms = [site_at(run, number).platform for number in range(run.platform + 1)]
+    sessions = [_session(s, platforms, run.owner_at(s.platform), now, live_seconds) for s in state.sessions]
     return {
         "id": run.id,
         "name": run.name,
         "owner": run.owner,
         "accelerator": run.accelerator,
+        "platform": platforms[-1],
         "home": run.home,
         "pipeline": run.pipeline_path,
         "pipeline_digest": run.pipeline_digest,
@@ -204,10 +208,11 @@ def run_document(
         "stages": _stages(milestones, cursor, state, metrics),
         "sessions": sessions,
         "quota_spent": goodput(sessions),
-        "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
+        "checkpoints": [checkpoint_document(state, checkpoint, platforms) for checkpoint in state.checkpoints],
         "numerics": numerics_document(state),
         "damage": [damage_document(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
         "changes": [*pipeline_changes(facts)],
+        "moves": [*platform_moves(state, platforms, facts)],
         "memory": measured_document(facts, metrics),
         "models": [model_document(at, fact) for at, fact in facts if isinstance(fact, ModelPublished)],
         "forecast": None,
@@ -247,13 +252,17 @@ def _measures(name: str) -> bool:
     return name != "done" and not name.startswith(STAND_IN_METRIC)
 
 
-def _session(session: Session, now: datetime, live_seconds: Mapping[str, float]) -> dict[str, Any]:
+def _session(
+    session: Session, platforms: Sequence[str], owner: str, now: datetime, live_seconds: Mapping[str, float]
+) -> dict[str, Any]:
     live = session.running_at is not None and session.ended_at is None
     accounted = dict(live_seconds if live else session.seconds)
     return {
         "number": session.number,
         "attempt": session.attempt,
         "slug": session.slug,
+        "platform": platforms[session.platform],
+        "owner": owner,
         "kernel_version": session.kernel_version,
         "phase": session.phase.value,
         "outcome": session.outcome.value if session.outcome else None,
@@ -307,25 +316,6 @@ def _stops_by(session: Session) -> datetime | None:
     if session.running_at is None or session.ended_at is not None:
         return None
     return session.running_at + timedelta(seconds=session.budget_s)
-
-
-def _checkpoint(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
-    return {
-        "name": checkpoint.name,
-        "session": checkpoint.session,
-        "attempt": checkpoint.attempt,
-        "stage": checkpoint.cursor.stage,
-        "step": checkpoint.cursor.step,
-        "digest": checkpoint.digest,
-        "parent": checkpoint.parent,
-        "contents": json.loads(checkpoint.manifest).get("digests", {}),
-        "size_bytes": checkpoint.size_bytes,
-        "status": checkpoint.status.value,
-        "dataset": f"{state.run.owner}/{checkpoint.place}" if checkpoint.on_kaggle else None,
-        "verified": checkpoint.status is not CheckpointStatus.DAMAGED,
-        "verified_at": _time(checkpoint.verified_at),
-        "published_at": _time(checkpoint.published_at),
-    }
 
 
 def quota_document(quota: QuotaRow) -> dict[str, Any]:

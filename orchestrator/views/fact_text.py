@@ -7,6 +7,7 @@ from orchestrator.engine.tick import TickResult
 from stages.contract import Cursor
 from state.facts.base import Fact, SessionFact
 from state.facts.checkpoint import (
+    CheckpointCarried,
     CheckpointDamaged,
     CheckpointInspected,
     CheckpointPruned,
@@ -19,9 +20,12 @@ from state.facts.checkpoint import (
 from state.facts.run import (
     InputsDropped,
     InputsPublished,
+    OriginCarried,
+    OriginDropped,
     OriginFound,
     PipelineChanged,
     PipelineKept,
+    PlatformLeft,
     RunCancelled,
     RunFinished,
     RunParked,
@@ -66,6 +70,8 @@ def describe_fact(fact: Fact) -> str:
     match fact:
         case PushHeld():
             return fact.reason
+        case CheckpointCarried():
+            return f"the checkpoint of session {_key(fact)} is carried over to the run's platform"
         case SessionPlanned() | SessionResized() | PushConfirmed() | PushRefused():
             return f"session {_key(fact)} {_before(fact)}"
         case SeenQueued():
@@ -78,7 +84,7 @@ def describe_fact(fact: Fact) -> str:
             return _after(fact)
         case CheckpointPruned() | DamageFound() | ModelPublished():
             return _checkpoint(fact)
-        case PipelineChanged() | PipelineKept() | InputsDropped() | InputsPublished():
+        case PipelineChanged() | PipelineKept() | PlatformLeft() | InputsDropped() | InputsPublished():
             return _pipeline(fact)
         case _:
             return _run(fact)
@@ -156,8 +162,10 @@ def _after(fact: SessionFact) -> str:
             return ""
 
 
-def _pipeline(fact: PipelineChanged | PipelineKept | InputsDropped | InputsPublished) -> str:
+def _pipeline(fact: PipelineChanged | PipelineKept | PlatformLeft | InputsDropped | InputsPublished) -> str:
     match fact:
+        case PlatformLeft():
+            return f"goes on on another platform, as {fact.owner}: {' '.join(fact.numbers)}"
         case PipelineChanged():
             return f"the pipeline was changed, from the next session on: {'; '.join(fact.difference.splitlines())}"
         case PipelineKept():
@@ -197,6 +205,10 @@ def _beginning(fact: Fact) -> str:
             return "the pipeline's files are published"
         case OriginFound():
             return f"begins from {fact.checkpoint}, which is published now"
+        case OriginDropped():
+            return f"{fact.reason}; the next one is called {fact.dataset}"
+        case OriginCarried():
+            return f"the checkpoint that the run begins from is on its platform, as {fact.dataset}"
         case _:
             return ""
 

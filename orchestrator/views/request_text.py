@@ -22,9 +22,17 @@ def obeyed_when(awaited: Session | None) -> str:
     return NEXT_TICK if awaited is None else f"once session {awaited.number} has ended"
 
 
-def change_lines(run: str, lines: Sequence[str], awaited: Session | None) -> list[str]:
-    """Return the lines that tell what a change of the pipeline changes, and when."""
+def change_lines(run: str, lines: Sequence[str], awaited: Session | None, numbers: Sequence[str] = ()) -> list[str]:
+    """Return the lines that tell what a change of the pipeline changes, and when.
+
+    `numbers` are sentences about the numbers if the run goes on on another platform.
+    """
     told = [f"{run}: the pipeline changes", *(f"  {line}" for line in lines)]
+    if numbers:
+        told += [
+            "The run goes on on another platform, from its newest verified checkpoint, which relay publishes there once.",
+            *(f"  {line}" for line in numbers),
+        ]
     if awaited is None:
         return [*told, "The next session follows it."]
     return [

@@ -16,6 +16,7 @@ from orchestrator.views.layout import labelled, sentence
 from orchestrator.views.memory_peaks import exhausted
 from orchestrator.views.numerics import numerics_sentences
 from orchestrator.views.origin_text import origin_sentence
+from orchestrator.views.platform_moves import move_sentence
 from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
 from stages.session.time_accounting import TimeClass
 
@@ -46,6 +47,7 @@ def run_view(
         *_checkpoint(run, now),
         *_numerics(run),
         *_changed(run, now),
+        *_moved(run, now),
     ]
     parts += [labelled(details)] if details else []
     parts.append(stages_table(run))
@@ -222,6 +224,12 @@ def _changed(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableTy
     last, earlier = changes[-1], len(changes) - 1
     more = f" ({earlier} earlier change{'' if earlier == 1 else 's'})" if earlier else ""
     return [("pipeline", Text(f"changed {when(_at(last['at']), now)}: {'; '.join(last['difference'])}{more}"))]
+
+
+def _moved(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
+    """Show each change of the run's platform."""
+    moves = run.get("moves") or []
+    return [("moved", Text(f"{when(_at(move['at']), now)}, {move_sentence(move)}")) for move in moves]
 
 
 def damage_line(damage: list[dict[str, Any]]) -> str:

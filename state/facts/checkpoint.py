@@ -54,6 +54,16 @@ class CheckpointWithdrawn(SessionFact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointCarried(SessionFact):
+    """The checkpoint's dataset is on a platform that the run has left; it is published once more, on the run's own.
+
+    The dataset that it has is left where it is, and no session of this run mounts it any more.
+    """
+
+    name: ClassVar[str] = "checkpoint_carried"
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckpointDamaged(SessionFact):
     """No intact copy of the session's checkpoint is left, neither on the local disk nor on Kaggle."""
 

@@ -2,6 +2,7 @@
 
 from state.facts.base import Fact
 from state.facts.checkpoint import (
+    CheckpointCarried,
     CheckpointDamaged,
     CheckpointInspected,
     CheckpointPruned,
@@ -18,9 +19,13 @@ from state.facts.run import (
     InputsIntended,
     InputsOffered,
     InputsPublished,
+    OriginCarried,
+    OriginDropped,
     OriginFound,
+    OriginOffered,
     PipelineChanged,
     PipelineKept,
+    PlatformLeft,
     RunCancelled,
     RunFinished,
     RunParked,
@@ -56,6 +61,9 @@ FACTS: dict[str, type[Fact]] = {
     for fact in (
         RunStarted,
         OriginFound,
+        OriginOffered,
+        OriginDropped,
+        OriginCarried,
         RunTakenOver,
         InputsIntended,
         InputsOffered,
@@ -65,6 +73,7 @@ FACTS: dict[str, type[Fact]] = {
         RunWoken,
         RunParked,
         RunResumed,
+        PlatformLeft,
         PipelineChanged,
         PipelineKept,
         RunFinished,
@@ -93,6 +102,7 @@ FACTS: dict[str, type[Fact]] = {
         CheckpointPublished,
         CheckpointInspected,
         CheckpointWithdrawn,
+        CheckpointCarried,
         CheckpointDamaged,
         CheckpointPruned,
         DamageFound,

@@ -123,6 +123,51 @@ class PipelineChanged(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlatformLeft(Fact):
+    """The run goes on on another platform, with sessions that are planned from now on. `PipelineChanged` follows it."""
+
+    name: ClassVar[str] = "platform_left"
+    site: str
+    """How the platform that it leaves is reached, as canonical JSON (`orchestrator.pipeline.site.Site`)."""
+    owner: str
+    """Account on the platform that it goes on on."""
+    accelerator: str
+    """Accelerator whose slots and quota its sessions use there: `tpu`, `gpu` or `cpu`."""
+    checkpoint: str = ""
+    """Newest verified checkpoint of the run then, from which it goes on; empty if it had none."""
+    digest: str = ""
+    """Digest of that checkpoint's manifest."""
+    numbers: tuple[str, ...] = ()
+    """What was said of the numbers before: a sentence for each part that decides about bits and is, or may be, another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginCarried(Fact):
+    """The checkpoint of another run that this run begins from is published on this run's platform."""
+
+    name: ClassVar[str] = "origin_carried"
+    dataset: str
+    """Slug of its dataset there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginOffered(Fact):
+    """The platform accepted that checkpoint's files as a dataset with this slug, or already has one; relay polls for it."""
+
+    name: ClassVar[str] = "origin_offered"
+    dataset: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginDropped(Fact):
+    """The upload of that checkpoint failed for good; the next one uses the slug `dataset`."""
+
+    name: ClassVar[str] = "origin_dropped"
+    dataset: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PipelineKept(Fact):
     """A change of the pipeline was not possible any more when the daemon came to it; nothing changed."""
 

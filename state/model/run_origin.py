@@ -1,9 +1,12 @@
 """Checkpoint of another run that a run begins from."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from stages.contract import HISTORY, Cursor
 from stages.documents import Document
+
+OFFERED, PUBLISHED = "offered", "published"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,13 @@ class RunOrigin(Document):
     """Digest of its manifest; empty until the other run has it."""
     dataset: str = ""
     """Slug of its dataset on Kaggle when the run began; used if the other run is not in the database."""
+    carried: str | None = None
+    """Slug of its dataset on the run's own platform, if the checkpoint was made on another one; None before relay uploads it
+    there."""
+    carrying: str | None = None
+    """OFFERED once the run's platform has accepted that dataset, PUBLISHED once it is complete; None before that."""
+
+    absent_if_none: ClassVar[tuple[str, ...]] = ("carried", "carrying")
 
     @property
     def found(self) -> bool:

@@ -9,6 +9,7 @@ from stages.contract import Cursor
 from stages.documents import ContractError
 from stages.numerics import Numerics
 from state.model.dataset_names import COPIES_MAX, copy_in, places_until
+from state.model.left_platform import LeftPlatform
 from state.model.run_origin import RunOrigin
 from state.model.statuses import CheckpointStatus, InputsStatus, Outcome, Phase, RunStatus
 
@@ -64,6 +65,21 @@ class Run:
     """True while the previous home folder of a taken-over run may have made a push that Kaggle does not show yet."""
     origin: RunOrigin | None = None
     """Checkpoint of another run that the run begins from; None if it begins with an untrained model."""
+    left_platforms: tuple[LeftPlatform, ...] = ()
+    """Platforms on which the run has worked before, oldest first; `owner`, `accelerator` and `pipeline` are those of now."""
+
+    @property
+    def platform(self) -> int:
+        """Number of the platform that the run works on: 0 is the first, and each change of the platform adds one."""
+        return len(self.left_platforms)
+
+    def owner_at(self, platform: int) -> str:
+        """Return the account on the platform with that number."""
+        return self.left_platforms[platform].owner if platform < len(self.left_platforms) else self.owner
+
+    def accelerator_at(self, platform: int) -> str:
+        """Return the accelerator of the sessions on the platform with that number."""
+        return self.left_platforms[platform].accelerator if platform < len(self.left_platforms) else self.accelerator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +132,8 @@ class Session:
     """Kernel version that ran in parallel by mistake (a duplicate push), although relay wanted only one session."""
     twin_at: datetime | None = None
     twin_ended_at: datetime | None = None
+    platform: int = 0
+    """Number of the platform that it runs on (see `Run.platform`)."""
 
     @property
     def twin_lives(self) -> bool:
@@ -161,6 +179,9 @@ class Checkpoint:
     """Slug of its dataset, if it differs from the checkpoint's name."""
     offered_at: datetime | None = None
     """When Kaggle accepted that dataset; None before that and once it is published."""
+    platform: int = 0
+    """Number of the platform that has, or is to get, its dataset (see `Run.platform`): its session's, or a later one that it
+    was carried over to."""
 
     @property
     def numerics(self) -> Numerics | None:

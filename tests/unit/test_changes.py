@@ -65,7 +65,7 @@ def test_every_option_of_every_kind_is_classified_and_nothing_else_is() -> None:
 
 def test_what_cannot_change_midway_says_why() -> None:
     for name, rule in (KEYS | OPTIONS).items():
-        assert bool(rule.why) == (rule.when not in (When.ANY_TIME, When.FROM_NOW)), name
+        assert bool(rule.why) == (rule.when not in (When.ANY_TIME, When.FROM_NOW, When.BETWEEN_SESSIONS)), name
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from state import machine
 from state.diagram import diagram
 from state.facts.base import Fact, SessionFact
 from state.facts.checkpoint import (
+    CheckpointCarried,
     CheckpointDamaged,
     CheckpointInspected,
     CheckpointPruned,
@@ -28,9 +29,13 @@ from state.facts.run import (
     InputsIntended,
     InputsOffered,
     InputsPublished,
+    OriginCarried,
+    OriginDropped,
     OriginFound,
+    OriginOffered,
     PipelineChanged,
     PipelineKept,
+    PlatformLeft,
     RunCancelled,
     RunFinished,
     RunParked,
@@ -107,6 +112,10 @@ SAMPLES: dict[type[Fact], Fact] = {
     RunParked: RunParked(reason="why", remedy="relay retry r-0001"),
     RunResumed: RunResumed(),
     PipelineChanged: PipelineChanged(pipeline="{}", pipeline_digest="e", pipeline_path="p.yaml", difference="none"),
+    OriginOffered: OriginOffered(dataset="r-0001-origin"),
+    OriginDropped: OriginDropped(dataset="r-0001-origin-n2", reason="failed"),
+    OriginCarried: OriginCarried(dataset="r-0001-origin"),
+    PlatformLeft: PlatformLeft(site="{}", owner="me@there", accelerator="gpu", numbers=("other bits",)),
     PipelineKept: PipelineKept(reason="too late"),
     RunFinished: RunFinished(),
     RunCancelled: RunCancelled(),
@@ -130,6 +139,7 @@ SAMPLES: dict[type[Fact], Fact] = {
     DatasetDropped: DatasetDropped(**KEY, dataset="r-0001-c0001-n2", reason="never shown"),
     CheckpointPublished: CheckpointPublished(**KEY),
     CheckpointInspected: CheckpointInspected(**KEY),
+    CheckpointCarried: CheckpointCarried(**KEY),
     CheckpointWithdrawn: CheckpointWithdrawn(**KEY, reason="another SHA-256"),
     CheckpointDamaged: CheckpointDamaged(**KEY, reason="whole nowhere", steps_lost=40),
     SessionLost: SessionLost(**KEY, reason="gone"),
@@ -184,7 +194,7 @@ def test_every_pair_of_status_and_fact_is_in_the_table_or_refused(status: RunSta
             machine.apply(state, SAMPLES[fact], AT)
 
 
-LEADS_ON = {CheckpointInspected, CheckpointWithdrawn, CheckpointDamaged, SessionSought}
+LEADS_ON = {CheckpointInspected, CheckpointWithdrawn, CheckpointCarried, CheckpointDamaged, SessionSought}
 
 
 def test_every_phase_can_be_reached_and_an_over_phase_leads_on_only_by_its_checkpoint_or_a_cancel_taken_back() -> None:

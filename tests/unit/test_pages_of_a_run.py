@@ -46,15 +46,23 @@ def test_each_cell_of_a_table_carries_its_columns_title(html: str, cards: str) -
     assert with_cards(cards) == cards, "a part that is rendered twice stays as it is"
 
 
+ON_KAGGLE = {"platform": "kaggle", "owner": "me"}
+
+
 def test_links_lead_to_what_exists_on_kaggle_and_to_nothing_else() -> None:
     run = {
         "owner": "me",
-        "checkpoints": [{"name": "a-s0001", "dataset": "me/a-s0001-ckpt"}, {"name": "a-s0002", "dataset": None}],
+        "checkpoints": [
+            {"name": "a-s0001", "platform": "kaggle", "dataset": "me/a-s0001-ckpt"},
+            {"name": "a-s0002", "platform": "kaggle", "dataset": None},
+            {"name": "a-s0004", "platform": "slurm", "dataset": "me@lab/a-s0004"},
+        ],
         "models": [{"model": "me/mine/jax/a"}],
         "sessions": [
-            {"slug": "a-s0001", "kernel_version": 1, "checkpoint": "a-s0001"},
-            {"slug": "a-s0002", "kernel_version": 1, "checkpoint": "a-s0002"},
-            {"slug": "a-s0003", "kernel_version": None, "checkpoint": None},
+            {"slug": "a-s0001", **ON_KAGGLE, "kernel_version": 1, "checkpoint": "a-s0001"},
+            {"slug": "a-s0002", **ON_KAGGLE, "kernel_version": 1, "checkpoint": "a-s0002"},
+            {"slug": "a-s0003", **ON_KAGGLE, "kernel_version": None, "checkpoint": None},
+            {"slug": "a-s0004", "platform": "slurm", "owner": "me@lab", "kernel_version": 1, "checkpoint": "a-s0004"},
         ],
     }
     pipeline = {"model": {"source": "google/gemma-2/flax/gemma2-2b/1"}, "inputs": {"models": ["x/y/jax/z/2"]}}
@@ -69,6 +77,7 @@ def test_links_lead_to_what_exists_on_kaggle_and_to_nothing_else() -> None:
         "a-s0001": [f"{site}/code/me/a-s0001", f"{site}/datasets/me/a-s0001-ckpt"],
         "a-s0002": [f"{site}/code/me/a-s0002"],
         "a-s0003": [],
+        "a-s0004": [],
     }
     assert kaggle_links(run, {"model": {"source": "/a/local/folder"}})["models"] == found["models"][2:]
 

@@ -129,7 +129,7 @@ def test_every_fact_that_matters_to_a_person_is_one_line() -> None:
     silent = {name for name, line in lines.items() if not line}
     assert silent == {
         *("inputs_intended", "push_intended", "publish_intended"),
-        *("inputs_offered", "dataset_offered", "push_unsent"),  # what follows is told
+        *("inputs_offered", "origin_offered", "dataset_offered", "push_unsent"),  # what follows is told
     }
     assert all("\n" not in line for line in lines.values())
     lost = NothingCollected(number=2, attempt=2, judgement=Judgement(outcome="failed", reason="it broke"))

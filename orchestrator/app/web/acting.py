@@ -147,7 +147,7 @@ class Acting:
             token = self.access.form_token(request, _purpose("edit", run, {}))
             return HTMLResponse(working.edit_page(run, text, token, str(error)), 409)
         token = self.access.form_token(request, _purpose("edit", run, {"confirmed": "yes", "text": text}))
-        lines = change_lines(run, planned.lines, planned.awaited)
+        lines = change_lines(run, planned.lines, planned.awaited, planned.numbers)
         return self._confirm(run, "edit", lines, {"token": token, "pending": False, "text": text})
 
     def _confirm(self, run: str, verb: str, lines: list[str], values: dict[str, Any]) -> Response:

@@ -15,11 +15,14 @@ def verify_dataset(state: RunState, session: Session, pipeline: Pipeline, shell:
 
 
 def prune(state: RunState, checkpoint: Checkpoint, shell: EffectContext) -> EffectResult:
-    """Delete an old checkpoint on Kaggle, under every name it was uploaded as, then on this disk."""
-    for place in checkpoint.places:
-        seen = shell.gateway.find_dataset(place)
-        if seen is not None:
-            refuse_overtaken(Mark.on_dataset(seen), f"the dataset {seen.ref}", state.run, shell.identity)
-            shell.gateway.delete_dataset(place)
+    """Delete an old checkpoint on each platform that has it, under every name it was uploaded as, then on this disk."""
+    made_on = state.session(checkpoint.session, checkpoint.attempt).platform if checkpoint.platform else 0
+    for number in range(made_on, checkpoint.platform + 1):
+        platform = shell.gateway if number == state.run.platform else shell.reach(state.run, number)
+        for place in checkpoint.places:
+            seen = platform.find_dataset(place)
+            if seen is not None:
+                refuse_overtaken(Mark.on_dataset(seen), f"the dataset {seen.ref}", state.run, shell.identity)
+                platform.delete_dataset(place)
     shell.home.remove_checkpoint(state.run.id, checkpoint.name)
     return EffectResult((CheckpointPruned(checkpoint=checkpoint.name),))

@@ -4,6 +4,7 @@ from typing import assert_never
 
 from orchestrator.base.disk import disk_errors
 from orchestrator.core.commands import (
+    CarryOrigin,
     Collect,
     FindPush,
     Poll,
@@ -15,6 +16,7 @@ from orchestrator.core.commands import (
     ReadQuota,
     VerifyDataset,
 )
+from orchestrator.engine.effects.carry_origin import carry_origin
 from orchestrator.engine.effects.checkpoints import prune, verify_dataset
 from orchestrator.engine.effects.collect import collect
 from orchestrator.engine.effects.context import EffectContext, EffectResult
@@ -31,7 +33,7 @@ from state.model.snapshot import Snapshot
 Step = Push | FindPush | Poll | PollTwin | Collect | Publish | VerifyDataset
 """Commands that concern one session."""
 
-Effect = PublishInputs | Prune | ReadQuota | Step
+Effect = PublishInputs | CarryOrigin | Prune | ReadQuota | Step
 
 
 def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
@@ -47,6 +49,8 @@ def _carry_out(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: E
             return read_quota(command, snapshot, shell)
         case PublishInputs():
             return publish_inputs(snapshot, pipeline, shell)
+        case CarryOrigin():
+            return carry_origin(snapshot, shell)
         case Prune():
             return prune(state, state.checkpoint(command.checkpoint), shell)
         case _:

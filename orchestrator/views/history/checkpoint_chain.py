@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.views.platform_moves import PLATFORM_NAMES
+
 
 def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
     """Describe each checkpoint with its parent's name and its locations.
@@ -11,7 +13,7 @@ def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
     `whole`: the ancestors of the newest checkpoint are known back to the first one, or to the other run's checkpoint
     that the run began from (`origin`). `damage` lists files whose bytes differed; none of them was used for training.
     `numerics` says how the checkpoints were computed, and at which session that changed. `changes` are those of the
-    pipeline, each with its session, and `models` what was published of the run.
+    pipeline, each with its session, `moves` those of the platform, and `models` what was published of the run.
     """
     checkpoints = run["checkpoints"]
     origin = run["origin"] or {"digest": None, "checkpoint": None}
@@ -37,15 +39,17 @@ def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
         "damage": list(run["damage"]),
         "numerics": dict(run["numerics"]),
         "changes": list(run["changes"]),
+        "moves": list(run["moves"]),
         "models": list(run["models"]),
     }
 
 
 def _places(checkpoint: Mapping[str, Any]) -> list[str]:
-    """Return where a checkpoint's bytes are. Pruning removes it here and on Kaggle; a damaged one is intact nowhere."""
+    """Return where a checkpoint's bytes are. Pruning removes it here and on its platform; a damaged one is intact nowhere."""
     if checkpoint["status"] in ("pruned", "damaged"):
         return []
-    return ["this machine", *([f"Kaggle: {checkpoint['dataset']}"] if checkpoint["dataset"] else [])]
+    where = f"{PLATFORM_NAMES.get(checkpoint['platform'], checkpoint['platform'])}: {checkpoint['dataset']}"
+    return ["this machine", *([where] if checkpoint["dataset"] else [])]
 
 
 def _ancestors(checkpoints: Sequence[Mapping[str, Any]], beginning: str | None) -> tuple[int, bool]:

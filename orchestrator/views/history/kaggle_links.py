@@ -12,13 +12,15 @@ PARTS_OF_A_MODEL = 5
 def kaggle_links(run: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[str, Any]:
     """Return `models` (name and url), and `sessions`: for each slug its links, with `kind`, `name` and `url`.
 
-    A session has a kernel once it was pushed, and a dataset once its checkpoint is on Kaggle.
+    A session has a kernel once it was pushed, and a dataset once its checkpoint is on Kaggle; one that ran elsewhere has
+    neither.
     """
-    datasets = {found["name"]: found["dataset"] for found in run["checkpoints"] if found["dataset"]}
+    there = [found for found in run["checkpoints"] if found["dataset"] and found["platform"] == "kaggle"]
+    datasets = {found["name"]: found["dataset"] for found in there}
     models = [*_models(pipeline), *(found["model"] for found in run["models"])]
     return {
         "models": [{"name": name, "url": model_url(name)} for name in dict.fromkeys(models)],
-        "sessions": {found["slug"]: list(_links(run["owner"], found, datasets)) for found in run["sessions"]},
+        "sessions": {found["slug"]: list(_links(found, datasets)) for found in run["sessions"]},
     }
 
 
@@ -35,9 +37,9 @@ def model_url(name: str) -> str:
     return f"{SITE}/models/{quote(name)}"
 
 
-def _links(owner: str, session: Mapping[str, Any], datasets: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    if session["kernel_version"] is not None:
-        name = f"{owner}/{session['slug']}"
+def _links(session: Mapping[str, Any], datasets: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    if session["kernel_version"] is not None and session["platform"] == "kaggle":
+        name = f"{session['owner']}/{session['slug']}"
         yield {"kind": "kernel", "name": name, "url": f"{SITE}/code/{quote(name)}"}
     if dataset := datasets.get(session["checkpoint"] or ""):
         yield {"kind": "dataset", "name": dataset, "url": f"{SITE}/datasets/{quote(dataset)}"}

@@ -14,6 +14,7 @@ from orchestrator.views.comparison_text import (
 )
 from orchestrator.views.format import size
 from orchestrator.views.pages import times
+from orchestrator.views.platform_moves import PLATFORM_NAMES
 from orchestrator.views.tables import outcome_text
 
 STATES = {"active": "▶", "waiting": "◷", "parked": "⚠", "finished": "✓", "cancelled": "✕"}
@@ -78,6 +79,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "metric": metric_text,
     "number": number,
     "percent": percent,
+    "platform": lambda name: PLATFORM_NAMES.get(name, name),
     "points": points,
     "sentence": sentence,
     "sign": STATES.__getitem__,

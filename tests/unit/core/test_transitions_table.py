@@ -12,6 +12,7 @@ import pytest
 from state import machine
 from state.facts.base import Fact
 from state.facts.checkpoint import (
+    CheckpointCarried,
     CheckpointDamaged,
     CheckpointInspected,
     CheckpointPruned,
@@ -28,9 +29,13 @@ from state.facts.run import (
     InputsIntended,
     InputsOffered,
     InputsPublished,
+    OriginCarried,
+    OriginDropped,
     OriginFound,
+    OriginOffered,
     PipelineChanged,
     PipelineKept,
+    PlatformLeft,
     RunCancelled,
     RunFinished,
     RunParked,
@@ -62,6 +67,7 @@ from state.facts.session import (
     TwinSeen,
 )
 from state.machine import IllegalTransition
+from state.model.left_platform import LeftPlatform
 from state.model.run_origin import RunOrigin
 from state.model.run_state import Checkpoint, Run, RunState, Session
 from state.model.statuses import CheckpointStatus, InputsStatus, Outcome, Phase, RunStatus
@@ -119,6 +125,7 @@ HAPPENS: dict[str, Fact] = {
         CheckpointPublished(**KEY),
         CheckpointInspected(**KEY),
         CheckpointWithdrawn(**KEY, reason="another SHA-256", dataset="place-n2"),
+        CheckpointCarried(**KEY),
         CheckpointDamaged(**KEY, reason="whole nowhere", steps_lost=40),
         SessionLost(**KEY, reason="gone"),
         SessionSought(**KEY),
@@ -127,6 +134,10 @@ HAPPENS: dict[str, Fact] = {
         InputsDropped(dataset="mine-n2", reason="failed"),
         InputsPublished(),
         OriginFound(checkpoint="q-0002-c0001", digest="d" * 64, dataset="q-0002-c0001-n2"),
+        OriginOffered(dataset="mine-origin"),
+        OriginDropped(dataset="mine-origin-n2", reason="failed"),
+        OriginCarried(dataset="mine-origin"),
+        PlatformLeft(site="{}", owner="me@there", accelerator="gpu", numbers=("other bits",)),
         RunWaiting(until=at(60).isoformat(), reason="no hours"),
         RunWoken(),
         RunParked(reason="why", remedy="do", excerpt="log", awaits="slot", generation=4),
@@ -166,6 +177,7 @@ SESSIONS: dict[str, dict[str, str]] = {
     "published": {
         "checkpoint_inspected": "published",
         "checkpoint_withdrawn": "collected",
+        "checkpoint_carried": "collected",
         "checkpoint_damaged": "no_checkpoint",
     },
     "no_checkpoint": {},
@@ -263,6 +275,8 @@ def test_a_session_remembers_what_happened(
             {"status": COLLECTED, "published_at": None, "offered_at": None, "dataset": "place-n2", "verified_at": NOW}),
         row("an abandoned one is not published anew", Phase.PUBLISHED, {"status": ABANDONED}, "checkpoint_withdrawn",
             {"status": ABANDONED, "published_at": None, "dataset": "place-n2", "verified_at": NOW}),
+        row("carried: it is published anew", Phase.PUBLISHED, {"published_at": at(-9)}, "checkpoint_carried",
+            {"status": COLLECTED, "published_at": None}),
         row("damaged", Phase.PUBLISHED, {}, "checkpoint_damaged", {"status": DAMAGED}),
         row("damaged before it was published", Phase.COLLECTED, {}, "checkpoint_damaged", {"status": DAMAGED}),
     ],
@@ -323,7 +337,11 @@ RUNS: dict[str, dict[str, str]] = {
         "inputs_dropped": "active",
         "inputs_published": "active",
         "origin_found": "active",
+        "origin_offered": "active",
+        "origin_dropped": "active",
+        "origin_carried": "active",
         "run_taken_over": "active",
+        "platform_left": "active",
         "pipeline_changed": "active",
         "pipeline_kept": "active",
         "run_waiting": "waiting",
@@ -335,6 +353,7 @@ RUNS: dict[str, dict[str, str]] = {
         "run_woken": "active",
         "run_resumed": "active",
         "run_taken_over": "waiting",
+        "platform_left": "waiting",
         "pipeline_changed": "waiting",
         "pipeline_kept": "waiting",
         "run_parked": "parked",
@@ -344,6 +363,7 @@ RUNS: dict[str, dict[str, str]] = {
         "run_woken": "active",
         "run_resumed": "active",
         "run_taken_over": "parked",
+        "platform_left": "parked",
         "pipeline_changed": "parked",
         "pipeline_kept": "parked",
         "run_cancelled": "cancelled",
@@ -376,11 +396,29 @@ def test_the_checkpoint_that_a_run_waits_for_is_found_once() -> None:
             machine.apply(known, HAPPENS["origin_found"], NOW)
 
 
+def test_a_checkpoint_that_is_not_published_yet_is_published_where_the_run_goes_on() -> None:
+    known = state(gained(1, Phase.PUBLISHING), checkpoints=(checkpoint(1, step(50), COLLECTED, offered_at=at(-9)),))
+    found = machine.apply(known, HAPPENS["platform_left"], NOW)
+    assert [(c.platform, c.offered_at) for c in found.checkpoints] == [(1, None)]
+    assert (found.run.platform, found.sessions[0].platform) == (1, 0)
+
+
+def test_the_checkpoint_of_another_run_is_carried_over_for_each_platform_anew() -> None:
+    known = state(of=replace(run(RunStatus.ACTIVE), origin=replace(AWAITED, digest="d" * 64)))
+    told = []
+    for fact in ("origin_offered", "origin_dropped", "origin_carried", "platform_left"):
+        known = machine.apply(known, HAPPENS[fact], NOW)
+        assert known.run.origin is not None
+        told.append((known.run.origin.carried, known.run.origin.carrying))
+    assert told == [("mine-origin", "offered"), ("mine-origin-n2", None), ("mine-origin", "published"), (None, None)]
+
+
 TOLD = {
     "waiting_until": at(9), "reason": "why", "remedy": "do", "excerpt": "log", "awaits": "slot", "overtaken_by": 6,
     "foreign_push_possible": True,
 }  # fmt: skip
 UNTOLD = {"waiting_until": None, "reason": "", "remedy": "", "excerpt": "", "awaits": ""}
+LEFT = LeftPlatform(owner=run().owner, accelerator=run().accelerator, site="{}")
 OFFERED = {"inputs_dataset": "mine", "inputs_offered_at": at(-9)}
 
 
@@ -404,6 +442,10 @@ OFFERED = {"inputs_dataset": "mine", "inputs_offered_at": at(-9)}
             "run_taken_over", {"home": "h2", "generation": 9, "foreign_push_possible": True}),
         row("changed: only the pipeline changes", RunStatus.PARKED, TOLD, "pipeline_changed",
             {"pipeline": "{1}", "pipeline_digest": "d1", "pipeline_path": "new.yaml"}),
+        row("left: another account, and its files are published there again", RunStatus.PARKED,
+            {**TOLD, **OFFERED, "inputs": InputsStatus.PUBLISHED}, "platform_left",
+            {"owner": "me@there", "accelerator": "gpu", "inputs": InputsStatus.NONE, "inputs_dataset": "",
+             "inputs_offered_at": None, "left_platforms": (LEFT,)}),
         row("kept: nothing changes", RunStatus.WAITING, TOLD, "pipeline_kept", {}),
         row("its files are being uploaded", RunStatus.ACTIVE, {}, "inputs_intended",
             {"inputs": InputsStatus.PUBLISHING}),
