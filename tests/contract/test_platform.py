@@ -1,4 +1,7 @@
-"""The promises of the port that every platform keeps: the Kaggle client, the simulator's world, and Slurm."""
+"""The promises of the port that every platform keeps: the Kaggle client, the simulator's world, and Slurm.
+
+The runs at the end are Slurm's alone: what the engine asks of a platform that can stop a session.
+"""
 
 import hashlib
 import sys
@@ -10,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+import orchestrator
 from orchestrator.base.errors import Corrupt, Permanent, Refused
 from orchestrator.platforms.port import SOURCES_NOT_ACCEPTED, FileWanted, KernelPush, Platform, Worker
 from orchestrator.slurm.options import ClusterOptions
 from orchestrator.slurm.platform import SlurmPlatform
 from tests.contract.worlds import STATE, Place, directly, over_http
-from tests.slurm_cluster import missing, slurm_cluster
+from tests.slurm_cluster import ended_jobs, missing, slurm_cluster
 
 pytestmark = pytest.mark.slow
 
@@ -49,19 +53,27 @@ class Somewhere:
         return seen.worker
 
 
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which a real Slurm runs, below `slurm`; this process's environment leads its commands there."""
+    if why := missing():
+        pytest.skip(why)
+    folder = tmp_path_factory.mktemp("cluster")
+    with pytest.MonkeyPatch.context() as patch, slurm_cluster(folder / "slurm") as environment:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield folder
+
+
 @pytest.fixture(scope="module", params=["kaggle", "simulator", "slurm"])
 def somewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Somewhere]:
     """The platform, with one session that has been started."""
-    folder = tmp_path_factory.mktemp("platform")
     if request.param == "slurm":
-        if why := missing():
-            pytest.skip(why)
-        with pytest.MonkeyPatch.context() as patch, slurm_cluster(folder / "slurm") as environment:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            options = ClusterOptions(shared=str(folder / "shared"), python=sys.executable)
-            yield begun(Somewhere(SlurmPlatform(options, sleep=_sleep), lambda: _sleep(0.2)))
+        folder = request.getfixturevalue("cluster")
+        options = ClusterOptions(shared=str(folder / "shared"), python=sys.executable)
+        yield begun(Somewhere(SlurmPlatform(options, sleep=_sleep), lambda: _sleep(0.2)))
         return
+    folder = tmp_path_factory.mktemp("platform")
     with WAYS[request.param](folder / "kaggle") as place:
         yield begun(Somewhere(place.gateway, lambda: place.wait(30)))
 
@@ -162,3 +174,53 @@ def test_a_session_is_stopped_where_the_platform_can_and_refused_where_not(somew
     somewhere.platform.stop(slug, 1)
     assert somewhere.ended(slug) is Worker.CANCEL_ACKNOWLEDGED
     somewhere.platform.stop(slug, 1)
+
+
+# --- runs on Slurm ----------------------------------------------------------------
+
+
+def test_a_paused_run_starts_no_other_job_and_a_cancelled_one_ends_its_job_in_slurms_records(cluster: Path) -> None:
+    relay = orchestrator.open(cluster / "home", environ={})
+    run = relay.start(
+        {
+            "name": "count",
+            "accelerator": "cpu",
+            "platform": "slurm",
+            "slurm": {"shared": str(cluster / "shared"), "python": sys.executable, "signal_s": 0},
+            "session": {"limit_s": 600},
+            "fork_points": ["brief"],  # the first session ends there
+            "stages": [
+                {"name": "brief", "kind": "counting", "steps": 8, "options": {"step_s": 0.1}},
+                {"name": "long", "kind": "counting", "steps": 10_000, "options": {"step_s": 0.1}},
+            ],
+        }
+    )
+    _tick(relay, lambda: _states(relay, run) == ["running"])
+    relay.pause(run)
+    _tick(relay, lambda: relay.status(run)["sessions"][0]["outcome"] == "yielded")
+    for _again in range(5):
+        assert not [line for line in relay.tick() if "planned" in line]
+    assert (relay.status(run)["state"], _jobs(cluster, run)) == ("parked", ["COMPLETED"])
+    relay.resume(run)
+    _tick(relay, lambda: _states(relay, run)[1:] == ["running"])
+    relay.cancel(run)
+    _tick(relay, lambda: len(_jobs(cluster, run)) > 1)
+    assert _jobs(cluster, run) == ["COMPLETED", "CANCELLED"]
+    assert relay.status(run)["state"] == "cancelled"
+
+
+def _tick(relay: "orchestrator.Relay", true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAITED_S
+    while not true():
+        assert time.monotonic() < deadline, relay.status()
+        relay.tick()
+        _sleep(0.2)
+
+
+def _states(relay: "orchestrator.Relay", run: str) -> list[str]:
+    return [session["phase"] for session in relay.status(run)["sessions"]]
+
+
+def _jobs(cluster: Path, run: str) -> list[str]:
+    """The ends of a run's jobs by Slurm's own record, in their order."""
+    return [job["JobState"] for job in ended_jobs(cluster / "slurm") if job["Name"].startswith(f"{run}-")]
