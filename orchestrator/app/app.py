@@ -170,11 +170,11 @@ class App(Workspace):
                 return run
         return self.start(path)
 
-    @property
-    def adoption(self) -> Adoption:
-        """The dependencies of `relay adopt`."""
+    def adoption(self, path: Path | None = None) -> Adoption:
+        """Return the dependencies of `relay adopt`, on the platform of the pipeline file `path`; by default on Kaggle."""
         known, damaged = self._known() if self.has_store else ((), ())
-        return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store, lambda: self.identity, damaged)
+        platform: Platform = self.gateway if path is None else self.platforms.of(loader.load(path))
+        return Adoption(platform, self.home, self.clock, known, lambda: self.store, lambda: self.identity, damaged)
 
     def _known(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the ids of the readable runs and those of the damaged runs."""

@@ -15,6 +15,7 @@ from orchestrator.pipeline.fork import fork_problem
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import OriginOptions
 from orchestrator.pipeline.warm_start import misfit
+from orchestrator.platforms.names import name_in
 from stages.contract import HISTORY, OPTIMIZER, WEIGHTS, Manifest
 from state.model.run_origin import RunOrigin
 from state.model.run_state import Checkpoint, RunState
@@ -39,11 +40,13 @@ class Beginning:
     inputs_dataset: str = ""
 
 
-def named_origin(app: "App", named: str, *, weights_only: bool = False) -> OriginOptions:
+def named_origin(
+    app: "App", named: str, *, weights_only: bool = False, pipeline: Pipeline | None = None
+) -> OriginOptions:
     """Return the origin of a warm start that `--from RUN[:CHECKPOINT]` or `--from OWNER/SLUG` names.
 
     CHECKPOINT is a name or `STAGE:STEP`; the newest verified one by default. OWNER/SLUG is the dataset of a checkpoint
-    on Kaggle. Raises BadInput if there is none.
+    on the platform of `pipeline`, by default Kaggle. Raises BadInput if there is none.
     """
     keeps = WEIGHTS if weights_only else OPTIMIZER
     if named.startswith((".", "/", "~")) or "\\" in named or Path(named).is_dir():
@@ -53,9 +56,10 @@ def named_origin(app: "App", named: str, *, weights_only: bool = False) -> Origi
         )
     run, _, wanted = named.partition(":")
     if "/" in named:
-        run, wanted = checkpoint_in_ref(named, app.gateway.owner())
+        platform = app.gateway if pipeline is None else app.platforms.of(pipeline)
+        run, wanted = checkpoint_in_ref(named, platform.owner())
         if run not in known_runs(app):
-            return dataset_origin(app.gateway, named, keeps)
+            return dataset_origin(platform, named, keeps)
     state = app.run(run)
     return origin_options(verified_checkpoint(state, wanted or None, f"--from {named}: "), keeps)
 
@@ -68,7 +72,7 @@ def begun_as_named(app: "App", pipeline: Pipeline, path: Path, named: str, *, we
     """
     if named.count("/") > 1 and not named.startswith((".", "/", "~")):
         return _begun_with_model(app, pipeline, path, named)
-    return begun_from(pipeline, named_origin(app, named, weights_only=weights_only), path)
+    return begun_from(pipeline, named_origin(app, named, weights_only=weights_only, pipeline=pipeline), path)
 
 
 def _begun_with_model(app: "App", pipeline: Pipeline, path: Path, ref: str) -> Pipeline:
@@ -77,6 +81,7 @@ def _begun_with_model(app: "App", pipeline: Pipeline, path: Path, ref: str) -> P
         raise BadInput(f"{path}: no stage loads a model, so the run cannot begin with {ref}: leave --from out")
     if ref.count("/") != MODEL_SLASHES:
         raise BadInput(f"--from {ref}: write owner/model/framework/variation/version, as relay publish prints it")
+    app.platforms.require_kaggle(pipeline, f"--from {ref}: a model")
     if (seen := app.gateway.see_model(ref)).access is not Access.READABLE:
         raise BadInput(
             f"--from {ref}: Kaggle does not let this account read this model ({seen.reason}): check its name and version"
@@ -100,19 +105,19 @@ def begun_from(pipeline: Pipeline, origin: OriginOptions, path: Path) -> Pipelin
 def beginning(app: "App", pipeline: Pipeline, where: str, owner: str, *, may_wait: bool) -> Beginning:
     """Check a pipeline's origin, and return the pipeline with the checkpoint's name and digest filled in.
 
-    `owner` is the Kaggle account. With `may_wait` the other run need not have the checkpoint yet. Raises BadInput if
+    `owner` is the account on the pipeline's platform. With `may_wait` the other run need not have the checkpoint yet. Raises BadInput if
     there is no such checkpoint, or if the pipeline cannot begin from it.
     """
     wanted = pipeline.origin
     if not wanted.run:
         return Beginning(pipeline)
     if wanted.digest and wanted.keeps != HISTORY and wanted.run not in known_runs(app):
-        origin = origin_of_dataset(app.gateway, pipeline, where)
+        origin = origin_of_dataset(app.platforms.of(pipeline), pipeline, where)
         return Beginning(pipeline, origin)
     other = app.run(wanted.run)
     if other.run.owner != owner:
         raise BadInput(
-            f"{where}: {other.run.id} belongs to the Kaggle account {other.run.owner}, and the credentials are {owner}'s: "
+            f"{where}: {other.run.id} belongs to {other.run.owner} on {name_in(other.run.pipeline)}, and this run to {owner}: "
             "sessions mount the datasets of one account only"
         )
     origin = RunOrigin(run=other.run.id, cursor=wanted.cursor, keeps=wanted.keeps, digest=wanted.digest)
@@ -155,7 +160,7 @@ def _existing(checkpoint: Checkpoint | None, other: RunState, wanted: OriginOpti
         )
     if not is_mountable(checkpoint) and will_never_come(checkpoint, other):
         raise BadInput(
-            f"{where}: the checkpoint {checkpoint.name} is not on Kaggle any more: the verified checkpoints of "
+            f"{where}: the checkpoint {checkpoint.name} is not on {name_in(other.run.pipeline)} any more: the verified checkpoints of "
             f"{other.run.id} are {there}"
         )
     return checkpoint

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from orchestrator.base.clock import Clock
+from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.platforms.port import Platform
 
@@ -20,6 +21,14 @@ class Platforms:
         if pipeline.platform == "kaggle":
             return self._kaggle()
         return self._of_slurm(pipeline.slurm.model_dump_json())
+
+    def require_kaggle(self, pipeline: Pipeline, what: str) -> Platform:
+        """Return the Kaggle account. Raises BadInput for a pipeline whose sessions run elsewhere, which `what` is not for."""
+        if pipeline.platform != "kaggle":
+            raise BadInput(
+                f"{what} is for Kaggle, and the sessions of {pipeline.name} run on {self.of(pipeline).label}"
+            )
+        return self._kaggle()
 
     def _slurm(self, section: str) -> Platform:
         from orchestrator.pipeline.slurm_section import SlurmOptions

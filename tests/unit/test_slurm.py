@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from orchestrator.base.errors import Ambiguous, BadInput, NoSlot, Permanent, Refused, RelayError, Transient
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.reference.schema import schema
 from orchestrator.platforms.port import TIME_LIMIT, KernelPush, Worker
 from orchestrator.slurm.host import ClusterHost, CommandAnswer
 from orchestrator.slurm.jobs import REVOKED, SessionRecord, SlurmJob, jobs_in, refusal, seen_of
@@ -52,9 +55,11 @@ def test_a_session_that_reached_its_time_limit_says_so_in_the_words_that_the_jud
     ("record", "worker"),
     [
         (SessionRecord(), Worker.NEW_SCRIPT),
-        (SessionRecord(submitted="7"), Worker.NEW_SCRIPT),
+        (SessionRecord(submitted="7", age_s=299), Worker.QUEUED),
+        (SessionRecord(submitted="7", age_s=300), Worker.NEW_SCRIPT),
         (SessionRecord(submitted="7", claimed=REVOKED), Worker.CANCEL_ACKNOWLEDGED),
-        (SessionRecord(submitted="7", claimed="7"), Worker.ERROR),
+        (SessionRecord(submitted="7", claimed="7", age_s=299), Worker.RUNNING),
+        (SessionRecord(submitted="7", claimed="7", age_s=300), Worker.ERROR),
         (SessionRecord(submitted="7", claimed="7", ended="0"), Worker.COMPLETE),
         (SessionRecord(submitted="7", claimed="7", ended="137"), Worker.ERROR),
     ],
@@ -139,6 +144,21 @@ def test_a_pipeline_for_a_cluster_has_its_hardware_and_survives_being_stored() -
     assert Pipeline.from_canonical(pipeline.canonical()) == pipeline
 
 
+@pytest.mark.parametrize(("platform", "limits"), [("slurm", []), ("kaggle", ["session.limit_s"])])
+def test_a_jobs_time_limit_may_exceed_those_of_kaggle_in_the_file_and_in_the_schema(
+    platform: str, limits: list[str]
+) -> None:
+    text = FILE.replace("600", "172800")
+    if platform == "kaggle":
+        text = text.replace("platform: slurm\n", "").replace("slurm: {shared: /scratch/relay}\n", "")
+        with pytest.raises(BadInput, match="Kaggle ends a cpu session after 43200 s"):
+            loader.parse(text, "count.yaml")
+    else:
+        assert loader.parse(text, "count.yaml").limit_s == 172800
+    found = Draft202012Validator(schema()).iter_errors(yaml.safe_load(text))
+    assert [".".join(map(str, mistake.absolute_path)) for mistake in found] == limits
+
+
 def test_the_stored_text_of_a_pipeline_on_kaggle_does_not_know_of_platforms() -> None:
     text = FILE.replace("platform: slurm\n", "").replace("slurm: {shared: /scratch/relay}\n", "")
     assert "slurm" not in loader.parse(text, "count.yaml").canonical()
@@ -159,6 +179,7 @@ def test_the_stored_text_of_a_pipeline_on_kaggle_does_not_know_of_platforms() ->
         ("/scratch/relay}", "/scratch/relay, partition: 'a b'}", "slurm.partition: 'a b' should be one word"),
         ("/scratch/relay}", "/scratch/relay, partitoin: a}", "slurm.partitoin.*did you mean 'partition'"),
         ("platform: slurm", "platform: slrm", "platform"),
+        ("limit_s: 600", "limit_s: .inf", "session.limit_s is inf, and that is longer than a year"),
     ],
 )
 def test_a_mistake_about_the_cluster_is_one_sentence_with_its_key(old: str, new: str, sentence: str) -> None:
