@@ -65,6 +65,8 @@ class App(Workspace):
         """Callback invoked once the daemon holds the lease, so that no other daemon works on the database."""
         self.requested_by = ""
         """Program that stores requests for the user, named in them and in the run's history; empty for commands."""
+        self.rehearses = False
+        """True if the account is that of a local Kaggle, on which every run is rehearsed."""
         self.sends_messages = False
         """True if the daemon sends notifications (see `orchestrator.app.notify`). Rehearsals send none."""
 
@@ -76,7 +78,7 @@ class App(Workspace):
     @cached_property
     def platforms(self) -> Platforms:
         """The platforms that runs of this home folder may have."""
-        return Platforms(lambda: self.gateway, self.clock)
+        return Platforms(lambda: self.gateway, self.clock, rehearses=self.rehearses)
 
     def platform_of(self, run: str) -> Platform:
         """Return the platform of a run, by its id."""

@@ -70,6 +70,7 @@ def inventory(state: RunState, home: HomeLayout, kaggle: RemoteCopies, *, verify
     return {
         "format": FORMAT,
         "run": state.run.id,
+        "platform": name_in(state.run.pipeline),
         "checkpoints": rows,
         "verified": verify,
         "compared_with_kaggle": verify and kaggle.gateway is not None,

@@ -10,15 +10,18 @@ from orchestrator.platforms.port import Platform
 
 
 class Platforms:
-    """Makes the platform of a pipeline, on first use. `kaggle` returns the account and may raise BadInput."""
+    """Makes the platform of a pipeline, on first use. `kaggle` returns the account and may raise BadInput.
 
-    def __init__(self, kaggle: Callable[[], Platform], clock: Clock) -> None:
-        self._kaggle, self._clock = kaggle, clock
+    `rehearses`: `kaggle` is a local one, on which every pipeline is rehearsed, also one for a cluster.
+    """
+
+    def __init__(self, kaggle: Callable[[], Platform], clock: Clock, *, rehearses: bool = False) -> None:
+        self._kaggle, self._clock, self._rehearses = kaggle, clock, rehearses
         self._of_slurm = lru_cache(maxsize=64)(self._slurm)
 
     def of(self, pipeline: Pipeline) -> Platform:
         """Return the platform that the pipeline's sessions run on."""
-        if pipeline.platform == "kaggle":
+        if pipeline.platform == "kaggle" or self._rehearses:
             return self._kaggle()
         return self._of_slurm(pipeline.slurm.model_dump_json())
 

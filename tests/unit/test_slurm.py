@@ -6,15 +6,20 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from orchestrator.app.platforms import Platforms
+from orchestrator.base.clock import VirtualClock
 from orchestrator.base.errors import Ambiguous, BadInput, NoSlot, Permanent, Refused, RelayError, Transient
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.reference.schema import schema
+from orchestrator.platforms.names import name_in
 from orchestrator.platforms.port import TIME_LIMIT, KernelPush, Worker
 from orchestrator.slurm.host import ClusterHost, CommandAnswer
 from orchestrator.slurm.jobs import REVOKED, SessionRecord, SlurmJob, jobs_in, refusal, seen_of
 from orchestrator.slurm.options import ClusterOptions
 from orchestrator.slurm.platform import SlurmPlatform
+from orchestrator.views.fact_text import describe_fact
+from tests.unit.test_machine import SAMPLES
 
 FILE = """
 name: count
@@ -133,6 +138,23 @@ def test_a_lost_answer_of_sbatch_is_unclear_and_its_job_is_found_instead_of_subm
     with pytest.raises(Refused):
         platform.push(kernel)
     assert host.submitted == [kernel.slug]
+
+
+# --- sentences ---------------------------------------------------------------------
+
+
+def test_what_happens_to_a_run_on_a_cluster_is_told_without_a_word_of_kaggle() -> None:
+    told = [describe_fact(fact, "Slurm") for fact in SAMPLES.values()]
+    assert "session 2 attempt 2 pushed to Slurm" in told or "session 1 pushed to Slurm" in told, told
+    assert not [sentence for sentence in told if "Kaggle" in sentence]
+
+
+def test_a_stored_pipeline_names_its_platform_and_a_rehearsal_plays_every_one_on_the_local_kaggle() -> None:
+    pipeline = loader.parse(FILE, "count.yaml")
+    assert (name_in(pipeline.canonical()), name_in('{"name": "gsm"}'), name_in("")) == ("Slurm", "Kaggle", "Kaggle")
+    local = SlurmPlatform(ClusterOptions(shared="/s"), sleep=lambda _: None)
+    assert Platforms(lambda: local, VirtualClock(), rehearses=True).of(pipeline) is local
+    assert Platforms(lambda: local, VirtualClock()).of(pipeline) is not local
 
 
 # --- the pipeline file ------------------------------------------------------------

@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.platforms.names import KAGGLE
 
-def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
+
+def checkpoint_chain(run: Mapping[str, Any], platform: str = KAGGLE) -> dict[str, Any]:
     """Describe each checkpoint with its parent's name and its locations.
 
     `whole`: the ancestors of the newest checkpoint are known back to the first one, or to the other run's checkpoint
@@ -26,7 +28,7 @@ def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
                 **{key: checkpoint[key] for key in ("verified", "verified_at", "published_at")},
                 "parent": names.get(checkpoint["parent"]),
                 "parent_digest": checkpoint["parent"],
-                "places": _places(checkpoint),
+                "places": _places(checkpoint, platform),
                 "damage": damaged[checkpoint["name"]],
             }
             for checkpoint in checkpoints
@@ -41,11 +43,11 @@ def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _places(checkpoint: Mapping[str, Any]) -> list[str]:
-    """Return where a checkpoint's bytes are. Pruning removes it here and on Kaggle; a damaged one is intact nowhere."""
+def _places(checkpoint: Mapping[str, Any], platform: str) -> list[str]:
+    """Return where a checkpoint's bytes are. Pruning removes it here and on the platform; a damaged one is intact nowhere."""
     if checkpoint["status"] in ("pruned", "damaged"):
         return []
-    return ["this machine", *([f"Kaggle: {checkpoint['dataset']}"] if checkpoint["dataset"] else [])]
+    return ["this machine", *([f"{platform}: {checkpoint['dataset']}"] if checkpoint["dataset"] else [])]
 
 
 def _ancestors(checkpoints: Sequence[Mapping[str, Any]], beginning: str | None) -> tuple[int, bool]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.core.durations import reported_in
 from orchestrator.core.time_classes import TimeGroup
+from orchestrator.platforms.names import platform_name
 from orchestrator.views.history.checkpoint_chain import checkpoint_chain
 from orchestrator.views.history.curves import curves
 from orchestrator.views.history.hours import hours, positions_of, session_accounts
@@ -62,7 +63,7 @@ def history_document(run: Mapping[str, Any], sources: HistorySources, now: datet
         "hours": hours(run, accounts),
         "evaluations": evaluations(run),
         "samples": samples(run, sources.artifacts),
-        "checkpoints": checkpoint_chain(run),
+        "checkpoints": checkpoint_chain(run, platform_name(pipeline.get("platform", "kaggle"))),
         "versions": versions(run, sources.reports),
         "pipeline": pipeline,
         "kaggle": kaggle_links(run, pipeline),

@@ -12,13 +12,17 @@ PARTS_OF_A_MODEL = 5
 def kaggle_links(run: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[str, Any]:
     """Return `models` (name and url), and `sessions`: for each slug its links, with `kind`, `name` and `url`.
 
-    A session has a kernel once it was pushed, and a dataset once its checkpoint is on Kaggle.
+    A session has a kernel once it was pushed, and a dataset once its checkpoint is on Kaggle; those of a run on another
+    platform have no links.
     """
     datasets = {found["name"]: found["dataset"] for found in run["checkpoints"] if found["dataset"]}
     models = [*_models(pipeline), *(found["model"] for found in run["models"])]
+    here = pipeline.get("platform", "kaggle") == "kaggle"
     return {
         "models": [{"name": name, "url": model_url(name)} for name in dict.fromkeys(models)],
-        "sessions": {found["slug"]: list(_links(run["owner"], found, datasets)) for found in run["sessions"]},
+        "sessions": {
+            found["slug"]: list(_links(run["owner"], found, datasets)) if here else [] for found in run["sessions"]
+        },
     }
 
 
