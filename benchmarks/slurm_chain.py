@@ -2,7 +2,7 @@
 
     python -m benchmarks.slurm_chain [--training]
 
-The sessions count; with `--training` they train a tiny Gemma 2 (SFT, then GRPO) with JAX. Session 1 is cancelled with
+The sessions count; with `--training` they train a tiny Gemma 2 (SFT) with JAX. Session 1 is cancelled with
 scancel. While session 2 runs, the daemon is killed, and then the session's program. Session 3 is frozen until Slurm ends
 it at its time limit, and the daemon is killed again meanwhile. Session 4 finishes. Then the digests are compared, and the
 jobs counted by Slurm's own record. Takes about three minutes; with `--training` ten on two busy cores. Needs Slurm, and
@@ -42,8 +42,7 @@ model: {kind: gemma2, source: MODEL, system: ""}
 environment: []  # this Python has the packages
 inputs: {files: [gsm8k_train.jsonl, gsm8k_test.jsonl]}
 stages:
-  - {name: sft, kind: sft, steps: 150, options: {data: [gsm8k], max_seq_length: 64, batch: 4}}
-  - {name: grpo, kind: grpo, steps: 4, options: {data: [gsm8k], batch: 2, num_generations: 2, max_prompt_length: 48, max_completion_length: 8}}
+  - {name: sft, kind: sft, steps: 40, options: {data: [gsm8k], max_seq_length: 64, batch: 4}}
 """
 ON_SLURM = """
 platform: slurm
@@ -70,7 +69,7 @@ def written(folder: Path, *, training: bool) -> str:
     for name, numbers in zip(("gsm8k_train.jsonl", "gsm8k_test.jsonl"), ROWS, strict=True):
         rows = ({"question": f"{n} + 1 = ?", "answer": f"so\n#### {n + 1}"} for n in numbers)
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return TRAINING.replace("MODEL", str(model)) + SESSIONS % (180, 15)
+    return TRAINING.replace("MODEL", str(model)) + SESSIONS % (120, 15)
 
 
 class Chain:

@@ -35,6 +35,7 @@ from orchestrator.kaggle.model_gateway import ModelGateway
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.difference import first_difference
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.names import platform_name
 from orchestrator.platforms.port import Platform
 from orchestrator.views.lost import lost_sentence, pipeline_of
 from state.facts.checkpoint import CheckpointPublished
@@ -313,7 +314,7 @@ class App(Workspace):
         owner = platform.owner()
         if owner != state.run.owner:
             raise BadInput(
-                f"run {state.run.id} belongs to the {pipeline.platform.capitalize()} account {state.run.owner}, and the "
+                f"run {state.run.id} belongs to the {platform_name(pipeline.platform)} account {state.run.owner}, and the "
                 f"credentials are {owner}'s: use that account's, or relay cancel {state.run.id}"
             )
         limits = limits_for(pipeline)
