@@ -36,7 +36,7 @@ def pipeline() -> Pipeline:
 
 
 def test_chains_with_the_faults_of_a_cluster_end_as_the_uncut_run_does(pipeline: Pipeline) -> None:
-    summary = runner.simulate([*FOUND, *range(1, 6)], pipeline)
+    summary = runner.simulate([*FOUND, *range(10, 20)], pipeline)
     told = [f"seed {chain.seed}: {chain.broken}" for chain in summary.failed]
     assert not told, "\n".join(told)
     assert set(summary.ended) == {"finished"}

@@ -201,7 +201,7 @@ def test_the_stored_text_of_a_pipeline_on_kaggle_does_not_know_of_platforms() ->
         ("/scratch/relay}", "/scratch/relay, partition: 'a b'}", "slurm.partition: 'a b' should be one word"),
         ("/scratch/relay}", "/scratch/relay, partitoin: a}", "slurm.partitoin.*did you mean 'partition'"),
         ("platform: slurm", "platform: slrm", "platform"),
-        ("limit_s: 600", "limit_s: .inf", "session.limit_s is inf, and that is longer than a year"),
+        ("limit_s: 600", "limit_s: 9.0e+8", r"session.limit_s is 9e\+08, and that is longer than a year"),
     ],
 )
 def test_a_mistake_about_the_cluster_is_one_sentence_with_its_key(old: str, new: str, sentence: str) -> None:
