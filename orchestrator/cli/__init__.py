@@ -120,7 +120,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
         requests.cancel: "Cancel a run.",
     },
     "Repair": {
-        rescue.doctor: "Check the database, this machine, the platforms.",
+        rescue.doctor: "Check the database, this machine and the platforms.",
         rescue.backup: "Back up the database; the daemon does so too.",
         rescue.restore: "Replace the database by a backup.",
         runs.adopt: "Rebuild a lost run from what its platform has.",
