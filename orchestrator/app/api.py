@@ -236,7 +236,8 @@ class Relay:
         return planned.lines
 
     def cancel(self, run: str) -> None:
-        """Cancel a run. Its session on Kaggle, if any, continues until it ends: Kaggle offers no way to stop it.
+        """Cancel a run. A session on Kaggle continues until it ends, as Kaggle offers no way to stop it; a cluster's job is
+        cancelled.
 
         Asks nothing. `resume` takes it back as long as a checkpoint of the run exists.
         """

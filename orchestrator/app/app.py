@@ -69,6 +69,8 @@ class App(Workspace):
         self.before_moving: Callable[[tuple[str, ...]], None] = lambda sentences: None
         """Callback before a run begins on another platform than the checkpoint that it begins from, with what becomes of
         the numbers; it raises BadInput, or leaves the program, if the run shall not begin."""
+        self.rehearses = False
+        """True if the account is that of a local Kaggle, on which every run is rehearsed."""
         self.sends_messages = False
         """True if the daemon sends notifications (see `orchestrator.app.notify`). Rehearsals send none."""
 
@@ -80,7 +82,7 @@ class App(Workspace):
     @cached_property
     def platforms(self) -> Platforms:
         """The platforms that runs of this home folder may have."""
-        return Platforms(lambda: self.gateway, self.clock)
+        return Platforms(lambda: self.gateway, self.clock, rehearses=self.rehearses)
 
     def platform_of(self, run: str) -> Platform:
         """Return the platform of a run, by its id."""
@@ -176,11 +178,11 @@ class App(Workspace):
                 return run
         return self.start(path)
 
-    @property
-    def adoption(self) -> Adoption:
-        """The dependencies of `relay adopt`."""
+    def adoption(self, path: Path | None = None) -> Adoption:
+        """Return the dependencies of `relay adopt`, on the platform of the pipeline file `path`; by default on Kaggle."""
         known, damaged = self._known() if self.has_store else ((), ())
-        return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store, lambda: self.identity, damaged)
+        platform: Platform = self.gateway if path is None else self.platforms.of(loader.load(path))
+        return Adoption(platform, self.home, self.clock, known, lambda: self.store, lambda: self.identity, damaged)
 
     def _known(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the ids of the readable runs and those of the damaged runs."""

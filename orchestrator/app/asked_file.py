@@ -71,6 +71,8 @@ def answer_file(app: App, choice: FileChoice) -> AnsweringRun:
     except (OSError, ValueError) as error:
         raise BadInput(f"--file {choice.file}: {error}") from error
     trained = Pipeline.from_canonical(state.run.pipeline)
+    if choice.accelerator is not None:
+        app.platforms.require_kaggle(trained, f"--accelerator {choice.accelerator}")
     if trained.loaded_model is None:
         raise BadInput(f"{state.run.id}: none of relay's own stages trains a model in this run: there is none to ask")
     pipeline = answering_pipeline(trained, choice, len(questions), origin.digest)
@@ -104,7 +106,8 @@ def _name(trained: str, digest: str) -> str:
 
 def _pipeline(trained: Pipeline, choice: FileChoice, questions: int) -> dict[str, Any]:
     """Return the pipeline, as its file would have it, except its name: the environment of the run that trained."""
-    shared = trained.model_dump(mode="json", include={"account", "internet", "environment", "handoff"})
+    elsewhere = set() if trained.platform == "kaggle" else {"platform", "slurm"}
+    shared = trained.model_dump(mode="json", include={"account", "internet", "environment", "handoff", *elsewhere})
     model, session = dict(trained.model), trained.session.model_dump(mode="json")
     if choice.accelerator not in (None, trained.accelerator):  # other limits, and another number of devices
         model |= {"mesh_fsdp": 1, "mesh_tp": 1}

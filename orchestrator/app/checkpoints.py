@@ -14,6 +14,7 @@ from orchestrator.engine.checkpoint_checks import damage_here, entries_of, lacki
 from orchestrator.engine.checkpoint_copies import CheckpointCopies
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
+from orchestrator.platforms.names import name_in
 from orchestrator.platforms.port import Platform
 from orchestrator.views.checkpoints import checkpoints_view
 from orchestrator.views.json_output import print_json
@@ -71,6 +72,7 @@ def inventory(state: RunState, home: HomeLayout, kaggle: RemoteCopies, *, verify
     return {
         "format": FORMAT,
         "run": state.run.id,
+        "platform": name_in(state.run.pipeline),
         "checkpoints": rows,
         "verified": verify,
         "compared_with_kaggle": verify and bool(kaggle.gateways),
@@ -147,7 +149,7 @@ def _broken_links(state: RunState, checkpoint: Checkpoint) -> list[str]:
 def _listing_problems(checkpoint: Checkpoint, gateway: Platform) -> list[str]:
     seen = gateway.find_dataset(checkpoint.place)
     if seen is None:
-        return ["its dataset is not on Kaggle"]
+        return [f"its dataset is not on {gateway.label}"]
     if not seen.private:
         return [f"its dataset {seen.ref} is public"]
     if seen.status != "ready":
@@ -182,7 +184,9 @@ def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
         known = ", ".join(checkpoint.name for checkpoint in state.checkpoints) or "none yet"
         raise BadInput(f"--pull {wanted}: {state.run.id} has no such checkpoint: its checkpoints are {known}")
     if found[0].status is CheckpointStatus.PRUNED:
-        raise BadInput(f"--pull {wanted}: it was removed from Kaggle to free space, so there is nothing to bring back")
+        raise BadInput(
+            f"--pull {wanted}: it was removed from {name_in(state.run.pipeline)} to free space, so there is nothing to bring back"
+        )
     return found
 
 
@@ -202,5 +206,9 @@ def bring_back(app: App, state: RunState, chosen: Sequence[Checkpoint], asked: s
         for found in quarantine.found:
             kept = f"; kept as {quarantine.folder / found.kept}" if found.kept else ""
             click.echo(f"{checkpoint.name}: {found.problem}{kept}", err=True)
-        said = f"not intact on Kaggle either: {lost}" if lost else "brought back, every byte verified"
+        said = (
+            f"not intact on {name_in(state.run.pipeline)} either: {lost}"
+            if lost
+            else "brought back, every byte verified"
+        )
         click.echo(f"{checkpoint.name}: {said}", err=True)

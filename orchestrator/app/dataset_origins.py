@@ -1,4 +1,4 @@
-"""Checkpoints whose run is not in this home folder: what their datasets on Kaggle say of them."""
+"""Checkpoints whose run is not in this home folder: what their datasets on the platform say of them."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -6,10 +6,10 @@ from tempfile import TemporaryDirectory
 from orchestrator.base.errors import BadInput
 from orchestrator.core.plan import parse_key, slug_of
 from orchestrator.engine.adopt.evidence import newest_dataset, order_in_kernel, published_manifest
-from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline.model import Pipeline, canonical_in
 from orchestrator.pipeline.sections import OriginOptions
 from orchestrator.pipeline.warm_start import misfit
+from orchestrator.platforms.port import Platform
 from stages.contract import Cursor, Manifest
 from state.model.dataset_names import name_in
 from state.model.run_origin import RunOrigin
@@ -44,14 +44,14 @@ def checkpoint_in_ref(ref: str, owner: str) -> tuple[str, str]:
     return run, name
 
 
-def dataset_origin(gateway: Gateway, ref: str, keeps: str) -> OriginOptions:
+def dataset_origin(gateway: Platform, ref: str, keeps: str) -> OriginOptions:
     """Return the section of a pipeline that begins from the checkpoint in this dataset. Raises BadInput."""
     name = name_in(ref.partition("/")[2])
     manifest, _ = _published(gateway, name, f"--from {ref}")
     return _options(manifest.run, manifest.cursor, keeps, name, manifest.digest)
 
 
-def origin_of_dataset(gateway: Gateway, pipeline: Pipeline, where: str) -> RunOrigin:
+def origin_of_dataset(gateway: Platform, pipeline: Pipeline, where: str) -> RunOrigin:
     """Return the origin of a warm start from a dataset. Raises BadInput if it is not there or does not fit.
 
     The other run's pipeline is read from its kernel. If that is gone, only the session compares the models.
@@ -76,7 +76,7 @@ def origin_of_dataset(gateway: Gateway, pipeline: Pipeline, where: str) -> RunOr
     )
 
 
-def _published(gateway: Gateway, name: str, where: str) -> tuple[Manifest, str]:
+def _published(gateway: Platform, name: str, where: str) -> tuple[Manifest, str]:
     """Return the manifest of a checkpoint's dataset and the dataset's slug. Raises BadInput if it is not complete."""
     run = name.rpartition("-c")[0]
     seen = newest_dataset(name, gateway)
@@ -84,5 +84,5 @@ def _published(gateway: Gateway, name: str, where: str) -> tuple[Manifest, str]:
     with TemporaryDirectory(prefix="relay-") as folder:
         manifest = published_manifest(run, place, seen, gateway, Path(folder)) if seen else None
     if manifest is None:
-        raise BadInput(f"{where}: Kaggle has no complete dataset {name} of this account: correct the name")
+        raise BadInput(f"{where}: {gateway.label} has no complete dataset {name} of this account: correct the name")
     return manifest, place

@@ -17,6 +17,7 @@ from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import OriginOptions
 from orchestrator.pipeline.site import Site, account_text, differ
 from orchestrator.pipeline.warm_start import misfit
+from orchestrator.platforms.names import name_in
 from stages.contract import HISTORY, OPTIMIZER, WEIGHTS, Manifest
 from state.model.run_origin import RunOrigin
 from state.model.run_state import Checkpoint, RunState
@@ -43,11 +44,13 @@ class Beginning:
     """What becomes of the numbers, in sentences, if the other run's checkpoint is carried over from another platform."""
 
 
-def named_origin(app: "App", named: str, *, weights_only: bool = False) -> OriginOptions:
+def named_origin(
+    app: "App", named: str, *, weights_only: bool = False, pipeline: Pipeline | None = None
+) -> OriginOptions:
     """Return the origin of a warm start that `--from RUN[:CHECKPOINT]` or `--from OWNER/SLUG` names.
 
     CHECKPOINT is a name or `STAGE:STEP`; the newest verified one by default. OWNER/SLUG is the dataset of a checkpoint
-    on Kaggle. Raises BadInput if there is none.
+    on the platform of `pipeline`, by default Kaggle. Raises BadInput if there is none.
     """
     keeps = WEIGHTS if weights_only else OPTIMIZER
     if named.startswith((".", "/", "~")) or "\\" in named or Path(named).is_dir():
@@ -57,9 +60,10 @@ def named_origin(app: "App", named: str, *, weights_only: bool = False) -> Origi
         )
     run, _, wanted = named.partition(":")
     if "/" in named:
-        run, wanted = checkpoint_in_ref(named, app.gateway.owner())
+        platform = app.gateway if pipeline is None else app.platforms.of(pipeline)
+        run, wanted = checkpoint_in_ref(named, platform.owner())
         if run not in known_runs(app):
-            return dataset_origin(app.gateway, named, keeps)
+            return dataset_origin(platform, named, keeps)
     state = app.run(run)
     return origin_options(verified_checkpoint(state, wanted or None, f"--from {named}: "), keeps)
 
@@ -72,7 +76,7 @@ def begun_as_named(app: "App", pipeline: Pipeline, path: Path, named: str, *, we
     """
     if named.count("/") > 1 and not named.startswith((".", "/", "~")):
         return _begun_with_model(app, pipeline, path, named)
-    return begun_from(pipeline, named_origin(app, named, weights_only=weights_only), path)
+    return begun_from(pipeline, named_origin(app, named, weights_only=weights_only, pipeline=pipeline), path)
 
 
 def _begun_with_model(app: "App", pipeline: Pipeline, path: Path, ref: str) -> Pipeline:
@@ -81,6 +85,7 @@ def _begun_with_model(app: "App", pipeline: Pipeline, path: Path, ref: str) -> P
         raise BadInput(f"{path}: no stage loads a model, so the run cannot begin with {ref}: leave --from out")
     if ref.count("/") != MODEL_SLASHES:
         raise BadInput(f"--from {ref}: write owner/model/framework/variation/version, as relay publish prints it")
+    app.platforms.require_kaggle(pipeline, f"--from {ref}: a model")
     if (seen := app.gateway.see_model(ref)).access is not Access.READABLE:
         raise BadInput(
             f"--from {ref}: Kaggle does not let this account read this model ({seen.reason}): check its name and version"
@@ -111,7 +116,7 @@ def beginning(app: "App", pipeline: Pipeline, where: str, owner: str, *, may_wai
     if not wanted.run:
         return Beginning(pipeline)
     if wanted.digest and wanted.keeps != HISTORY and wanted.run not in known_runs(app):
-        origin = origin_of_dataset(app.gateway, pipeline, where)
+        origin = origin_of_dataset(app.platforms.of(pipeline), pipeline, where)
         return Beginning(pipeline, origin)
     other = app.run(wanted.run)
     origin = RunOrigin(run=other.run.id, cursor=wanted.cursor, keeps=wanted.keeps, digest=wanted.digest)
@@ -177,7 +182,7 @@ def _existing(checkpoint: Checkpoint | None, other: RunState, wanted: OriginOpti
         )
     if not is_mountable(checkpoint) and will_never_come(checkpoint, other):
         raise BadInput(
-            f"{where}: the checkpoint {checkpoint.name} is not on Kaggle any more: the verified checkpoints of "
+            f"{where}: the checkpoint {checkpoint.name} is not on {name_in(other.run.pipeline)} any more: the verified checkpoints of "
             f"{other.run.id} are {there}"
         )
     return checkpoint

@@ -12,15 +12,18 @@ from state.model.run_state import Run
 
 
 class Platforms:
-    """Makes the platform of a pipeline, on first use. `kaggle` returns the account and may raise BadInput."""
+    """Makes the platform of a pipeline, on first use. `kaggle` returns the account and may raise BadInput.
 
-    def __init__(self, kaggle: Callable[[], Platform], clock: Clock) -> None:
-        self._kaggle, self._clock = kaggle, clock
+    `rehearses`: `kaggle` is a local one, on which every pipeline is rehearsed, also one for a cluster.
+    """
+
+    def __init__(self, kaggle: Callable[[], Platform], clock: Clock, *, rehearses: bool = False) -> None:
+        self._kaggle, self._clock, self._rehearses = kaggle, clock, rehearses
         self._of_slurm = lru_cache(maxsize=64)(self._slurm)
 
     def of(self, pipeline: Pipeline) -> Platform:
         """Return the platform that the pipeline's sessions run on."""
-        if pipeline.platform == "kaggle":
+        if pipeline.platform == "kaggle" or self._rehearses:
             return self._kaggle()
         return self._of_slurm(pipeline.slurm.model_dump_json())
 
@@ -40,6 +43,14 @@ class Platforms:
                 "that account's"
             )
         return platform
+
+    def require_kaggle(self, pipeline: Pipeline, what: str) -> Platform:
+        """Return the Kaggle account. Raises BadInput for a pipeline whose sessions run elsewhere, which `what` is not for."""
+        if pipeline.platform != "kaggle":
+            raise BadInput(
+                f"{what} is for Kaggle, and the sessions of {pipeline.name} run on {self.of(pipeline).label}"
+            )
+        return self._kaggle()
 
     def _slurm(self, section: str) -> Platform:
         from orchestrator.pipeline.slurm_section import SlurmOptions

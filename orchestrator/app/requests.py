@@ -9,6 +9,7 @@ from orchestrator.core.origins import is_mountable, origin_checkpoint, will_neve
 from orchestrator.core.request_rules import ALLOWED
 from orchestrator.core.selectors import abandon_arguments, checkpoint_at, require_session_ended
 from orchestrator.engine.checkpoint_checks import is_dataset, is_here, is_output
+from orchestrator.platforms.names import name_in
 from orchestrator.platforms.port import SOURCES_NOT_ACCEPTED
 from state.model.run_state import Checkpoint, RunState
 from state.model.statuses import CheckpointStatus, RunStatus
@@ -92,11 +93,11 @@ def _require_checkpoint(app: App, state: RunState, chosen: Checkpoint | None) ->
     older = next((c for c in reversed(state.checkpoints) if c.usable and c != chosen and exists(c)), None)
     if chosen is None or older is None:
         raise BadInput(
-            f"{run.id} cannot be taken back, since none of its checkpoints is left on this disk or on Kaggle: relay start "
+            f"{run.id} cannot be taken back, since none of its checkpoints is left on this disk or on {name_in(run.pipeline)}: relay start "
             f"{run.pipeline_path} begins another run"
         )
     raise BadInput(
-        f"{run.id}: its checkpoint {chosen.name} is gone from this disk and from Kaggle: add --from-step "
+        f"{run.id}: its checkpoint {chosen.name} is gone from this disk and from {name_in(run.pipeline)}: add --from-step "
         f"{older.cursor.stage}:{older.cursor.step}, the newest that is left"
     )
 
@@ -112,7 +113,7 @@ def _require_origin(app: App, state: RunState) -> None:
     if not there and will_never_come(checkpoint, other):
         raise BadInput(
             f"{run.id} cannot be taken back, since the checkpoint {origin.place} of {origin.run}, which it begins from, is not "
-            "on Kaggle and will not be published any more: begin another run from a checkpoint that exists"
+            f"on {name_in(run.pipeline)} and will not be published any more: begin another run from a checkpoint that exists"
         )
 
 

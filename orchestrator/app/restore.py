@@ -65,7 +65,7 @@ def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
     backup = _named(app, named) if named is not None else backups.sound(tell)
     if backup is None:
         raise BadInput(
-            f"there is no intact backup in {app.home.backups}: relay adopt lists the runs that can be rebuilt from Kaggle"
+            f"there is no intact backup in {app.home.backups}: relay adopt lists the runs that can be rebuilt from their platform"
         )
     _require_sound(backup)
     fence, before = _fence_and_log(app.home.database)
@@ -84,9 +84,9 @@ def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
         tell("what the replaced database had beyond that cannot be read")
     absent = [run for run in app.home.run_folders() if run not in {one.run for one in after}]
     for run in absent:
-        tell(f"{run} is not in the backup: relay adopt {run} rebuilds it from what is on Kaggle")
+        tell(f"{run} is not in the backup: relay adopt {run} rebuilds it from what its platform has")
     tell(
-        "relay daemon continues from there and finds out what has happened on Kaggle since; repeat requests that you "
+        "relay daemon continues from there and finds out what has happened on the runs' platforms since; repeat requests that you "
         "made since"
     )
     return {

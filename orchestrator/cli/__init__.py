@@ -120,10 +120,10 @@ THEMES: dict[str, dict[click.Command, str]] = {
         requests.cancel: "Cancel a run.",
     },
     "Repair": {
-        rescue.doctor: "Check the database, this machine and Kaggle.",
+        rescue.doctor: "Check the database, this machine and the platforms.",
         rescue.backup: "Back up the database; the daemon does so too.",
         rescue.restore: "Replace the database by a backup.",
-        runs.adopt: "Rebuild a lost run from what is on Kaggle.",
+        runs.adopt: "Rebuild a lost run from what its platform has.",
     },
     "Know more": {
         reference.show_explanation: "Explain a stage, a key or an option.",

@@ -67,7 +67,7 @@ HELP = "at this prompt there are /quit and /exit, which end, and /help; every ot
     "asked_file",
     metavar="QUESTIONS",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Have a session on Kaggle answer a .jsonl file with a question on each line; waits for nothing.",
+    help="Have a session answer a .jsonl file with a question on each line; waits for nothing.",
 )
 @click.option("--accelerator", help="With --file: accelerator of the session; default: the run's.")
 @click.option("--raw", is_flag=True, help="Print the text as it is, with its tags.")
@@ -76,7 +76,7 @@ HELP = "at this prompt there are /quit and /exit, which end, and /help; every ot
 def ask(
     context: click.Context, /, run: str | None, question: str | None, exported: Path | None, **options: Any
 ) -> None:
-    """Ask the model of RUN on this machine; without QUESTION at a prompt. With --file a session on Kaggle answers.
+    """Ask the model of RUN on this machine; without QUESTION at a prompt. With --file a session answers.
 
     Example: relay ask gsm-3f9a "What is 17 + 25?"
     """
@@ -84,7 +84,7 @@ def ask(
         _begin_session(context, run, [question, exported, options["base"]], options)
         return
     if options["accelerator"] is not None:
-        raise BadInput("--accelerator needs --file: only a session on Kaggle has a choice of accelerators")
+        raise BadInput("--accelerator needs --file: only a session has a choice of accelerators")
     from orchestrator.app.ask import ModelChoice, answering, chosen_model
 
     if exported is not None:

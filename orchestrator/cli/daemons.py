@@ -37,7 +37,7 @@ def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="json: one JSON object per line (docs/daemon.md).",
         ),
         click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only."),
-        click.option("-v", "--verbose", is_flag=True, help="Print every poll of Kaggle too."),
+        click.option("-v", "--verbose", is_flag=True, help="Print every poll of a session too."),
     )
     for option in reversed(options):
         command = option(command)

@@ -36,7 +36,9 @@ def publish(context: click.Context, pipeline: Path, as_json: bool) -> None:
     def say(line: str) -> None:
         click.echo(line, err=as_json)
 
-    found = wheels.publish(loader.load(pipeline), app.gateway, app.clock, say)
+    read = loader.load(pipeline)
+    app.platforms.require_kaggle(read, "a dataset of packages")
+    found = wheels.publish(read, app.gateway, app.clock, say)
     if as_json:
         json_output.print_json(json_output.environment_document(found))
         return

@@ -1,13 +1,17 @@
 """Commands to prepare a run: write its pipeline, and check everything that could stop it."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.app.settings import Settings
 from orchestrator.cli import completing
-from orchestrator.cli.common import JSON, PIPELINE
+from orchestrator.cli.common import JSON, PIPELINE, app_of
+
+if TYPE_CHECKING:
+    from orchestrator.pipeline.model import Pipeline
+    from orchestrator.platforms.port import Platform
 
 
 @click.command()
@@ -62,7 +66,14 @@ def check(context: click.Context, pipeline: Path, offline: bool, as_json: bool) 
     from orchestrator.preflight.check import command
 
     settings: Settings = context.obj
-    found = command.check(pipeline, settings.home, Path.home(), settings.environ, SystemClock().now(), offline=offline)
+    now = SystemClock().now()
+
+    def platform_of(read: "Pipeline") -> "Platform":
+        return app_of(context).platforms.of(read)
+
+    found = command.check(
+        pipeline, settings.home, Path.home(), settings.environ, now, offline=offline, platform_of=platform_of
+    )
     if as_json:
         from orchestrator.views.json_output import print_json
 

@@ -109,6 +109,7 @@ def _probe(context: click.Context, path: Path, options: dict[str, Any]) -> bool:
 
     app, as_json, again = app_of(context), options["as_json"], options["again"]
     trained = loader.load(path).alone
+    app.platforms.require_kaggle(trained, "relay probe")
     if options["measure"] and not _may_measure(app, trained, path, options):
         click.echo("relay: nothing was started", err=True)
         return True

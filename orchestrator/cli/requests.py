@@ -104,8 +104,8 @@ def retry(
 def cancel(context: click.Context, run: str, yes: bool, as_json: bool) -> None:
     """Cancel a run, after asking.
 
-    Its session on Kaggle, if any, continues until it ends: Kaggle offers no way to stop it from outside. relay resume
-    takes the cancel back as long as the run's checkpoints exist.
+    A session on Kaggle continues until it ends: Kaggle offers no way to stop it from outside. A job of a cluster is
+    cancelled. relay resume takes the cancel back as long as the run's checkpoints exist.
 
     Example: relay cancel gsm-3f9a
     """

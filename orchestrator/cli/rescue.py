@@ -15,7 +15,7 @@ from orchestrator.cli.common import JSON, RUN_OR_NONE, app_of
 @JSON
 @click.pass_context
 def doctor(context: click.Context, run: str | None, offline: bool, as_json: bool) -> None:
-    """Check the database, the checkpoint copies, this machine and Kaggle. Changes nothing.
+    """Check the database, the checkpoint copies, this machine and the platforms of the runs. Changes nothing.
 
     Exit status 0 if all is well, 1 with problems or warnings, 2 for an unknown RUN.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic 
     "origin",
     metavar="RUN[:CHECKPOINT]",
     help="Begin with the weights and the optimizer's state of a checkpoint of RUN: its name or STAGE:STEP; default: the "
-    "newest. OWNER/SLUG names a checkpoint's dataset on Kaggle; the id of a model that relay publish printed begins with "
+    "newest. OWNER/SLUG names a checkpoint's dataset; the id of a model that relay publish printed begins with "
     "the weights of that export.",
 )
 @click.option("--weights-only", is_flag=True, help="With --from: begin with the weights alone.")
@@ -81,7 +81,7 @@ def logs(
     as_json: bool,
     **given: str | None,
 ) -> None:
-    """Show the log of RUN's newest session as stored by the daemon; with -f, directly from Kaggle.
+    """Show the log of RUN's newest session as stored by the daemon; with -f, directly from its platform.
 
     Lines that only account for time are left out, except with --raw and --json. With --json, each line is an object.
 
@@ -150,16 +150,18 @@ def artifacts(context: click.Context, run: str, as_json: bool) -> None:
 
 @click.command()
 @RUN
-@click.option("--verify", is_flag=True, help="Verify every local byte and the chain of parents, compare with Kaggle.")
+@click.option(
+    "--verify", is_flag=True, help="Verify every local byte and the chain of parents, compare with the platform."
+)
 @click.option(
     "--pull",
     is_flag=False,
     flag_value="all",
     metavar="[NAME]",
-    help="Repair damaged local copies from Kaggle.",
+    help="Repair damaged local copies from the platform.",
     shell_complete=completing.checkpoints,
 )
-@click.option("--prune", is_flag=True, help="Have the daemon remove all but the newest from Kaggle.")
+@click.option("--prune", is_flag=True, help="Have the daemon remove all but the newest from the platform.")
 @JSON
 @click.pass_context
 def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None, prune: bool, as_json: bool) -> None:
@@ -178,17 +180,19 @@ def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None
 @click.option(
     "--pipeline",
     type=click.Path(path_type=Path),
-    help="The run's pipeline file, if its kernels do not contain it.",
+    help="The run's pipeline file: for a run that is not on Kaggle, or whose kernels do not contain it.",
     shell_complete=completing.pipelines,
 )
 @JSON
 @click.pass_context
 def adopt(context: click.Context, run: str | None, pipeline: Path | None, as_json: bool) -> None:
-    """Rebuild RUN in the database from what is on Kaggle; without RUN, list the runs there.
+    """Rebuild RUN in the database from what its platform has; without RUN, list the runs there.
+
+    That is Kaggle, or with --pipeline the platform of that file.
 
     Example: relay adopt gsm-3f9a
     """
-    adoption = app_of(context).adoption
+    adoption = app_of(context).adoption(pipeline)
     tell = discard if as_json else click.echo
     document = adoption.list(tell) if run is None else adoption.adopt(run, pipeline, tell)
     if as_json:

@@ -11,6 +11,7 @@ from orchestrator.core.plan import WEEK, Limits
 from orchestrator.core.retention import prunable
 from orchestrator.core.waits import HOURS, SLOT, park_for_wait, wait_is_over, waited_too_long
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.names import name_in
 from state.facts.run import RunParked, RunWoken
 from state.facts.session import SessionLost
 from state.model.run_state import RUN_CANCELLED, Checkpoint, RunState, Session
@@ -82,9 +83,9 @@ def _await_cancelled(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now
 
 
 def _give_up(snapshot: Snapshot, limits: Limits) -> Command | None:
-    """Give up what Kaggle has not answered often enough and for long enough; neither alone suffices.
+    """Give up what the platform has not answered often enough and for long enough; neither alone suffices.
 
-    The session is recorded as lost if Kaggle has long reported that its kernel does not exist; otherwise the run is
+    The session is recorded as lost if the platform has long reported that its kernel does not exist; otherwise the run is
     parked.
     """
     state, watch = snapshot.state, snapshot.watch
@@ -97,7 +98,7 @@ def _give_up(snapshot: Snapshot, limits: Limits) -> Command | None:
         reason = f"{watch.failure}, and has said so for hours"
         return Append((SessionLost(number=last.number, attempt=last.attempt, reason=reason),))
     hint = f"; relay resume {state.run.id} --abandon-session gives the session up" if awaited else ""
-    reason = f"Kaggle has not answered for long: {watch.failure}{hint}"
+    reason = f"{name_in(state.run.pipeline)} has not answered for long: {watch.failure}{hint}"
     return Append((RunParked(reason=reason, remedy=f"relay resume {state.run.id}"),))
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from orchestrator.core.commands import Append
 from orchestrator.core.pipeline_change import OPEN, answerable, change_facts, with_queued
+from orchestrator.platforms.names import name_in
 from state import machine
 from state.facts.base import Fact
 from state.facts.checkpoint import CheckpointWithdrawn
@@ -118,7 +119,8 @@ def _republished(request: Request, state: RunState) -> tuple[Fact, ...]:
     gone = next((c for c in state.checkpoints if c.name == name and c.status is CheckpointStatus.PUBLISHED), None)
     if gone is None or last is None:
         return ()
-    reason, following = "its dataset is gone from Kaggle", place_of(gone.name, copy_in(gone.name, gone.place) + 1)
+    following = place_of(gone.name, copy_in(gone.name, gone.place) + 1)
+    reason = f"its dataset is gone from {name_in(state.run.pipeline)}"
     withdrawn = CheckpointWithdrawn(number=gone.session, attempt=gone.attempt, reason=reason, dataset=following)
     if last.phase is Phase.PLANNED and "checkpoint" not in request.arguments:
         return (SessionLost(number=last.number, attempt=last.attempt, reason=reason), withdrawn)

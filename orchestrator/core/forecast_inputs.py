@@ -13,6 +13,7 @@ from orchestrator.core.plan import WEEK, run_cursor, week_of
 from orchestrator.core.run_history import RunHistory
 from orchestrator.core.weekly_quota import Hours, hours_of
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.names import platform_name
 from stages.contract import Cursor
 from state.model.metrics import StepSeen
 from state.model.poll_state import PollState
@@ -140,7 +141,7 @@ def assumptions(
 ) -> list[str]:
     """Return the assumptions of a forecast as sentences, the most important first."""
     names = left(pipeline, position)
-    sentences = [*_steps(times, names), _around(times, names), _between(times)]
+    sentences = [*_steps(times, names), _around(times, names), _between(times, pipeline.platform)]
     if hours is not None:
         sentences.append(_hours(pipeline, hours, quota))
     condition = " and no other session takes the slot or the hours" if hours is not None else ""
@@ -175,10 +176,10 @@ def _around(times: Times, names: Sequence[str]) -> str:
     )
 
 
-def _between(times: Times) -> str:
+def _between(times: Times, platform: str) -> str:
     queue, handover = times.queue_s, times.handover_s
     return (
-        f"Before a session {duration(queue.usual_s)} in Kaggle's queue ({queue.words}), after it "
+        f"Before a session {duration(queue.usual_s)} in {platform_name(platform)}'s queue ({queue.words}), after it "
         f"{duration(handover.usual_s)} to fetch and publish its checkpoint ({handover.words})."
     )
 

@@ -9,6 +9,7 @@ from orchestrator.core.plan import Limits
 from orchestrator.core.retention import is_origin
 from orchestrator.pipeline.fork import fork_problem
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.names import name_in
 from state.facts.run import OriginFound, RunParked
 from state.model.run_origin import PUBLISHED, RunOrigin
 from state.model.run_state import Checkpoint, RunState
@@ -90,7 +91,7 @@ def _parted(state: RunState, origin: RunOrigin, other: RunState | None) -> RunPa
 
 def _parked(state: RunState, origin: RunOrigin) -> RunParked:
     return RunParked(
-        reason=f"the checkpoint {origin.place} of {origin.run}, which the run begins from, is not on Kaggle and will not be "
+        reason=f"the checkpoint {origin.place} of {origin.run}, which the run begins from, is not on {name_in(state.run.pipeline)} and will not be "
         "published any more: begin another run from a checkpoint that exists",
         remedy=f"relay cancel {state.run.id}",
     )

@@ -1,6 +1,7 @@
 """Finds the checkpoint or session that a command-line option selects."""
 
 from orchestrator.base.errors import BadInput
+from orchestrator.platforms.names import name_in
 from state.model.run_state import Checkpoint, RunState
 from state.model.statuses import RunStatus
 
@@ -38,7 +39,7 @@ def abandon_arguments(state: RunState) -> dict[str, str]:
     """Return the request arguments that abandon the newest session; raises BadInput if no session is pending."""
     if state.last is None or not (state.last.phase.awaited or state.last.unwatched):
         raise BadInput(
-            f"--abandon-session: no session of {state.run.id} is pending on Kaggle: leave --abandon-session out"
+            f"--abandon-session: no session of {state.run.id} is pending on {name_in(state.run.pipeline)}: leave --abandon-session out"
         )
     return {"abandon_session": state.last.slug}
 

@@ -75,12 +75,12 @@ TIME_CLASSES: dict[TimeClass, TimeClassWords] = {
         "wasted", "steps that no checkpoint holds, and a killed session's time after its last report", TimeGroup.WASTED
     ),
     TimeClass.IDLE_TAIL: TimeClassWords(
-        "idle tail", "from a session's last report until Kaggle calls it ended", TimeGroup.AFTER_REPORT
+        "idle tail", "from a session's last report until the platform calls it ended", TimeGroup.AFTER_REPORT
     ),
     TimeClass.NOT_REPORTED: TimeClassWords(
         "not reported yet", "since the live session's last report", TimeGroup.AFTER_REPORT
     ),
-    TimeClass.QUEUE: TimeClassWords("queue", "from a push until Kaggle has a machine", TimeGroup.QUEUE),
+    TimeClass.QUEUE: TimeClassWords("queue", "from a push until there is a machine", TimeGroup.QUEUE),
     TimeClass.TRANSFER_DOWN: TimeClassWords(
         "transfer down", "a session's output is downloaded and verified", TimeGroup.HANDOVER
     ),
@@ -108,7 +108,7 @@ _SEVERAL = {
     TimeGroup.TRAINING: TimeWords("training", "steps, completions and evaluations that a checkpoint holds"),
     TimeGroup.STARTUP: TimeWords("start-up", "installing, loading, compiling, and waiting for data"),
     TimeGroup.AFTER_REPORT: TimeWords(
-        "after the last report", "until Kaggle calls the session ended; of a live session, until now"
+        "after the last report", "until the platform calls the session ended; of a live session, until now"
     ),
     TimeGroup.HANDOVER: TimeWords("hand-over", "the checkpoint is downloaded, verified and published as a dataset"),
 }

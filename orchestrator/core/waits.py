@@ -12,6 +12,7 @@ from orchestrator.base.humanize import duration
 from orchestrator.core.commands import Command, Poll, Push, ReadQuota
 from orchestrator.core.plan import QUOTA_AGAIN_S, Limits, renewed_at
 from orchestrator.core.polling import QUEUED
+from orchestrator.platforms.names import KAGGLE, name_in
 from state.facts.base import Fact
 from state.facts.run import RunParked
 from state.facts.session import PushRefused
@@ -87,7 +88,7 @@ def _interval_s(awaiting: str, limits: Limits) -> float:
 
 
 def waited_too_long(watch: PollState, session: Session, limits: Limits) -> bool:
-    """Return True if Kaggle has reported a session as queued or running for too long."""
+    """Return True if the platform has reported a session as queued or running for too long."""
     awaiting = awaited_event(session)
     most_s = session.limit_s + limits.overdue_s if awaiting.startswith(END) else limits.queue_s
     return bool(awaiting) and watch.awaiting == awaiting and watch.waited_s >= most_s
@@ -102,18 +103,20 @@ def park_for_wait(snapshot: Snapshot, limits: Limits) -> RunParked | None:
     last = state.last
     if last is None or state.run.status is not RunStatus.ACTIVE:
         return None
-    place = f"https://www.kaggle.com/code/{state.run.owner}"
+    on = name_in(state.run.pipeline)
+    account = f"https://www.kaggle.com/code/{state.run.owner}" if on == KAGGLE else f"{on}'s queue"
     if last.phase in (Phase.PUSHED, Phase.QUEUED) and waited_too_long(watch, last, limits):
+        place = f"{account}/{last.slug}" if on == KAGGLE else f"{last.slug} in {account}"
         reason = (
-            f"session {last.number} has waited {duration(watch.waited_s)} for a machine: look at {place}/{last.slug}; "
+            f"session {last.number} has waited {duration(watch.waited_s)} for a machine: look at {place}; "
             f"relay continues by itself once it runs, and relay resume {state.run.id} --abandon-session gives it up "
-            "after you deleted it there"
+            f"after you {'deleted' if on == KAGGLE else 'cancelled'} it there"
         )
         return RunParked(reason=reason, remedy=f"relay resume {state.run.id}", awaits=QUEUE)
     if last.phase is Phase.PLANNED and watch.awaiting == SLOT and watch.waited_s >= limits.slot_wait_s:
         reason = (
             f"session {last.number} has waited {duration(watch.waited_s)} for a slot, longer than any session may last "
-            f"({last.reason}): end what runs at {place}; relay continues by itself once there is a slot"
+            f"({last.reason}): end what runs at {account}; relay continues by itself once there is a slot"
         )
         return RunParked(reason=reason, remedy=f"relay resume {state.run.id}", awaits=SLOT)
     return None

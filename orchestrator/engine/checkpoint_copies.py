@@ -92,7 +92,7 @@ class CheckpointCopies:
         for entry in lost:
             if damage[entry.path].unread:
                 raise DiskRefused(
-                    f"{self.folder}: {damage[entry.path].says}, and Kaggle has no copy of it: repair that disk, and it "
+                    f"{self.folder}: {damage[entry.path].says}, and {self.gateway.label} has no copy of it: repair that disk, and it "
                     "continues by itself; once you delete the file, the run continues from an older checkpoint"
                 )
         return "; ".join(damage[entry.path].says for entry in lost)
@@ -148,7 +148,7 @@ class CheckpointCopies:
         return CheckpointDamaged(
             number=self.session.number,
             attempt=self.session.attempt,
-            reason=f"{self.checkpoint.name} has no intact copy, neither on this disk nor on Kaggle: {problem}",
+            reason=f"{self.checkpoint.name} has no intact copy, neither on this disk nor on {self.gateway.label}: {problem}",
             steps_lost=pipeline.position(reached) - pipeline.position(self.session.start),
         )
 
@@ -234,7 +234,7 @@ class CheckpointCopies:
             return f"the dataset {name} is not there"
         refuse_public(seen, self.checkpoint.run)
         if seen.status in PROCESSED:
-            raise Transient(f"Kaggle is still processing the dataset {name}: {seen.status}")
+            raise Transient(f"{self.gateway.label} is still processing the dataset {name}: {seen.status}")
         if seen.status != "ready":
             return f"the dataset {name} is {seen.status}"
         if missing := lacking(self.checkpoint, seen):

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Self
 
 from orchestrator.base.errors import Overtaken
+from orchestrator.platforms.names import name_in
 from orchestrator.platforms.port import DatasetSeen
 from stages.contract import Order
 from state.facts.run import RunParked, RunTakenOver
@@ -64,7 +65,7 @@ def refuse_overtaken(mark: Mark, what: str, run: Run, identity: str) -> None:
 def overtaken_unawares(what: str, run: Run) -> Overtaken:
     """Return the error for a resource that carries this home folder's mark but that it does not know."""
     return Overtaken(
-        f"{what} is on Kaggle already, and this home folder never made it: another copy of it works on {run.id}, or "
+        f"{what} is on {name_in(run.pipeline)} already, and this home folder never made it: another copy of it works on {run.id}, or "
         f"this one was brought back from a backup: {_choice(run)}"
     )
 

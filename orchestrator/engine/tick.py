@@ -27,6 +27,7 @@ from orchestrator.engine.effects.call_meter import CallMeter
 from orchestrator.engine.effects.context import reset_failures
 from orchestrator.engine.ownership import fenced, open_to_parking, take_over
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.names import KAGGLE, platform_name
 from state.facts.base import Fact
 from state.facts.checkpoint import PublishIntended
 from state.facts.run import InputsIntended, PlatformLeft, RunParked, RunResumed
@@ -55,24 +56,26 @@ class TickResult:
     """Quota, if the tick read it."""
     request: Request | None = None
     """User request that the tick answered."""
+    platform: str = KAGGLE
+    """Name of the run's platform."""
 
 
 def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None) -> TickResult:
     """Perform the next command of one run. After a crash at any point, calling it again repairs the state."""
     snapshot = store.snapshot(run)
     pipeline = Pipeline.from_canonical(snapshot.state.run.pipeline)
-    now = shell.clock.now()
+    now, platform = shell.clock.now(), platform_name(pipeline.platform)
     command = _fenced_command(snapshot, shell) or decide(snapshot, pipeline, shell.limits, now)
     command = wait_before(command, snapshot, shell.limits, now) or command
     match command:
         case Wait(until=until, why=why, held=True):
             watch = replace(snapshot.watch, not_before=until, failure=why)
             store.append(run, (), now, watch=watch, fence=fence)
-            return TickResult(command, before=snapshot.watch)
+            return TickResult(command, before=snapshot.watch, platform=platform)
         case Wait(wants_slot=wants_slot):
             if wants_slot and _slot_claim_stale(snapshot.watch, shell, now):
                 store.append(run, (), now, watch=_claim_slot(snapshot.watch, now), fence=fence)
-            return TickResult(command, before=snapshot.watch)
+            return TickResult(command, before=snapshot.watch, platform=platform)
         case Append(facts, fulfilled):
             fresh = any(isinstance(fact, (PlatformLeft, RunResumed, SessionLost)) for fact in facts)
             left = any(isinstance(fact, PlatformLeft) for fact in facts)
@@ -80,7 +83,7 @@ def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None)
             watch = with_command_counted(watch, snapshot.watch, command, 0, shell.limits, now)
             store.append(run, facts, now, watch=watch, fulfilled=fulfilled, fence=fence)
             request = next((asked for asked in snapshot.requests if asked.id == fulfilled), None)
-            return TickResult(command, facts, before=snapshot.watch, request=request)
+            return TickResult(command, facts, before=snapshot.watch, request=request, platform=platform)
     intent = _intent(command, snapshot)
     if intent:
         state = store.append(run, intent, now, fence=fence)
@@ -98,7 +101,9 @@ def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None)
         watch = _track_wait(watch, command, snapshot, result, quota, pipeline.min_session_s, shell)
     watch = with_command_counted(watch, snapshot.watch, command, metered.calls, shell.limits, now)
     store.append(run, result.facts, now, metrics=result.metrics, watch=watch, fence=fence)
-    return TickResult(command, (*intent, *result.facts), failure, snapshot.watch, result.watch, quota)
+    return TickResult(
+        command, (*intent, *result.facts), failure, snapshot.watch, result.watch, quota, platform=platform
+    )
 
 
 def _fenced_command(snapshot: Snapshot, shell: EffectContext) -> Command | None:

@@ -42,6 +42,7 @@ from orchestrator.kaggle.transport import (
     as_change,
     as_read,
 )
+from orchestrator.platforms.names import KAGGLE
 from orchestrator.platforms.port import (
     DatasetSeen,
     Downloaded,
@@ -132,6 +133,10 @@ class KaggleGateway:
         self._datasets = DatasetApi(self._calls, self._limits, uploads)
         self.own_models: ModelGateway = ModelApi(self._calls, self._limits, uploads)
         """The account's own models."""
+
+    @property
+    def label(self) -> str:
+        return KAGGLE
 
     @property
     def abreast_max(self) -> int:

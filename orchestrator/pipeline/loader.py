@@ -215,11 +215,10 @@ def _mistakes_of_time(pipeline: Pipeline, where: str) -> Iterator[str]:
     if pipeline.budget_s(pipeline.limit_s) <= 0:
         yield f"{where}: session.margin_s leaves nothing of session.limit_s ({pipeline.limit_s:g} s)"
     if pipeline.limit_s > pipeline.hardware.limit_s:
-        yield (
-            f"{where}: session.limit_s is {pipeline.limit_s:g}, and "
-            f"{f'Kaggle ends a {pipeline.accelerator}' if pipeline.platform == 'kaggle' else 'relay ends a'} session after "
-            f"{pipeline.hardware.limit_s:g} s: use that or less"
-        )
+        why, most = f"Kaggle ends a {pipeline.accelerator} session after", f"{pipeline.hardware.limit_s:g} s"
+        if pipeline.platform != "kaggle":
+            why, most = "that is longer than", f"a year ({most})"
+        yield f"{where}: session.limit_s is {pipeline.limit_s:g}, and {why} {most}: use that or less"
 
 
 def _mistakes_of_stages(pipeline: Pipeline, where: str) -> Iterator[str]:

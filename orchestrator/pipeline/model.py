@@ -89,7 +89,7 @@ class Pipeline(BaseModel):
     slurm: SlurmOptions = SlurmOptions()
     """Where and with what the jobs of a Slurm cluster run; only with `platform: slurm`."""
     session: SessionLimits = SessionLimits()
-    """Time limits of one Kaggle session."""
+    """Time limits of one session."""
     account: AccountOptions = AccountOptions()
     """Limits of the Kaggle account, for when Kaggle does not report them or other work shares the account."""
     handoff: Literal["dataset", "kernel-output"] = "dataset"

@@ -26,12 +26,12 @@ _BOUND: dict[str, Any] = {"maximum": EXPECTED_S_MAX}
 
 
 class SessionLimits(BaseModel):
-    """Time limits of one Kaggle session, in seconds."""
+    """Time limits of one session, in seconds."""
 
     model_config = STRICT
 
     limit_s: Annotated[float, Field(gt=0)] | None = None
-    """Seconds after which Kaggle kills the session; default: Kaggle's own limit for the accelerator."""
+    """Seconds after which the platform kills the session; default: Kaggle's own limit for the accelerator."""
     margin_s: Annotated[float, Field(ge=0)] | None = None
     """Seconds before the limit by which the session has saved everything; default: a tenth of the limit, at most 35."""
     save_interval_s: Annotated[float, Field(gt=0)] | None = None

@@ -12,8 +12,8 @@ from stages.contract import Accelerator
 
 GPU_FIGURES = "NvidiaTeslaT4"
 """Accelerator whose figures a forecast takes for a cluster's GPUs: the only GPU whose speed relay knows."""
-LIMIT_S_MAX = 30 * 24 * HOUR_S
-"""Longest session on a cluster, in seconds."""
+LIMIT_S_MAX = 366 * 24 * HOUR_S
+"""Longest session on a cluster that relay takes for meant, in seconds. The partition's own limit is for Slurm to enforce."""
 SIGNAL_EARLY_S = 60.0
 """Seconds by which Slurm may send its signal too early (source: sbatch(1), `--signal`)."""
 OWN_OPTIONS = re.compile(
@@ -53,8 +53,8 @@ class SlurmOptions(BaseModel):
     setup: tuple[str, ...] = ()
     """Lines of shell that run before each session, such as `module load python/3.12`."""
     signal_s: Annotated[int, Field(ge=0, le=65535)] = 60
-    """Seconds before the time limit at which Slurm asks a session to save and end; it may ask up to a minute earlier. It
-    counts the time in which an environment was made, which the session's own clock does not. 0: it does not ask."""
+    """Seconds before the time limit at which Slurm asks a session to save and end; it may ask up to a minute earlier. 0: it does not ask, and the
+    session ends by its own clock, which begins with the job."""
     options: tuple[str, ...] = ()
     """More options for sbatch, such as `--qos=long`, one in each entry."""
 

@@ -234,6 +234,10 @@ class Platform(Protocol):
     """The account on a platform that relay works with."""
 
     @property
+    def label(self) -> str:
+        """Name of the platform in sentences, as `orchestrator.platforms.names` has it."""
+
+    @property
     def abreast_max(self) -> int:
         """Maximum number of concurrent downloads, one thread each; 1 if calls are served one at a time."""
 

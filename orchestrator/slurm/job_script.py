@@ -1,4 +1,8 @@
-"""The batch script of a session: takes the session, makes its environment once, runs it, and leaves its exit status."""
+"""The batch script of a session: takes the session, makes its environment once, runs it, and leaves its exit status.
+
+The script tells the session's program what happened before it: in RELAY_PREPARED_S the seconds that passed, and in
+RELAY_NOT_PREPARED why the environment could not be made, which the program then reports in place of running.
+"""
 
 import hashlib
 import shlex
@@ -9,6 +13,7 @@ from stages.session.package_lock import PackageLock
 
 SCRIPT = """#!/bin/sh
 # Runs one session of relay. Written by relay; --no-requeue and the claim below keep it from running twice.
+began=$(date +%s)
 umask 077
 cd {folder} || exit 1
 echo "$SLURM_JOB_ID" > "claim.$SLURM_JOB_ID"
@@ -18,9 +23,9 @@ if ! ln "claim.$SLURM_JOB_ID" claim 2>/dev/null; then
 fi
 leave() {{ echo "$1" > ended.part && mv ended.part ended; exit "$1"; }}
 {setup}
-python={python}
+python={python} lacking=
 {environment}cd working || leave 1
-"$python" -u ../script.py &
+RELAY_PREPARED_S=$(($(date +%s) - began)) RELAY_NOT_PREPARED="$lacking" "$python" -u ../script.py &
 session=$!
 signalled=
 trap 'signalled=1; kill -TERM "$session" 2>/dev/null' USR1 TERM
@@ -44,8 +49,12 @@ made() {{
   touch "$environment/ready"
 }}
 mkdir -p {environments} || leave 1
-( flock 9 && made ) 9> "$environment.lock" || {{ echo "relay: the environment could not be made"; leave 1; }}
-python="$environment/bin/python"
+if ( flock 9 && made ) > environment.log 2>&1 9> "$environment.lock"; then
+  python="$environment/bin/python"
+else
+  cat environment.log
+  lacking="the environment of its packages could not be made: $(tail -c 600 environment.log)"
+fi
 """
 
 

@@ -85,8 +85,12 @@ class SessionRecord:
     claimed: str = ""
     """Job that took the session. Only this one runs it, however many were submitted."""
     ended: str = ""
+    age_s: float = 0.0
+    """Seconds since sbatch named a job, or one took the session, whichever was later."""
 
 
+LISTED_S = 300.0
+"""Seconds after which a job that Slurm does not list counts as gone; until then its list may lag behind."""
 REVOKED = "relay"
 """Claim with which relay keeps a job that is not there any more from ever running the session."""
 
@@ -111,6 +115,8 @@ def seen_of(record: SessionRecord, jobs: Iterable[SlurmJob]) -> SessionSeen:
         ended_well = record.ended == "0"
         message = "" if ended_well else f"its program ended with status {record.ended}"
         return SessionSeen(worker=Worker.COMPLETE if ended_well else Worker.ERROR, message=message)
+    if record.age_s < LISTED_S and (record.claimed or record.submitted):
+        return SessionSeen(worker=Worker.RUNNING if record.claimed else Worker.QUEUED)
     if record.claimed:
         why = f"Slurm does not know job {record.claimed} any more, and it left no exit status"
         return SessionSeen(worker=Worker.ERROR, message=why)

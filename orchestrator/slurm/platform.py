@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from kaggle_kernels import build
 from orchestrator.base.errors import Ambiguous, BadInput, Corrupt, NameTaken, Permanent, Transient
 from orchestrator.platforms.file_names import output_file
+from orchestrator.platforms.names import PLATFORM_NAMES
 from orchestrator.platforms.port import (
     SOURCES_NOT_ACCEPTED,
     DatasetFile,
@@ -54,6 +55,10 @@ class SlurmPlatform:
         self._folder = SharedFolder(self._host, options.shared)
         self._queue = jobs.SlurmQueue(self._host)
         self._sleep = sleep
+
+    @property
+    def label(self) -> str:
+        return PLATFORM_NAMES["slurm"]
 
     @property
     def abreast_max(self) -> int:

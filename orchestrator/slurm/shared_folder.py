@@ -19,6 +19,12 @@ from orchestrator.slurm.jobs import REVOKED, SessionRecord
 ABSENT = "relay-absent"
 """Output of a script that found no such folder; any other empty output is a failure of the file system."""
 
+PREPARE = 'umask 077; mkdir -p "$1" "$2"'
+LAY_OUT = 'mkdir -p "$1/input" "$1/working" "$1/tmp"'
+KEEP = (
+    'cd "$1" && shift && for found in *; do keep=; for name; do [ "$found" != "$name" ] || keep=1; done; '
+    '[ -n "$keep" ] || rm -rf -- "$found"; done'
+)
 WRITE = 'mkdir -p "$1" && cat > "$1/$2" && sync "$1/$2"'
 SHOW = f'[ -d "$1" ] || {{ [ -d "$2" ] && echo {ABSENT}; exit; }}; cat "$1/$3"'
 TAKE = '[ ! -e "$2" ] || { echo taken; exit 0; }; chmod -R a-w "$3" && mv -T "$1" "$2" && echo done'
@@ -26,7 +32,9 @@ LIST = f'[ -d "$1" ] || {{ [ -d "$2" ] && echo {ABSENT}; exit; }}; cd "$1" && fi
 NAMES = 'mkdir -p "$1" && cd "$1" && find . -mindepth 1 -maxdepth 1 -type d ! -name ".*" -printf "%T@ %P\\n"'
 RECORD = (
     f'[ -d "$1" ] || {{ [ -d "$2" ] && echo {ABSENT}; exit; }}; cd "$1" && '
-    'for name in submitted claim ended; do printf "%s=%s\\n" "$name" "$(cat "$name" 2>/dev/null)"; done'
+    'for name in submitted claim ended; do printf "%s=%s\\n" "$name" "$(cat "$name" 2>/dev/null)"; done; '
+    "newest=$(stat -c %Y submitted claim 2>/dev/null | sort -n | tail -n 1); "
+    'printf "age=%s\\n" "${newest:+$(($(date +%s) - newest))}"'
 )
 REVOKE = f'cd "$1" && echo {REVOKED} > claim.relay && {{ ln claim.relay claim 2>/dev/null || true; }}'
 REPLACE = 'mkdir -p "$2" && { [ ! -e "$3" ] || mv -T "$3" "$2/.old-$(basename "$1")"; } && mv -T "$1" "$3" && rm -rf "$2"/.old-*'
@@ -62,7 +70,7 @@ class SharedFolder:
 
     def prepare(self) -> None:
         """Make the folders, readable for this user alone. Safe to repeat."""
-        self._host.script('umask 077; mkdir -p "$1" "$2"', str(self.sessions), str(self.datasets))
+        self._host.script(PREPARE, str(self.sessions), str(self.datasets))
 
     # --- sessions -------------------------------------------------------------
 
@@ -74,7 +82,8 @@ class SharedFolder:
         found = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
         if not {"submitted", "claim", "ended"} <= found.keys():
             raise Transient(f"the folder {self.root} on {self._host.name} cannot be read now")
-        return SessionRecord(found["submitted"], found["claim"], found["ended"])
+        age_s = float(found["age"]) if found.get("age", "").lstrip("-").isdigit() else 0.0
+        return SessionRecord(found["submitted"], found["claim"], found["ended"], age_s)
 
     def revoke(self, slug: str) -> None:
         """Take a session that no job has taken, so that none ever does. Without effect on one that a job has."""
@@ -93,7 +102,7 @@ class SharedFolder:
                 path = Path(here) / name
                 path.write_text(text, encoding="utf-8", newline="\n")
                 self._host.script(WRITE, str(part), name, file=path)
-        self._host.script('mkdir -p "$1/input" "$1/working" "$1/tmp"', str(part))
+        self._host.script(LAY_OUT, str(part))
         for name, folder in mounts.items():
             self._host.script(MOUNT, str(folder), str(part / "input" / name))
         self._host.script(REPLACE, str(part), str(self.sessions), str(self.sessions / slug))
@@ -134,12 +143,7 @@ class SharedFolder:
             about = Path(here) / "description"
             about.write_text(description, encoding="utf-8", newline="\n")
             self._host.script(WRITE, str(building), about.name, file=about)
-        self._host.script(
-            'cd "$1" && shift && for found in *; do keep=; for name; do [ "$found" != "$name" ] || keep=1; done; '
-            '[ -n "$keep" ] || rm -rf -- "$found"; done',
-            str(building / "files"),
-            *names,
-        )
+        self._host.script(KEEP, str(building / "files"), *names)
         told = self._host.script(TAKE, str(building), str(self.datasets / slug), str(building / "files"))
         if told.strip() == "taken":
             raise NameTaken(f"there is a dataset {slug} in {self.datasets} already")

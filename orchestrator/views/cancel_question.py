@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from orchestrator.base.humanize import bounded_s, machine_time, when
+from orchestrator.platforms.names import PLATFORM_NAMES, name_in
 from state.model.run_state import RunState, Session
 from state.model.statuses import Phase
 
@@ -19,24 +20,24 @@ def cancel_lines(state: RunState, now: datetime) -> list[str]:
 
 
 def _session_line(state: RunState, now: datetime) -> str:
-    last = state.last
+    last, platform = state.last, name_in(state.run.pipeline)
     quota = "" if state.run.accelerator == "cpu" else f" of this week's {state.run.accelerator} quota"
     if last is None or last.phase is Phase.PLANNED or last.phase.over:
-        return "no session runs on Kaggle, and none is started any more"
+        return f"no session runs on {platform}, and none is started any more"
     most = f"up to {machine_time(last.limit_s)}{quota}"
-    if '"platform":"slurm"' in state.run.pipeline and last.phase in (Phase.PUSHED, Phase.QUEUED, Phase.RUNNING):
+    if platform == PLATFORM_NAMES["slurm"] and last.phase in (Phase.PUSHED, Phase.QUEUED, Phase.RUNNING):
         return f"session {last.slug} is cancelled on the cluster; its output is not collected"
     match last.phase:
         case Phase.PUSHING:
-            return f"it is not clear yet whether Kaggle has session {last.slug}: if so, it runs for {most}"
+            return f"it is not clear yet whether {platform} has session {last.slug}: if so, it runs for {most}"
         case Phase.PUSHED | Phase.QUEUED:
-            return f"session {last.slug} stays in Kaggle's queue and then runs for {most}: {UNSTOPPABLE}"
+            return f"session {last.slug} stays in {platform}'s queue and then runs for {most}: {UNSTOPPABLE}"
         case Phase.RUNNING:
             ends_at = (last.running_at or now) + timedelta(seconds=last.limit_s)
             left = f"up to {machine_time(bounded_s(ends_at - now, last.limit_s))}{quota}"
             return f"session {last.slug} goes on until {when(ends_at, now)} at the latest, {left}: {UNSTOPPABLE}"
         case Phase.ENDED:
-            return f"session {last.slug} has ended, and its output stays on Kaggle, not collected"
+            return f"session {last.slug} has ended, and its output stays on {platform}, not collected"
         case _:
             return f"checkpoint {last.checkpoint} stays on this disk, and is not published as a dataset"
 
@@ -45,7 +46,7 @@ UNSTOPPABLE = "Kaggle has no call that stops it; its output is not collected"
 
 
 def _kept_line(state: RunState, now: datetime) -> str:
-    spent = f"{machine_time(sum(_machine_s(session, now) for session in state.sessions))} on Kaggle's machines so far"
+    spent = f"{machine_time(sum(_machine_s(session, now) for session in state.sessions))} on {name_in(state.run.pipeline)}'s machines so far"
     usable = [checkpoint for checkpoint in state.checkpoints if checkpoint.usable]
     if not usable:
         return f"there is no checkpoint to keep yet ({spent})"

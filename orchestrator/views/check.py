@@ -22,7 +22,7 @@ def doctor_view(document: dict[str, Any]) -> RenderableType:
     count = document["problems"] + document["warnings"]
     what = f"run {document['run']}" if document["run"] else document["home"]
     said = f"no problem was found in {what}" if not count else f"{counted(count, 'problem')} found in {what}"
-    unseen = "; what is on Kaggle was not checked (--offline)" if document["offline"] else ""
+    unseen = "; what is on the platform was not checked (--offline)" if document["offline"] else ""
     return Group(_findings(document), Text(), Text(said + unseen))
 
 
@@ -56,7 +56,7 @@ def _summary(document: dict[str, Any]) -> str:
         return f"{counted(problems, 'mistake')} in {path}: nothing else was checked"
     if problems:
         return f"{counted(problems, 'problem')} to fix before {document['pipeline']} can run{beside}"
-    unseen = "; what is on Kaggle was not checked (--offline)" if document["offline"] else ""
+    unseen = "; what is on the platform was not checked (--offline)" if document["offline"] else ""
     if warnings:
         return f"no problem was found with {document['pipeline']}, and {counted(warnings, 'warning')} to read first{unseen}: {start}"
     return f"no problem was found with {document['pipeline']}{unseen}: {start}"

@@ -19,7 +19,7 @@ def checkpoints_view(document: dict[str, Any]) -> RenderableType:
     run = document["run"]
     if not document["checkpoints"]:
         return Text(f"{run} has no checkpoint yet")
-    parts: list[RenderableType] = [Text(run, style="bold"), _table(run, document["checkpoints"])]
+    parts: list[RenderableType] = [Text(run, style="bold"), _table(run, document["checkpoints"], document["platform"])]
     for found in document["problems"]:
         parts.append(Text(f"  {found['checkpoint']}: {found['problem']}", style="bold red"))
         parts.append(Text.assemble("    ", ("do: ", "dim"), (found["remedy"], "bold")))
@@ -30,19 +30,20 @@ def checkpoints_view(document: dict[str, Any]) -> RenderableType:
 
 def _verdict(document: dict[str, Any]) -> str:
     checked = "every byte on this disk and the chain of parents were checked"
+    platform = document["platform"]
     if document["compared_with_kaggle"]:
-        return f"{checked}, and names and sizes on Kaggle compared"
-    return f"{checked}; not compared with Kaggle: {document['not_compared_because']}"
+        return f"{checked}, and names and sizes on {platform} compared"
+    return f"{checked}; not compared with {platform}: {document['not_compared_because']}"
 
 
-def _table(run: str, rows: list[dict[str, Any]]) -> Table:
+def _table(run: str, rows: list[dict[str, Any]], platform: str) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
     table.add_column("  name", no_wrap=True)
     table.add_column("at", overflow="fold")
     table.add_column("no.", justify="right", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("status\nverified", no_wrap=True)
-    table.add_column("Kaggle", no_wrap=True)
+    table.add_column(platform, no_wrap=True)
     table.add_column("disk", no_wrap=True)
     table.add_column("digest\nparent", no_wrap=True)
     for row in rows:

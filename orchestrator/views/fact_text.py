@@ -4,6 +4,7 @@ from datetime import datetime
 
 from orchestrator.base.humanize import counted, duration, utc_time
 from orchestrator.engine.tick import TickResult
+from orchestrator.platforms.names import KAGGLE
 from stages.contract import Cursor
 from state.facts.base import Fact, SessionFact
 from state.facts.checkpoint import (
@@ -56,7 +57,7 @@ from state.facts.session import (
 
 def describe_tick(tick: TickResult) -> list[str]:
     """Return a sentence for each event of a tick; empty for a tick that only polled or waited."""
-    said = [text for fact in tick.facts if (text := describe_fact(fact))]
+    said = [text for fact in tick.facts if (text := describe_fact(fact, tick.platform))]
     return [*said, f"trying again later: {tick.failure}"] if will_be_retried(tick) else said
 
 
@@ -65,35 +66,35 @@ def will_be_retried(tick: TickResult) -> bool:
     return bool(tick.failure) and not any(isinstance(fact, RunParked) for fact in tick.facts)
 
 
-def describe_fact(fact: Fact) -> str:
-    """Describe a fact in one sentence; empty if another fact describes it better."""
+def describe_fact(fact: Fact, platform: str = KAGGLE) -> str:
+    """Describe a fact in one sentence; empty if another fact describes it better. `platform`: name of the run's platform."""
     match fact:
         case PushHeld():
             return fact.reason
         case CheckpointCarried():
             return f"the checkpoint of session {_key(fact)} is carried over to the run's platform"
         case SessionPlanned() | SessionResized() | PushConfirmed() | PushRefused():
-            return f"session {_key(fact)} {_before(fact)}"
+            return f"session {_key(fact)} {_before(fact, platform)}"
         case SeenQueued():
             return f"session {_key(fact)} waits for a machine"
         case SeenRunning():
             return f"session {_key(fact)} runs"
         case PushUnclear() | PushUnfound() | TwinSeen() | TwinEnded() | DatasetDropped():
-            return _conflict(fact)
+            return _conflict(fact, platform)
         case SessionFact():
-            return _after(fact)
+            return _after(fact, platform)
         case CheckpointPruned() | DamageFound() | ModelPublished():
-            return _checkpoint(fact)
+            return _checkpoint(fact, platform)
         case PipelineChanged() | PipelineKept() | PlatformLeft() | InputsDropped() | InputsPublished():
             return _pipeline(fact)
         case _:
             return _run(fact)
 
 
-def _checkpoint(fact: CheckpointPruned | DamageFound | ModelPublished) -> str:
+def _checkpoint(fact: CheckpointPruned | DamageFound | ModelPublished, platform: str) -> str:
     match fact:
         case CheckpointPruned():
-            return f"{fact.checkpoint} removed from Kaggle"
+            return f"{fact.checkpoint} removed from {platform}"
         case DamageFound():
             kept = f"; kept as {fact.kept}" if fact.kept else ""
             return f"{fact.checkpoint}: damaged ({fact.place}): {fact.problem}{kept}"
@@ -104,6 +105,7 @@ def _checkpoint(fact: CheckpointPruned | DamageFound | ModelPublished) -> str:
 
 def _before(
     fact: SessionPlanned | SessionResized | PushConfirmed | PushRefused,
+    platform: str,
 ) -> str:
     match fact:
         case SessionPlanned():
@@ -111,7 +113,7 @@ def _before(
             parent = f"from {fact.parent}" if fact.parent else begins
             return f"planned {parent}, at {_at(fact.start)}, {duration(fact.budget_s)} of {duration(fact.limit_s)}"
         case PushConfirmed():
-            return "found on Kaggle" if fact.adopted else "pushed to Kaggle"
+            return f"found on {platform}" if fact.adopted else f"pushed to {platform}"
         case PushRefused():
             return f"not accepted: {fact.reason}"
         case SessionResized():
@@ -120,15 +122,16 @@ def _before(
 
 def _conflict(
     fact: PushUnclear | PushUnfound | TwinSeen | TwinEnded | DatasetDropped,
+    platform: str,
 ) -> str:
     match fact:
         case PushUnclear():
-            return f"session {_key(fact)} may or may not be on Kaggle, relay looks for it: {fact.reason}"
+            return f"session {_key(fact)} may or may not be on {platform}, relay looks for it: {fact.reason}"
         case PushUnfound():
-            return f"session {_key(fact)} is not on Kaggle, and is pushed again"
+            return f"session {_key(fact)} is not on {platform}, and is pushed again"
         case TwinSeen():
             return (
-                f"session {_key(fact)} runs twice: Kaggle also has version {fact.version} of its kernel "
+                f"session {_key(fact)} runs twice: {platform} also has version {fact.version} of its kernel "
                 f"({fact.worker}), which uses a slot and quota; no other session is started before it ends"
             )
         case TwinEnded():
@@ -137,7 +140,7 @@ def _conflict(
             return f"{fact.reason}; the next one is called {fact.dataset}"
 
 
-def _after(fact: SessionFact) -> str:
+def _after(fact: SessionFact, platform: str) -> str:
     match fact:
         case SeenEnded():
             return f"session {_key(fact)} ended: {fact.worker}" + (f" ({fact.message})" if fact.message else "")
@@ -157,7 +160,7 @@ def _after(fact: SessionFact) -> str:
         case SessionLost():
             return f"session {_key(fact)} lost: {fact.reason}"
         case SessionSought():
-            return f"relay looks for session {_key(fact)} again, which may still run on Kaggle"
+            return f"relay looks for session {_key(fact)} again, which may still run on {platform}"
         case _:
             return ""
 

@@ -125,7 +125,7 @@ class LogFollower:
                 for line in gateway.follow_log(session.slug, session.kernel_version, seen):
                     if trouble:
                         trouble = ""
-                        yield Notice("Kaggle answers again")
+                        yield Notice(f"{gateway.label} answers again")
                     seen = line.number + 1
                     yield ShownLine(session, line.number, line.text, line.at_s, line.stream)
                 return

@@ -23,7 +23,9 @@ def lost_sentence(home: HomeLayout, lost: Sequence[str], *, gone: bool = False) 
     names = f"{', '.join(lost[:NAMED_MAX])}{more}"
     backup = Backups(home).newest()
     ways = [f"relay restore brings back {backup}"] if gone and backup is not None else []
-    ways.append(f"relay adopt {lost[0]} makes {'it' if len(lost) == 1 else 'that one'} again from what is on Kaggle")
+    ways.append(
+        f"relay adopt {lost[0]} makes {'it' if len(lost) == 1 else 'that one'} again from what its platform has"
+    )
     what = (
         f"{home.database} is gone" if gone else f"{home.database} does not know all that lies in {home.path / 'runs'}"
     )

@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.base.humanize import duration, machine_time, utc_time
 from orchestrator.core.commands import Append, Wait
 from orchestrator.engine.tick import TickResult
+from orchestrator.platforms.names import KAGGLE
 from orchestrator.views.fact_text import describe_fact, will_be_retried
 from state.facts.base import Fact, SessionFact
 from state.facts.checkpoint import CheckpointDamaged, CheckpointWithdrawn, DamageFound, DatasetDropped
@@ -56,7 +57,7 @@ class Narrator:
     def hear(self, run: str, tick: TickResult) -> list[Narration]:
         """Return the log lines of a tick; empty if nothing is new."""
         said = [*self._request(run, tick), *self._recovery(run, tick), *self._quota(run, tick)]
-        happened = [line for fact in tick.facts if (line := narrate_fact(run, fact)) is not None]
+        happened = [line for fact in tick.facts if (line := narrate_fact(run, fact, tick.platform)) is not None]
         if any(isinstance(fact, FRESH) for fact in tick.facts):
             self._failing.pop(run, None)
         if happened:
@@ -91,7 +92,7 @@ class Narrator:
             return []
         _, noted = self._failing.pop(run, ("", None))
         since = tick.before.failing_since or noted
-        what = "Kaggle answers again" if tick.before.failing_since else "it works again"
+        what = f"{tick.platform} answers again" if tick.before.failing_since else "it works again"
         if since is None:
             return [Narration(event="recovered", message=what, run=run)]
         lasted_s = max(0.0, (self._now() - since).total_seconds())
@@ -137,9 +138,9 @@ FRESH = (RunResumed, SessionLost, RunParked, RunCancelled)
 OVER = ("the run is finished", "the run is cancelled")
 
 
-def narrate_fact(run: str, fact: Fact) -> Narration | None:
+def narrate_fact(run: str, fact: Fact, platform: str = KAGGLE) -> Narration | None:
     """Return the log line of a fact; None if another fact describes it better."""
-    sentence = describe_fact(fact)
+    sentence = describe_fact(fact, platform)
     if not sentence:
         return None
     session = fact.number if isinstance(fact, SessionFact) else None

@@ -4,12 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from orchestrator.platforms.names import platform_name
 from state.facts.base import Fact
 from state.facts.run import PlatformLeft
 from state.model.run_state import RunState
-
-PLATFORM_NAMES = {"kaggle": "Kaggle", "slurm": "Slurm", "ssh": "a machine with SSH"}
-"""Words for the platforms, by platform."""
 
 
 def platform_moves(
@@ -41,5 +39,5 @@ def move_sentence(move: Mapping[str, Any]) -> str:
     """Return a change of the platform as one sentence without its time."""
     since = "before its first session" if move["after_session"] is None else f"after session {move['after_session']}"
     name = f", from {move['checkpoint']}" if move["checkpoint"] else ""
-    before, after = (PLATFORM_NAMES.get(move[key], move[key]) for key in ("from", "to"))
+    before, after = (platform_name(move[key]) for key in ("from", "to"))
     return f"{since} from {before} ({move['owner_before']}) to {after} ({move['owner']}){name}"

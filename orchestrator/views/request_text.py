@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from orchestrator.base.humanize import bounded_s, machine_time, when
+from orchestrator.platforms.names import name_in
 from orchestrator.views.cancel_question import cancel_lines
 from state.model.run_state import Checkpoint, RunState, Session
 from state.model.statuses import Phase, RunStatus
@@ -63,7 +64,7 @@ def question_lines(verb: str, state: RunState, now: datetime) -> list[str]:
 def _session_line(state: RunState, now: datetime) -> str:
     last = state.last
     if last is None or last.phase.over or last.phase is Phase.PLANNED:
-        return "no session runs on Kaggle, and none is started until the run is resumed"
+        return f"no session runs on {name_in(state.run.pipeline)}, and none is started until the run is resumed"
     if last.phase is Phase.RUNNING:
         ends_at = (last.running_at or now) + timedelta(seconds=last.limit_s)
         left = machine_time(bounded_s(ends_at - now, last.limit_s))
@@ -88,6 +89,6 @@ def _place(checkpoint: Checkpoint) -> str:
 
 def _quota_line(state: RunState) -> str:
     if state.run.status is RunStatus.CANCELLED:
-        return "the cancel is taken back, as long as a checkpoint is left on this disk or on Kaggle"
+        return f"the cancel is taken back, as long as a checkpoint is left on this disk or on {name_in(state.run.pipeline)}"
     kind = state.run.accelerator
     return "its sessions use no quota" if kind == "cpu" else f"its sessions use this week's {kind} quota"

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from rich.text import Text
 from orchestrator.base.clock import Clock, Stop
 from orchestrator.base.humanize import local_time
 from orchestrator.base.terminal import escape_controls
+from orchestrator.platforms.names import KAGGLE, name_in
 from orchestrator.views.aging import aged
 from orchestrator.views.curves import Curves
 from orchestrator.views.document import curves_of, daemon_document
@@ -44,6 +45,8 @@ class StatusReading:
     document: dict[str, Any]
     curves: dict[str, Curves] = field(default_factory=dict)
     events: tuple[LoggedFact, ...] = ()
+    platforms: Mapping[str, str] = field(default_factory=dict)
+    """Name of the platform of each run that has an event, by the run's id."""
     trouble: str = ""
 
 
@@ -73,7 +76,7 @@ class Watcher:
             if self._last is None:
                 raise
             self._mark = ()
-            return StatusReading(self._last.document, self._last.curves, self._last.events, str(error))
+            return replace(self._last, trouble=str(error))
         return self._last
 
     def _current(self, run: str | None) -> StatusReading:
@@ -100,7 +103,12 @@ class Watcher:
         same = before is not None and _stages(before.document) == _stages(document)
         curves = before.curves if before is not None and same else curves_of(store, document)
         events = store.newest_facts(EVENTS_MAX, run) if store is not None else []
-        return StatusReading(document, curves, tuple(events))
+        platforms = {} if store is None else _platforms(store, {happened.run for happened in events})
+        return StatusReading(document, curves, tuple(events), platforms)
+
+
+def _platforms(store: Reader, runs: Collection[str]) -> dict[str, str]:
+    return {run.id: name_in(run.pipeline) for run in store.runs() if run.id in runs}
 
 
 def _stages(document: dict[str, Any]) -> list[Any]:
@@ -180,7 +188,9 @@ class FullScreen:
             return
         yield above
         several = len(seen.document["runs"]) > 1
-        told = [(at, text) for happened in seen.events for at, text in _event_line(happened, now, several)]
+        told = [
+            (at, text) for happened in seen.events for at, text in _event_line(happened, seen.platforms, now, several)
+        ]
         while told and room > 0:
             view = labelled((at, Text(text)) for at, text in told)
             if len(console.render_lines(view, options.update(height=None), pad=False)) <= room:
@@ -197,9 +207,11 @@ def _cropped(rows: list[list[Segment]], fitting: int) -> RenderResult:
     yield Text(f"{len(rows) - fitting} more lines: enlarge the window", style="dim", no_wrap=True, overflow="crop")
 
 
-def _event_line(happened: LoggedFact, now: datetime, several: bool) -> list[tuple[str, str]]:
+def _event_line(
+    happened: LoggedFact, platforms: Mapping[str, str], now: datetime, several: bool
+) -> list[tuple[str, str]]:
     """Return one event as time and sentence; nothing if another event describes it better."""
-    text = describe_fact(happened.fact)
+    text = describe_fact(happened.fact, platforms.get(happened.run, KAGGLE))
     name = f"{happened.run}  " if several else ""
     return [(local_time(happened.at, now), f"{name}{text}")] if text else []
 
@@ -222,7 +234,7 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
         if not runs and not problems and newest[0] < 0:
             told.say(f"no runs in {seen.document['home']} yet")
         for happened in seen.events:
-            text = describe_fact(happened.fact)
+            text = describe_fact(happened.fact, seen.platforms.get(happened.run, KAGGLE))
             if happened.number > newest[0] >= 0 and text:
                 told.say(f"{happened.run}  {text}")
         newest[0] = max(0, newest[0], *(happened.number for happened in seen.events))

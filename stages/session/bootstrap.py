@@ -32,9 +32,9 @@ class Places:
     working: Path
     inputs: Path
     started_s: float
-    """Value of time.monotonic() when the kernel's process started."""
+    """Value of time.monotonic() when the machine began to work on the session."""
     installed_s: float = 0.0
-    """Duration of the installation in seconds; 0 before an installation or without one."""
+    """Duration of installations in seconds, including what was prepared before the kernel's process started."""
 
 
 def main(places: Places) -> int:
@@ -47,7 +47,7 @@ def main(places: Places) -> int:
     wrong = packages.differing(wanted.pins)
     began_s = time.monotonic()
     problem = _install(order, places, wanted, wrong) if wrong else None
-    places = replace(places, installed_s=time.monotonic() - began_s if wrong else 0.0)
+    places = replace(places, installed_s=places.installed_s + (time.monotonic() - began_s if wrong else 0.0))
     if wrong and problem is None:
         _start_over(places)
     return _run(order, places, problem)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.base.clock import VirtualClock
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import Platform
 from orchestrator.preflight.check.command import check, exit_status
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
@@ -44,6 +46,10 @@ def relay(*arguments: str, home: Path, environ: Mapping[str, str] = CHECKOUT) ->
     return relay_here(*arguments, home=home, environ={**CHECKOUT, **environ})
 
 
+def elsewhere(pipeline: Pipeline) -> Platform:
+    raise AssertionError(f"{pipeline.name} runs on Kaggle")
+
+
 class Place:
     """A pipeline, a home folder that does not exist, and a Kaggle."""
 
@@ -63,7 +69,9 @@ class Place:
         Client(self.kaggle, self.clock).create("maths-problems", train=b"rows")
 
     def check(self, *, offline: bool = False) -> dict[str, Any]:
-        return check(self.path, self.home, self.folder, self.environ, self.clock.now(), offline=offline)
+        return check(
+            self.path, self.home, self.folder, self.environ, self.clock.now(), offline=offline, platform_of=elsewhere
+        )
 
 
 @contextmanager

@@ -1,5 +1,9 @@
-"""The promises of the port that every platform keeps: the Kaggle client, the simulator's world, and Slurm."""
+"""The promises of the port that every platform keeps: the Kaggle client, the simulator's world, and Slurm.
 
+The runs at the end are Slurm's alone: what the engine asks of a platform that can stop a session.
+"""
+
+import getpass
 import hashlib
 import sys
 import time
@@ -9,13 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+import orchestrator
+from orchestrator.app.app import App
+from orchestrator.app.doctor.command import examine
+from orchestrator.app.settings import Settings
 from orchestrator.base.errors import Corrupt, Permanent, Refused
+from orchestrator.cli import main
 from orchestrator.platforms.port import SOURCES_NOT_ACCEPTED, FileWanted, KernelPush, Platform, Worker
+from orchestrator.preflight.check.command import check
 from orchestrator.slurm.options import ClusterOptions
 from orchestrator.slurm.platform import SlurmPlatform
 from tests.contract.worlds import STATE, Place, directly, over_http
-from tests.slurm_cluster import missing, slurm_cluster
+from tests.slurm_cluster import ended_jobs, missing, slurm_cluster
 
 pytestmark = pytest.mark.slow
 
@@ -49,19 +60,27 @@ class Somewhere:
         return seen.worker
 
 
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which a real Slurm runs, below `slurm`; this process's environment leads its commands there."""
+    if why := missing():
+        pytest.skip(why)
+    folder = tmp_path_factory.mktemp("cluster")
+    with pytest.MonkeyPatch.context() as patch, slurm_cluster(folder / "slurm") as environment:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield folder
+
+
 @pytest.fixture(scope="module", params=["kaggle", "simulator", "slurm"])
 def somewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Somewhere]:
     """The platform, with one session that has been started."""
-    folder = tmp_path_factory.mktemp("platform")
     if request.param == "slurm":
-        if why := missing():
-            pytest.skip(why)
-        with pytest.MonkeyPatch.context() as patch, slurm_cluster(folder / "slurm") as environment:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            options = ClusterOptions(shared=str(folder / "shared"), python=sys.executable)
-            yield begun(Somewhere(SlurmPlatform(options, sleep=_sleep), lambda: _sleep(0.2)))
+        folder = request.getfixturevalue("cluster")
+        options = ClusterOptions(shared=str(folder / "shared"), python=sys.executable)
+        yield begun(Somewhere(SlurmPlatform(options, sleep=_sleep), lambda: _sleep(0.2)))
         return
+    folder = tmp_path_factory.mktemp("platform")
     with WAYS[request.param](folder / "kaggle") as place:
         yield begun(Somewhere(place.gateway, lambda: place.wait(30)))
 
@@ -162,3 +181,112 @@ def test_a_session_is_stopped_where_the_platform_can_and_refused_where_not(somew
     somewhere.platform.stop(slug, 1)
     assert somewhere.ended(slug) is Worker.CANCEL_ACKNOWLEDGED
     somewhere.platform.stop(slug, 1)
+
+
+# --- runs on Slurm ----------------------------------------------------------------
+
+
+PIPELINE = """
+name: count
+accelerator: cpu
+platform: slurm
+slurm: {shared: SHARED, python: PYTHON, signal_s: 0}
+session: {limit_s: 600}
+fork_points: [brief]  # the first session ends there
+stages:
+  - {name: brief, kind: counting, steps: 8, options: {step_s: 0.1}}
+  - {name: long, kind: counting, steps: 10000, options: {step_s: 0.1}}
+"""
+
+
+@dataclass
+class Begun:
+    """A run on the cluster, in a home folder without credentials of Kaggle."""
+
+    file: Path
+    home: Path
+    run: str
+
+    @property
+    def relay(self) -> "orchestrator.Relay":
+        return orchestrator.open(self.home, environ={})
+
+
+@pytest.fixture(scope="module")
+def counted(cluster: Path) -> Begun:
+    """A run that has begun."""
+    file = cluster / "count.yaml"
+    file.write_text(PIPELINE.replace("SHARED", str(cluster / "shared")).replace("PYTHON", sys.executable))
+    return Begun(file, cluster / "home", orchestrator.open(cluster / "home", environ={}).start(file))
+
+
+def test_a_paused_run_starts_no_other_job_and_a_cancelled_one_ends_its_job_in_slurms_records(
+    cluster: Path, counted: Begun
+) -> None:
+    relay, run = counted.relay, counted.run
+    _tick(relay, lambda: _states(relay, run) == ["running"])
+    relay.pause(run)
+    _tick(relay, lambda: relay.status(run)["sessions"][0]["outcome"] == "yielded")
+    for _again in range(5):
+        assert not [line for line in relay.tick() if "planned" in line]
+    assert (relay.status(run)["state"], _jobs(cluster, run)) == ("parked", ["COMPLETED"])
+    relay.resume(run)
+    _tick(relay, lambda: _states(relay, run)[1:] == ["running"])
+    relay.cancel(run)
+    _tick(relay, lambda: len(_jobs(cluster, run)) > 1)
+    assert _jobs(cluster, run) == ["COMPLETED", "CANCELLED"]
+    assert relay.status(run)["state"] == "cancelled"
+
+
+def test_what_asks_about_a_run_or_a_pipeline_asks_its_cluster_and_nothing_of_kaggle(
+    cluster: Path, counted: Begun
+) -> None:
+    _tick(counted.relay, lambda: counted.relay.status(counted.run)["sessions"][:1] != [] and _jobs_or_run(counted))
+    owner = f"{getpass.getuser()}@relaytest"
+    app = App(Settings(counted.home, {}))
+    checked = check(
+        counted.file, counted.home, cluster, {}, app.clock.now(), offline=False, platform_of=app.platforms.of
+    )
+    for found in (examine(app, None, offline=False), checked):
+        told = {finding["key"]: finding["sentence"] for finding in found["findings"]}
+        assert told["account"] == f"Slurm answers: the account is {owner}"
+        assert "Kaggle" not in str(told)
+        assert "credentials" not in told
+    other = App(Settings(cluster / "other", {}))
+    told_lines: list[str] = []
+    assert [one["run"] for one in other.adoption(counted.file).list(told_lines.append)["runs"]] == [counted.run]
+    assert f"relay adopt {counted.run} --pipeline FILE" in told_lines[0]
+    adopted = other.adoption(counted.file).adopt(counted.run, counted.file, told_lines.append)
+    assert adopted["sessions"] == len(_states(counted.relay, counted.run))
+    assert "found on Slurm" in " ".join(told_lines)
+
+
+@pytest.mark.parametrize(
+    "command", [["probe"], ["environment", "publish"]], ids=["relay probe", "relay environment publish"]
+)
+def test_what_is_for_kaggle_alone_says_so_in_one_sentence(counted: Begun, command: list[str]) -> None:
+    done = CliRunner().invoke(main, ["--home", str(counted.home), *command, str(counted.file)])
+    assert (done.exit_code, done.output.count("\n")) == (2, 1), done.output
+    assert "is for Kaggle, and the sessions of count run on Slurm" in done.output
+
+
+def _jobs_or_run(counted: Begun) -> bool:
+    """True once the first session has been submitted."""
+    return counted.relay.status(counted.run)["sessions"][0]["phase"] not in ("planned", "pushing")
+
+
+def _tick(relay: "orchestrator.Relay", true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAITED_S
+    while not true():
+        assert time.monotonic() < deadline, relay.status()
+        relay.tick()
+        _sleep(0.2)
+
+
+def _states(relay: "orchestrator.Relay", run: str) -> list[str]:
+    return [session["phase"] for session in relay.status(run)["sessions"]]
+
+
+def _jobs(cluster: Path, run: str) -> list[str]:
+    """The ends of a run's jobs by Slurm's own record, in their order."""
+    return [job["JobState"] for job in ended_jobs(cluster / "slurm") if job["Name"].startswith(f"{run}-")]

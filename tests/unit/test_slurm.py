@@ -3,15 +3,23 @@
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
+from orchestrator.app.platforms import Platforms
+from orchestrator.base.clock import VirtualClock
 from orchestrator.base.errors import Ambiguous, BadInput, NoSlot, Permanent, Refused, RelayError, Transient
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.reference.schema import schema
+from orchestrator.platforms.names import name_in
 from orchestrator.platforms.port import TIME_LIMIT, KernelPush, Worker
 from orchestrator.slurm.host import ClusterHost, CommandAnswer
 from orchestrator.slurm.jobs import REVOKED, SessionRecord, SlurmJob, jobs_in, refusal, seen_of
 from orchestrator.slurm.options import ClusterOptions
 from orchestrator.slurm.platform import SlurmPlatform
+from orchestrator.views.fact_text import describe_fact
+from tests.unit.test_machine import SAMPLES
 
 FILE = """
 name: count
@@ -52,9 +60,11 @@ def test_a_session_that_reached_its_time_limit_says_so_in_the_words_that_the_jud
     ("record", "worker"),
     [
         (SessionRecord(), Worker.NEW_SCRIPT),
-        (SessionRecord(submitted="7"), Worker.NEW_SCRIPT),
+        (SessionRecord(submitted="7", age_s=299), Worker.QUEUED),
+        (SessionRecord(submitted="7", age_s=300), Worker.NEW_SCRIPT),
         (SessionRecord(submitted="7", claimed=REVOKED), Worker.CANCEL_ACKNOWLEDGED),
-        (SessionRecord(submitted="7", claimed="7"), Worker.ERROR),
+        (SessionRecord(submitted="7", claimed="7", age_s=299), Worker.RUNNING),
+        (SessionRecord(submitted="7", claimed="7", age_s=300), Worker.ERROR),
         (SessionRecord(submitted="7", claimed="7", ended="0"), Worker.COMPLETE),
         (SessionRecord(submitted="7", claimed="7", ended="137"), Worker.ERROR),
     ],
@@ -130,6 +140,23 @@ def test_a_lost_answer_of_sbatch_is_unclear_and_its_job_is_found_instead_of_subm
     assert host.submitted == [kernel.slug]
 
 
+# --- sentences ---------------------------------------------------------------------
+
+
+def test_what_happens_to_a_run_on_a_cluster_is_told_without_a_word_of_kaggle() -> None:
+    told = [describe_fact(fact, "Slurm") for fact in SAMPLES.values()]
+    assert "session 2 attempt 2 pushed to Slurm" in told or "session 1 pushed to Slurm" in told, told
+    assert not [sentence for sentence in told if "Kaggle" in sentence]
+
+
+def test_a_stored_pipeline_names_its_platform_and_a_rehearsal_plays_every_one_on_the_local_kaggle() -> None:
+    pipeline = loader.parse(FILE, "count.yaml")
+    assert (name_in(pipeline.canonical()), name_in('{"name": "gsm"}'), name_in("")) == ("Slurm", "Kaggle", "Kaggle")
+    local = SlurmPlatform(ClusterOptions(shared="/s"), sleep=lambda _: None)
+    assert Platforms(lambda: local, VirtualClock(), rehearses=True).of(pipeline) is local
+    assert Platforms(lambda: local, VirtualClock()).of(pipeline) is not local
+
+
 # --- the pipeline file ------------------------------------------------------------
 
 
@@ -137,6 +164,21 @@ def test_a_pipeline_for_a_cluster_has_its_hardware_and_survives_being_stored() -
     pipeline = loader.parse(FILE, "count.yaml")
     assert (pipeline.hardware.promise.platform, pipeline.hardware.quota, pipeline.limit_s) == ("cpu", "", 600)
     assert Pipeline.from_canonical(pipeline.canonical()) == pipeline
+
+
+@pytest.mark.parametrize(("platform", "limits"), [("slurm", []), ("kaggle", ["session.limit_s"])])
+def test_a_jobs_time_limit_may_exceed_those_of_kaggle_in_the_file_and_in_the_schema(
+    platform: str, limits: list[str]
+) -> None:
+    text = FILE.replace("600", "172800")
+    if platform == "kaggle":
+        text = text.replace("platform: slurm\n", "").replace("slurm: {shared: /scratch/relay}\n", "")
+        with pytest.raises(BadInput, match="Kaggle ends a cpu session after 43200 s"):
+            loader.parse(text, "count.yaml")
+    else:
+        assert loader.parse(text, "count.yaml").limit_s == 172800
+    found = Draft202012Validator(schema()).iter_errors(yaml.safe_load(text))
+    assert [".".join(map(str, mistake.absolute_path)) for mistake in found] == limits
 
 
 def test_the_stored_text_of_a_pipeline_on_kaggle_does_not_know_of_platforms() -> None:
@@ -159,6 +201,7 @@ def test_the_stored_text_of_a_pipeline_on_kaggle_does_not_know_of_platforms() ->
         ("/scratch/relay}", "/scratch/relay, partition: 'a b'}", "slurm.partition: 'a b' should be one word"),
         ("/scratch/relay}", "/scratch/relay, partitoin: a}", "slurm.partitoin.*did you mean 'partition'"),
         ("platform: slurm", "platform: slrm", "platform"),
+        ("limit_s: 600", "limit_s: 9.0e+8", r"session.limit_s is 9e\+08, and that is longer than a year"),
     ],
 )
 def test_a_mistake_about_the_cluster_is_one_sentence_with_its_key(old: str, new: str, sentence: str) -> None:

@@ -4,20 +4,35 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kaggle_kernels import build
 from orchestrator.base.errors import Transient
 from orchestrator.platforms.port import KernelPush, Worker
 from orchestrator.slurm.host import ClusterHost, CommandAnswer
 from orchestrator.slurm.options import ClusterOptions
 from orchestrator.slurm.platform import SlurmPlatform
+from stages.contract import Report
+from stages.session.time_accounting import TimeClass
+from tests.unit.counting_runs import order
 
 pytestmark = pytest.mark.slow
 
 SLUG = "gsm-3f9a-s0001"
 LEAVES_A_MARK = "from pathlib import Path\nPath(f'ran-{len(list(Path().iterdir()))}').touch()\n"
+PYTHON = """#!/bin/sh
+# A Python whose `-m venv` takes no time, or fails where a file says so.
+if [ "$2" = venv ]; then
+  [ ! -e {folder}/broken ] || {{ echo "no room for a venv"; exit 1; }}
+  echo made >> {folder}/made
+  set -- -m venv --without-pip --system-site-packages "$3"
+fi
+exec {python} "$@"
+"""
 WAITS_FOR_TERM = """import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 print("ready", flush=True)
@@ -38,12 +53,14 @@ class ForgetfulSlurm(ClusterHost):
         return super().ask(*command, file=file)
 
 
-def pushed(folder: Path, program: str) -> tuple[SlurmPlatform, Path]:
-    options = ClusterOptions(shared=str(folder / "shared"), python=sys.executable)
+def pushed(
+    folder: Path, program: str, *, python: str = sys.executable, slug: str = SLUG, setup: tuple[str, ...] = ()
+) -> tuple[SlurmPlatform, Path]:
+    options = ClusterOptions(shared=str(folder / "shared"), python=python, setup=setup)
     platform = SlurmPlatform(options, sleep=lambda _: None, host=ForgetfulSlurm())
     assert platform.owner().endswith("@tiny")
-    platform.push(KernelPush(slug=SLUG, source=program, timeout_s=60))
-    return platform, folder / "shared" / "sessions" / SLUG
+    platform.push(KernelPush(slug=slug, source=program, timeout_s=60))
+    return platform, folder / "shared" / "sessions" / slug
 
 
 def job(folder: Path, number: int) -> "subprocess.Popen[str]":
@@ -61,10 +78,53 @@ def test_of_two_jobs_with_one_name_the_first_alone_runs_the_session(tmp_path: Pa
 
 def test_a_session_whose_job_left_the_queue_is_over_and_no_late_job_runs_it(tmp_path: Path) -> None:
     platform, folder = pushed(tmp_path, LEAVES_A_MARK)
+    assert platform.session(SLUG, 1).worker is Worker.QUEUED, "a list may lag"
+    os.utime(folder / "submitted", (0, 0))
     seen = platform.session(SLUG, 1)
     assert (seen.worker, "4711" in seen.message) == (Worker.CANCEL_ACKNOWLEDGED, True)
     job(folder, 4711).communicate()
     assert platform.output(SLUG, 1) == ()
+
+
+def packaged(folder: Path, slug: str) -> Path:
+    """Push a session whose order pins a package, which lies as a file on this machine; returns the session's folder."""
+    python = folder / "python"
+    python.write_text(PYTHON.format(folder=folder, python=sys.executable))
+    python.chmod(0o755)
+    with zipfile.ZipFile(folder / "tiny_words-1.2-py3-none-any.whl", "w") as wheel:
+        about = "tiny_words-1.2.dist-info"
+        wheel.writestr("tiny_words.py", "")
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny-words\nVersion: 1.2\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    program = build.script(replace(order(), pins=("tiny-words==1.2",), lock=""))
+    setup = (f"export PIP_NO_INDEX=1 PIP_FIND_LINKS={folder}", "sleep 1")
+    return pushed(folder, program, python=str(python), slug=slug, setup=setup)[1]
+
+
+def test_jobs_that_begin_together_make_the_environment_of_their_packages_once_and_both_run_in_it(
+    tmp_path: Path,
+) -> None:
+    folders = [packaged(tmp_path, f"gsm-3f9a-s000{number}") for number in (1, 2)]
+    running = [job(folder, number) for number, folder in enumerate(folders, 1)]
+    told = [each.communicate()[0] for each in running]
+    assert [each.returncode for each in running] == [0, 0], told
+    assert (tmp_path / "made").read_text() == "made\n"
+    assert not any("installing" in text for text in told), "the session finds its packages installed"
+    report = Report.from_json((folders[0] / "working" / "relay" / "report.json").read_text())
+    assert report.seconds[TimeClass.INSTALL.value] >= 1, "preparations count as the session's time"
+
+
+def test_a_session_whose_environment_cannot_be_made_reports_why_and_asks_for_another_attempt(tmp_path: Path) -> None:
+    folder = packaged(tmp_path, SLUG)
+    (tmp_path / "broken").touch()
+    assert "no room for a venv" in job(folder, 1).communicate()[0]
+    report = Report.from_json((folder / "working" / "relay" / "report.json").read_text())
+    assert (report.cause, report.transient, "no room for a venv" in report.reason) == (
+        "environment-install",
+        True,
+        True,
+    )
 
 
 @pytest.mark.parametrize("sent", [signal.SIGUSR1, signal.SIGTERM])

@@ -11,9 +11,11 @@ from orchestrator.app.doctor import database, homes, kaggle, machine
 from orchestrator.app.doctor.subject import DoctorSubject
 from orchestrator.base.errors import BadInput, DiskRefused, RelayError
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.preflight.check.findings import Finding, Severity, note, problem, warning
+from orchestrator.platforms.names import KAGGLE, name_in
+from orchestrator.preflight.check.findings import Finding, Severity, note, ok, problem, warning
 from orchestrator.views.lost import pipeline_of
 from state.failures import StoreCorrupt, StoreUnavailable
+from state.model.run_state import RunState
 
 FORMAT = 1
 
@@ -38,7 +40,7 @@ THERE: tuple[tuple[str, KaggleLook], ...] = (
     ("account", kaggle.account),
     ("homes", homes.foreign_work),
 )
-"""Checks that query Kaggle; the account comes first."""
+"""Checks that query Kaggle; the account comes first. Other platforms: `_elsewhere`."""
 
 
 def examine(app: App, name: str | None, *, offline: bool) -> dict[str, Any]:
@@ -48,8 +50,10 @@ def examine(app: App, name: str | None, *, offline: bool) -> dict[str, Any]:
         patient = DoctorSubject(app.home, Path.home(), app.settings.environ, app.clock.now(), _run_named(patient, name))
     found = [finding for key, look in HERE for finding in _run_check(key, partial(look, patient))]
     if not offline:
-        found += _run_check("clock", lambda: kaggle.clock(patient, app.clock))
-        found += _kaggle_findings(app, patient, found)
+        if patient.on_kaggle:
+            found += _run_check("clock", lambda: kaggle.clock(patient, app.clock))
+            found += _kaggle_findings(app, patient, found)
+        found += [finding for state in patient.platforms() for finding in _elsewhere(app, patient, state)]
     return {
         "format": FORMAT,
         "home": str(app.home.path),
@@ -92,18 +96,37 @@ def _kaggle_findings(app: App, patient: DoctorSubject, here: list[Finding]) -> I
             return
 
 
+def _elsewhere(app: App, patient: DoctorSubject, state: RunState) -> Iterator[Finding]:
+    """Ask the platform of a run that is not on Kaggle: whether it answers, as whom, and who works on its runs."""
+    name = name_in(state.run.pipeline)
+    found = list(_run_check("account", partial(_account, app, patient, state), name))
+    yield from found
+    if not any(finding.state in (Severity.PROBLEM, Severity.WARNING) for finding in found):
+        yield from _run_check("homes", lambda: homes.foreign_work(patient, app.platform_of(state.run.id)), name)
+
+
+def _account(app: App, patient: DoctorSubject, state: RunState) -> Iterator[Finding]:
+    platform = app.platform_of(state.run.id)
+    owner = platform.owner()
+    yield ok("account", f"{platform.label} answers: the account is {owner}")
+    if others := sorted({each.run.owner for each in patient.states_on(platform.label)} - {owner}):
+        yield warning(
+            "account", f"there are runs here of {', '.join(others)}, and the account is {owner}", "cancel them"
+        )
+
+
 def _ask(look: KaggleLook, app: App, patient: DoctorSubject) -> Iterable[Finding]:
     return look(patient, app.gateway)
 
 
-def _run_check(key: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """Run one check and yield its findings. An unreachable Kaggle or an unusable disk becomes a finding too."""
+def _run_check(key: str, look: Callable[[], Iterable[Finding]], platform: str = KAGGLE) -> Iterator[Finding]:
+    """Run one check and yield its findings. A platform that does not answer or an unusable disk becomes a finding too."""
     try:
         yield from look()
     except (BadInput, DiskRefused, StoreCorrupt, StoreUnavailable) as error:
         yield problem(key, str(error), "")
     except RelayError as error:
-        yield warning(key, f"could not be checked: Kaggle does not answer ({error})", "try again in a minute")
+        yield warning(key, f"could not be checked: {platform} does not answer ({error})", "try again in a minute")
     except OSError as error:
         yield problem(
             key, f"{error.filename or key} cannot be read: {error.strerror or error}", "give relay the right to read it"

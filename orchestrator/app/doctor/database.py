@@ -46,9 +46,9 @@ def _of(defect: Defect, patient: DoctorSubject) -> Finding:
         return note("database", defect.says)
     back = "relay restore puts a backup in its place" if patient.backups.newest() else "there is no backup of it"
     if not defect.run:
-        adopt = "relay adopt lists the runs that can be rebuilt from what is on Kaggle, once it is moved away"
+        adopt = "relay adopt lists the runs that can be rebuilt from what their platform has, once it is moved away"
         return problem("database", defect.says, f"{back}; {adopt}")
-    adopt = f"relay adopt {defect.run} rebuilds the run from what is on Kaggle, and touches no other"
+    adopt = f"relay adopt {defect.run} rebuilds the run from what its platform has, and touches no other"
     return problem("database", f"run {defect.run}: {defect.says}", f"{adopt}; {back}")
 
 
@@ -77,7 +77,7 @@ def lost(patient: DoctorSubject) -> Iterator[Finding]:
         yield problem(
             "runs",
             f"{patient.home.run(run)} is here, and the database does not know the run",
-            f"relay adopt {run} rebuilds it from what is on Kaggle",
+            f"relay adopt {run} rebuilds it from what its platform has",
         )
 
 

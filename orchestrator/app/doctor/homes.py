@@ -9,7 +9,8 @@ from orchestrator.base.humanize import when
 from orchestrator.core.plan import parse_key, slug_of
 from orchestrator.engine.adopt.evidence import Key, runs_on_kaggle
 from orchestrator.engine.ownership import OPEN, Mark, take_over
-from orchestrator.kaggle.gateway import Gateway
+from orchestrator.platforms.names import KAGGLE
+from orchestrator.platforms.port import Platform
 from orchestrator.preflight.check.findings import Finding, note, ok, warning
 from stages.documents import NewerFormat
 from state.model.dataset_names import copy_in, name_in
@@ -31,26 +32,27 @@ def copied_home(patient: DoctorSubject) -> Iterator[Finding]:
             yield _elsewhere(state.run, Mark(state.run.home, state.run.generation), "as the database says", patient.now)
 
 
-def foreign_work(patient: DoctorSubject, gateway: Gateway) -> Iterator[Finding]:
-    """Find work of other home folders on the runs here, and runs on Kaggle that are missing from this database."""
+def foreign_work(patient: DoctorSubject, gateway: Platform) -> Iterator[Finding]:
+    """Find work of other home folders on the runs here, and runs on the platform that are missing from this database."""
     known = patient.run_ids()
-    for state in patient.states():
+    for state in patient.states_on(gateway.label):
         yield from foreign_work_on(state, patient.identity, gateway, patient.now)
     if patient.run:
         return
     unknown = [one.run for one in runs_on_kaggle(gateway) if one.run not in known]
     if unknown:
+        adopt = "relay adopt" if gateway.label == KAGGLE else "relay adopt RUN --pipeline FILE"
         homes = [_with_its_home(run, gateway) for run in unknown[:RUNS_NAMED_MAX]]
         yield note(
             "homes",
             f"the account has runs that this home does not know: {', '.join([*homes, *unknown[RUNS_NAMED_MAX:]])}",
-            "relay adopt brings one here, unless another home on the account works on it",
+            f"{adopt} brings one here, unless another home on the account works on it",
         )
     else:
         yield ok("homes", "every run of relay's on the account is known here")
 
 
-def foreign_work_on(state: RunState, identity: str, gateway: Gateway, now: datetime) -> Iterator[Finding]:
+def foreign_work_on(state: RunState, identity: str, gateway: Platform, now: datetime) -> Iterator[Finding]:
     """Report whether another home folder works on a run, judged by its kernels and checkpoints.
 
     `identity` is the id of this home folder; empty if it has none.
@@ -67,7 +69,7 @@ def foreign_work_on(state: RunState, identity: str, gateway: Gateway, now: datet
         names = ", ".join(slug_of(run.id, *key) for key in strange[:RUNS_NAMED_MAX])
         yield warning(
             "homes",
-            f"Kaggle has {names}, which this database does not know: it is older than they are, or another home works "
+            f"{gateway.label} has {names}, which this database does not know: it is older than they are, or another home works "
             f"on {run.id}",
             f"make sure that only one daemon works on {run.id}: relay daemon adopts what it planned itself, and relay "
             f"cancel {run.id} ends it here",
@@ -93,12 +95,12 @@ def _elsewhere(run: Run, mark: Mark, how: str, now: datetime) -> Finding:
     )
 
 
-def _keys(run: str, gateway: Gateway) -> list[Key]:
+def _keys(run: str, gateway: Platform) -> list[Key]:
     """Return the sessions of a run that have a kernel, oldest first."""
     return sorted(key for slug in gateway.list_kernels(f"{run}-s") if (key := parse_key(run, "s", slug)) is not None)
 
 
-def _marks(run: str, there: list[Key], gateway: Gateway) -> Iterator[tuple[Mark, str]]:
+def _marks(run: str, there: list[Key], gateway: Platform) -> Iterator[tuple[Mark, str]]:
     """Yield the mark on the run's newest kernel and the one on its newest checkpoint, each with its location."""
     on_kernel = _newest_mark(run, there, gateway)
     if on_kernel is not None:
@@ -115,7 +117,7 @@ def _checkpoint_order(run: str, place: str) -> tuple[Key, int]:
     return parse_key(run, "c", name_in(place)) or (0, 0), copy_in(name_in(place), place)
 
 
-def _newest_mark(run: str, there: list[Key], gateway: Gateway) -> tuple[Mark, Key] | None:
+def _newest_mark(run: str, there: list[Key], gateway: Platform) -> tuple[Mark, Key] | None:
     """Return the mark on a run's newest kernel, and the earliest of the consecutive kernels that bear the same mark.
 
     Returns None if the newest kernel has no mark.
@@ -129,7 +131,7 @@ def _newest_mark(run: str, there: list[Key], gateway: Gateway) -> tuple[Mark, Ke
     return found
 
 
-def _mark(run: str, slug: str, gateway: Gateway) -> Mark | None:
+def _mark(run: str, slug: str, gateway: Platform) -> Mark | None:
     """Return the mark on a kernel; None if the kernel is not of the run, or has a newer format."""
     kernel = gateway.find_kernel(slug)
     try:
@@ -139,6 +141,6 @@ def _mark(run: str, slug: str, gateway: Gateway) -> Mark | None:
     return None if order is None or order.run != run else Mark.on_order(order)
 
 
-def _with_its_home(run: str, gateway: Gateway) -> str:
+def _with_its_home(run: str, gateway: Platform) -> str:
     found = _newest_mark(run, _keys(run, gateway)[-1:], gateway)
     return run if found is None else f"{run} (of the home folder {found[0].home})"

@@ -9,6 +9,7 @@ from orchestrator.base.errors import RelayError
 from orchestrator.base.humanize import duration
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.kaggle.server_time import server_date
+from orchestrator.platforms.names import KAGGLE
 from orchestrator.preflight.check.account import account as signed_in
 from orchestrator.preflight.check.account import credentials as found_here
 from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
@@ -19,14 +20,15 @@ APART_S = 30.0
 
 def credentials(patient: DoctorSubject) -> Iterator[Finding]:
     """Check the credentials on this machine."""
-    yield from found_here(patient)
+    if patient.on_kaggle:
+        yield from found_here(patient)
 
 
 def account(patient: DoctorSubject, gateway: Gateway) -> Iterator[Finding]:
     """Check that Kaggle accepts the credentials and that the runs belong to that account."""
     yield from signed_in(patient, gateway)
     owner = gateway.owner()
-    others = sorted({state.run.owner for state in patient.states()} - {owner})
+    others = sorted({state.run.owner for state in patient.states_on(KAGGLE)} - {owner})
     if others:
         yield warning(
             "account",

@@ -6,6 +6,7 @@ from pathlib import Path
 from orchestrator.app.doctor.subject import DoctorSubject
 from orchestrator.base.disk import RESERVE_BYTES, free_bytes, modes_for_others, shortage_message
 from orchestrator.engine.checkpoint_checks import damage_here
+from orchestrator.platforms.names import name_in
 from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
 from orchestrator.views.document import daemon_document
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -80,7 +81,9 @@ def checkpoints(patient: DoctorSubject) -> Iterator[Finding]:
                 more = f" (and {len(damage) - 1} files more)" if len(damage) > 1 else ""
                 pull = f"relay checkpoints {checkpoint.run} --pull {checkpoint.name}"
                 yield problem(
-                    "checkpoints", f"{checkpoint.name}: {found.says}{more}", f"{pull} downloads it again from Kaggle"
+                    "checkpoints",
+                    f"{checkpoint.name}: {found.says}{more}",
+                    f"{pull} downloads it again from {name_in(state.run.pipeline)}",
                 )
     if whole:
         yield ok(

@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.home_identity import known_identity
+from orchestrator.platforms.names import KAGGLE, name_in
 from state.backups import Defect, defects
 from state.failures import StoreCorrupt, StoreUnavailable
 from state.model.run_state import RunState
@@ -52,6 +53,21 @@ class DoctorSubject:
         except (SchemaError, StoreCorrupt, StoreUnavailable):
             return []
         return [run for run in known if self.run in ("", run)]
+
+    def states_on(self, platform: str) -> list[RunState]:
+        """Return the states of the runs on the platform with that name, without the unreadable ones."""
+        return [state for state in self.states() if name_in(state.run.pipeline) == platform]
+
+    def platforms(self) -> list[RunState]:
+        """Return a run on each platform other than Kaggle that a run here is on."""
+        found = {name_in(state.run.pipeline): state for state in reversed(self.states())}
+        return [state for name, state in sorted(found.items()) if name != KAGGLE]
+
+    @property
+    def on_kaggle(self) -> bool:
+        """True if a run here is on Kaggle, or none is anywhere."""
+        states = self.states()
+        return not states or any(name_in(state.run.pipeline) == KAGGLE for state in states)
 
     def states(self) -> list[RunState]:
         """Return the states of those runs, without the unreadable ones."""

@@ -20,7 +20,7 @@ EVENTS = {
     "failed": "a session failed, was killed at its limit, or is lost",
     "session": "a session ended in time",
     "waiting": "a run waits for quota",
-    "trouble": "the disk is full, or Kaggle has not answered for half an hour; and when that is over",
+    "trouble": "the disk is full, or a platform has not answered for half an hour; and when that is over",
 }
 USUAL = ("parked", "finished", "failed")
 

@@ -1,4 +1,4 @@
-"""`relay adopt`: finds a run on Kaggle, rebuilds its database, and reports the result."""
+"""`relay adopt`: finds a run on its platform, rebuilds its database, and reports the result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline, canonical_in
 from orchestrator.pipeline.sections import SLUG
+from orchestrator.platforms.names import KAGGLE, name_in
 from orchestrator.platforms.port import DatasetSeen, Platform
 from stages.documents import ContractError
 from state.facts.base import Fact
@@ -57,11 +58,12 @@ class Adoption:
     damaged: tuple[str, ...] = ()
 
     def list(self, tell: Tell) -> dict[str, Any]:
-        """List the runs on Kaggle, and whether this home has them; return them as a document too (see docs/json.md)."""
+        """List the runs on the platform, and whether this home has them; return them as a document too (see docs/json.md)."""
         found, listed = runs_on_kaggle(self.gateway), []
         for one in found:
             kernels = f"{one.kernels} kernel{'' if one.kernels == 1 else 's'}"
-            remedy = f"relay adopt {one.run}{'' if one.whole else ' --pipeline FILE'}"
+            asks = "" if one.whole and self.gateway.label == KAGGLE else " --pipeline FILE"
+            remedy = f"relay adopt {one.run}{asks}"
             here = one.run in self.known
             tell(f"{one.run}  {kernels}  {'is in this home' if here else f'not in this home: {remedy}'}")
             listed.append({"run": one.run, "kernels": one.kernels, "here": here, "command": None if here else remedy})
@@ -78,7 +80,7 @@ class Adoption:
         if run in self.known:
             raise BadInput(f"{run} is in {self.home.path} already: relay daemon continues it")
         if not SLUG.fullmatch(run):
-            raise BadInput(f"{run!r} cannot be a run's name: relay adopt lists those that are on Kaggle")
+            raise BadInput(f"{run!r} cannot be a run's name: relay adopt lists those that are on {self.gateway.label}")
         given = None if path is None else loader.load(path)
         evidence = look(run, inputs_of(run), self.gateway)
         if evidence is None:
@@ -88,7 +90,7 @@ class Adoption:
         if pipeline.inputs.files and evidence.inputs is None and pipeline.origin.run:  # forks share their parent's
             evidence = replace(evidence, inputs=self._inherited_inputs(pipeline.origin.run))
         if pipeline.inputs.files:
-            _check_inputs(evidence, path)
+            _check_inputs(evidence, path, self.gateway.label)
         private_folder(self.home.path)
         shell = EffectContext(self.gateway, self.home, self.clock, limits_for(pipeline))
         history = self._history(evidence, pipeline, canonical, path)
@@ -146,12 +148,12 @@ class Adoption:
         if datasets:
             names = ", ".join([*datasets[:3], *(["…"] if len(datasets) > 3 else [])])
             return (
-                f"Kaggle has only the datasets {names} of {run}, and no kernel that holds its pipeline: start another "
+                f"{self.gateway.label} has only the datasets {names} of {run}, and no kernel that holds its pipeline: start another "
                 "run"
             )
         found = [one.run for one in runs_on_kaggle(self.gateway)]
         there = f"the runs there are {', '.join(found)}" if found else "there is no kernel of any run"
-        return f"Kaggle has no kernel of {run} under the account {self.gateway.owner()}: {there}"
+        return f"{self.gateway.label} has no kernel of {run} under the account {self.gateway.owner()}: {there}"
 
 
 def _canonical(evidence: FoundRun, given: Pipeline | None, path: Path | None) -> str:
@@ -183,15 +185,15 @@ def _read(canonical: str, run: str) -> Pipeline:
         ) from error
 
 
-def _check_inputs(evidence: FoundRun, path: Path | None) -> None:
+def _check_inputs(evidence: FoundRun, path: Path | None, label: str) -> None:
     name = inputs_of(evidence.run)
     if evidence.inputs is None and path is None:
         raise BadInput(
-            f"the dataset {name} with the pipeline's own files is not on Kaggle: name the pipeline's file with "
+            f"the dataset {name} with the pipeline's own files is not on {label}: name the pipeline's file with "
             "--pipeline, with those files beside it"
         )
     if evidence.inputs is not None and evidence.inputs.status != "ready":
-        raise Transient(f"Kaggle still processes the dataset {name}: adopt again in a few minutes")
+        raise Transient(f"{label} still processes the dataset {name}: adopt again in a few minutes")
 
 
 def _inputs(evidence: FoundRun, pipeline: Pipeline, shell: EffectContext) -> tuple[Fact, ...]:
@@ -200,7 +202,7 @@ def _inputs(evidence: FoundRun, pipeline: Pipeline, shell: EffectContext) -> tup
     except Corrupt as error:
         raise BadInput(
             f"the dataset {inputs_of(evidence.run)} does not hold what the run began with ({error}): delete it on "
-            "Kaggle, then name the pipeline's file with --pipeline"
+            f"{shell.gateway.label}, then name the pipeline's file with --pipeline"
         ) from error
 
 
@@ -230,7 +232,7 @@ def _say(history: History, tell: Tell) -> None:
     for note in history.notes:
         tell(f"{run.id}  {note}")
     count = len(state.sessions)
-    tell(f"{run.id}  {count} session{'' if count == 1 else 's'} found on Kaggle, {goes_on(state)}")
+    tell(f"{run.id}  {count} session{'' if count == 1 else 's'} found on {name_in(run.pipeline)}, {goes_on(state)}")
     if state.head is not None:
         cursor = state.head.cursor
         tell(f"{run.id}  newest checkpoint {state.head.name} at {cursor.stage} {cursor.step}, verified")
@@ -238,6 +240,6 @@ def _say(history: History, tell: Tell) -> None:
         tell(f"{run.id} is finished")
         return
     tell(
-        f"{run.id} is active: relay daemon continues it. Kaggle cannot tell whether it had been paused or "
+        f"{run.id} is active: relay daemon continues it. {name_in(run.pipeline)} cannot tell whether it had been paused or "
         f"cancelled: relay pause {run.id} or relay cancel {run.id} says so again. No other daemon may work on this run"
     )

@@ -118,7 +118,9 @@ def look(run: str, inputs: str, gateway: Platform) -> FoundRun | None:
     for key, order in orders.items():
         version, seen = seen_of(order.slug, kernels[key].version, gateway)
         if seen.worker is Worker.UNKNOWN:
-            raise Transient(f"Kaggle's answer about {order.slug} cannot be read ({seen.message}): try again later")
+            raise Transient(
+                f"{gateway.label}'s answer about {order.slug} cannot be read ({seen.message}): try again later"
+            )
         if seen.worker is not Worker.NEW_SCRIPT:  # a declined push leaves its source, but no session
             sessions.append(StartedSession(order, version, seen))
     names = [name for name in gateway.list_datasets(f"{run}-c") if parse_key(run, "c", name_in(name)) is not None]
@@ -196,9 +198,7 @@ def _order(run: str, key: Key, kernel: KernelFound) -> Order:
         slug_of(run, *key),
     )
     if order is None or not fits or _has_odd_parent(order):
-        raise BadInput(
-            f"the kernel {kernel.ref} was not made by relay for {run}: delete it on Kaggle, then adopt again"
-        )
+        raise BadInput(f"the kernel {kernel.ref} was not made by relay for {run}: delete it there, then adopt again")
     return order
 
 
@@ -216,7 +216,7 @@ def _of_one_run(orders: Sequence[Order]) -> None:
         if order.created_at != first.created_at if known else order.pipeline_digest != first.pipeline_digest:
             raise BadInput(
                 f"the kernels {orders[0].slug} and {order.slug} belong to two different runs of the same name: delete "
-                "those of the one that is not wanted on Kaggle, then adopt again"
+                "those of the one that is not wanted, then adopt again"
             )
 
 

@@ -163,7 +163,7 @@ class _Replay:
             return  # the ordinary tick polls, collects and publishes
         number, attempt = ran.key
         if not ended and name not in self.manifests and name not in self.evidence.taken:
-            why = f"a later session was begun while Kaggle called it {ran.seen.worker}"
+            why = f"a later session was begun while {self.shell.gateway.label} called it {ran.seen.worker}"
             self.history.happened(SessionLost(number=number, attempt=attempt, reason=why))
             return
         word, message = ran.seen.worker.value, ran.seen.message
@@ -207,7 +207,7 @@ class _Replay:
             chosen = max(fitting, key=lambda c: self._position(c.manifest.cursor), default=None)
             self._record_end(session, report, chosen.manifest if chosen else None, chosen, files)
             if chosen is None and digest is not None:
-                self.history.notes.append(f"the checkpoint {name} is not on Kaggle any more")
+                self.history.notes.append(f"the checkpoint {name} is not on {self.shell.gateway.label} any more")
         else:
             self._record_end(session, report, None)
 
@@ -276,7 +276,7 @@ class _Replay:
             ),
             None,
         )
-        gone = "its kernel is not on Kaggle any more"
+        gone = f"its kernel is not on {self.shell.gateway.label} any more"
         self.history.happened(SeenEnded(number=key[0], attempt=key[1], worker="", message=gone))
         session = self.state.session(*key)
         done = self._position(manifest.cursor) >= self.pipeline.total_steps

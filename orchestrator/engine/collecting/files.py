@@ -57,7 +57,9 @@ def list_files(
     """
     listing = gateway.output(session.slug, session.kernel_version)
     if not listing and not believe_empty:
-        raise Transient(f"Kaggle lists no output of {session.slug}: relay asks again before it takes that as an answer")
+        raise Transient(
+            f"{gateway.label} lists no output of {session.slug}: relay asks again before it takes that as an answer"
+        )
     checkpoint = checkpoint_of(session.run, session.number, session.attempt)
     refused = [file for file in listing if file.refused]
     for file in refused[:REFUSED_NAMES_TOLD]:

@@ -8,6 +8,7 @@ from orchestrator.engine.collecting.session_memory import memory_of
 from orchestrator.engine.collecting.session_seconds import seconds_of, sensible_times, told_seconds
 from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.names import platform_name
 from orchestrator.platforms.port import TIME_LIMIT, Worker
 from stages.contract import PROGRESS_PREFIX, Cursor, Manifest, Progress, Report
 from state.facts.session import Judgement, NothingCollected, OutputCollected
@@ -34,7 +35,7 @@ def concluded(
     lost = pipeline.position(furthest) - kept
     seconds = seconds_of(report, told_seconds(log_lines(home.log(session))), taken)
     judgement = replace(
-        _judge(session, report, home),
+        _judge(session, report, home, platform_name(pipeline.platform)),
         furthest=furthest,
         timings=sensible_times(report.timings) if report else {},
         steps_lost=lost,
@@ -50,9 +51,9 @@ def concluded(
     )
 
 
-def _judge(session: Session, report: Report | None, home: HomeLayout) -> Judgement:
+def _judge(session: Session, report: Report | None, home: HomeLayout, label: str) -> Judgement:
     if session.worker == Worker.CANCEL_ACKNOWLEDGED:
-        return _cancelled(session, home)
+        return _cancelled(session, home, label)
     if report is None:
         ended = "without a report" if session.worker == Worker.COMPLETE else "without notice"
         return Judgement(
@@ -72,7 +73,7 @@ def _judge(session: Session, report: Report | None, home: HomeLayout) -> Judgeme
     )
 
 
-def _cancelled(session: Session, home: HomeLayout) -> Judgement:
+def _cancelled(session: Session, home: HomeLayout, label: str) -> Judgement:
     """Judge a cancelled session: Kaggle uses one status for the time limit and for a cancellation by a user.
 
     If Kaggle's message does not tell which, the session's own clock decides, by the last event in its log: this
@@ -81,8 +82,8 @@ def _cancelled(session: Session, home: HomeLayout) -> Judgement:
     events = filter(None, map(Progress.from_line, log_lines(home.log(session))))
     lasted_s = max((event.at_s for event in events), default=0.0)
     if TIME_LIMIT in session.worker_message or lasted_s >= AT_LIMIT * session.limit_s:
-        return Judgement(outcome=Outcome.TIMED_OUT, cause="time-limit", reason="Kaggle stopped it at its time limit")
-    reason = session.worker_message or "it was cancelled on Kaggle"
+        return Judgement(outcome=Outcome.TIMED_OUT, cause="time-limit", reason=f"{label} stopped it at its time limit")
+    reason = session.worker_message or f"it was cancelled on {label}"
     return Judgement(outcome=Outcome.FAILED, cause="cancelled", reason=reason, transient=True)
 
 

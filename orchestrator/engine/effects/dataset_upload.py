@@ -16,6 +16,7 @@ from orchestrator.core.search_time import search_time_s
 from orchestrator.engine.checkpoint_checks import PROCESSED, refuse_public
 from orchestrator.engine.effects.context import EffectContext, reset_failures
 from orchestrator.engine.ownership import Mark, open_to_parking, refuse_overtaken
+from orchestrator.platforms.names import name_in
 from orchestrator.platforms.port import DatasetSeen
 from state.facts.run import RunParked
 from state.model.dataset_names import COPIES_MAX, copy_in, place_of
@@ -49,7 +50,10 @@ class DatasetUpload:
             return ()
         remedy = f"relay retry {self.run.id}"
         return (
-            RunParked(reason=f"{reason}: look at the account's datasets and at Kaggle's status page", remedy=remedy),
+            RunParked(
+                reason=f"{reason}: look at the account's datasets and at the status page of {name_in(self.run.pipeline)}",
+                remedy=remedy,
+            ),
         )
 
 
@@ -84,7 +88,7 @@ def upload_status(offer: DatasetUpload, seen: DatasetSeen | None, shell: EffectC
     refuse_overtaken(Mark.on_dataset(seen), f"the dataset {seen.ref}", offer.run, shell.identity)
     if seen.status == "failed":
         shell.gateway.delete_dataset(offer.place)
-        return UploadStatus("dropped", reason=f"Kaggle could not process the dataset {offer.place}")
+        return UploadStatus("dropped", reason=f"{shell.gateway.label} could not process the dataset {offer.place}")
     if seen.status == "ready":
         refuse_public(seen, offer.run.id)
         return UploadStatus("ready", seen)
@@ -99,7 +103,8 @@ def unfinished(offer: DatasetUpload, how: str, shell: EffectContext) -> UploadSt
         return UploadStatus("awaited")
     word = f"is still {how}" if how in PROCESSED else how
     return UploadStatus(
-        "dropped", reason=f"Kaggle took the dataset {offer.place}, and after {duration(offer.search_s)} it {word}"
+        "dropped",
+        reason=f"{shell.gateway.label} took the dataset {offer.place}, and after {duration(offer.search_s)} it {word}",
     )
 
 
@@ -112,7 +117,7 @@ def _create(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
         )  # by relay, if a crash or a lost response came in between: search before deciding
     except NoRoom as error:
         raise Permanent(
-            f"{error}: delete datasets that you no longer need on Kaggle, then type relay retry {offer.run.id} (what "
+            f"{error}: delete datasets that you no longer need on {shell.gateway.label}, then type relay retry {offer.run.id} (what "
             "was sent is not sent again)"
         ) from error
     return UploadStatus("offered")
@@ -125,7 +130,7 @@ def _not_visible(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
     listed = offer.place in shell.gateway.list_datasets(offer.place)
     if listed and offer.search_s <= shell.limits.processing_s:
         return UploadStatus("awaited")
-    reason = f"Kaggle took the dataset {offer.place}, and after {duration(offer.search_s)} it does not show it"
+    reason = f"{shell.gateway.label} took the dataset {offer.place}, and after {duration(offer.search_s)} it does not show it"
     return UploadStatus("dropped", reason=f"{reason}, though it lists it" if listed else reason)
 
 

@@ -66,7 +66,7 @@ def seen_as_ours(state: RunState, session: Session, shell: EffectContext, watch:
     order = build.order_in(found.source)
     if order is None or order.token != session.token:
         raise ForeignKernel(
-            f"Kaggle has a kernel {found.ref} that is not this run's: the next attempt has another name; where another "
+            f"{shell.gateway.label} has a kernel {found.ref} that is not this run's: the next attempt has another name; where another "
             f"run has this one's name, relay cancel {session.run} and start it anew"
         )
     mark = Mark.on_order(order)
@@ -81,7 +81,7 @@ def seen_as_ours(state: RunState, session: Session, shell: EffectContext, watch:
     confirmed = watch.failures >= LOOKS_MIN and watch.failing_s >= shell.limits.unclear_s
     empty = seen.worker is Worker.QUEUED and session.declined and not confirmed
     if seen.worker is Worker.UNKNOWN or empty:
-        raise Transient(f"Kaggle has {found.ref}, but it is not certain that it will run")
+        raise Transient(f"{shell.gateway.label} has {found.ref}, but it is not certain that it will run")
     fact = PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=version, adopted=True)
     return Ours(fact, mark.generation < state.run.generation, change_unknown_to(state.run, order))
 
@@ -96,7 +96,7 @@ def find_push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: E
     if adopted is not None:
         return EffectResult(adopted.facts)
     if session.unclear_at is None:
-        reason = "relay stopped before it learned whether Kaggle took it"
+        reason = f"relay stopped before it learned whether {shell.gateway.label} took it"
         fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)
         return EffectResult((fact,), looked_for(session, shell))
     looks = watch.absences + 1
@@ -115,7 +115,7 @@ def looked_for(session: Session, shell: EffectContext, lasted_s: float = 0.0, lo
     again_s = _again_s(limits)
     until = duration(max(limits.unclear_s - lasted_s, again_s))
     why = (
-        f"it is not clear whether Kaggle took the push of {session.slug}: relay looks for it, {until} more, before it "
+        f"it is not clear whether {shell.gateway.label} took the push of {session.slug}: relay looks for it, {until} more, before it "
         "pushes again"
     )
     again_at = now + timedelta(seconds=again_s)
@@ -134,7 +134,7 @@ def _require_absence(session: Session, shell: EffectContext) -> None:
     if shell.gateway.find_kernel(session.slug) is not None:
         return
     if any(kernel.slug == session.slug for kernel in shell.gateway.recent_kernels().kernels):
-        raise Transient(f"Kaggle lists the kernel {session.slug} and does not show it yet")
+        raise Transient(f"{shell.gateway.label} lists the kernel {session.slug} and does not show it yet")
 
 
 def _require_no_reserve(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> None:
@@ -156,6 +156,6 @@ def _require_no_reserve(snapshot: Snapshot, session: Session, pipeline: Pipeline
     )  # a running session uses up what it reserved
     if taken_s >= RESERVED * session.limit_s:
         raise Transient(
-            f"Kaggle reserves {duration(now.reserved_s)} for a session that it does not show: it may be "
+            f"{shell.gateway.label} reserves {duration(now.reserved_s)} for a session that it does not show: it may be "
             f"{session.slug}, whose push had no clear answer"
         )

@@ -37,10 +37,12 @@ def poll_session(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell
     version, seen = seen_of(session.slug, session.kernel_version, shell.gateway)
     session = replace(session, kernel_version=version)
     if seen.worker is Worker.NEW_SCRIPT:
-        raise Vanished(f"Kaggle has {session.slug} and says that it never ran")
+        raise Vanished(f"{shell.gateway.label} has {session.slug} and says that it never ran")
     if seen.worker is Worker.UNKNOWN:
         require(session, shell)
-        raise Transient(f"Kaggle's answer about {session.slug} made no sense: {seen.message or seen.worker}")
+        raise Transient(
+            f"{shell.gateway.label}'s answer about {session.slug} made no sense: {seen.message or seen.worker}"
+        )
     facts: list[Fact] = []
     if seen.worker is Worker.QUEUED and session.phase is Phase.PUSHED:
         facts.append(SeenQueued(number=session.number, attempt=session.attempt))
@@ -77,7 +79,7 @@ def _ended_unseen(snapshot: Snapshot, session: Session, worker: Worker, shell: E
         return None
     if session.phase is not Phase.RUNNING and not _left_files(session, shell):
         return None
-    message = f"Kaggle has said {worker.value} for {duration(watch.waited_s)}, and the session has ended"
+    message = f"{shell.gateway.label} has said {worker.value} for {duration(watch.waited_s)}, and the session has ended"
     return SeenEnded(number=session.number, attempt=session.attempt, worker=worker.value, message=message)
 
 

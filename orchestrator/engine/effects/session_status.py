@@ -1,4 +1,4 @@
-"""Asks Kaggle for the status of a session."""
+"""Asks the platform for the status of a session."""
 
 from orchestrator.base.errors import Vanished
 from orchestrator.engine.effects.context import EffectContext
@@ -19,6 +19,6 @@ def seen_of(slug: str, version: int | None, gateway: Platform) -> tuple[int | No
 
 
 def require(session: Session, shell: EffectContext) -> None:
-    """Raise Vanished if Kaggle has no kernel of the session's name."""
+    """Raise Vanished if the platform has no kernel of the session's name."""
     if shell.gateway.find_kernel(session.slug) is None:
-        raise Vanished(f"Kaggle has no kernel {session.slug} any more")
+        raise Vanished(f"{shell.gateway.label} has no kernel {session.slug} any more")

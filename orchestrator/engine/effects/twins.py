@@ -55,7 +55,9 @@ def poll_twin(session: Session, shell: EffectContext) -> EffectResult:
     seen = shell.gateway.session(session.slug, session.twin)
     gone = seen.worker is Worker.NEW_SCRIPT
     if seen.worker is Worker.UNKNOWN and not (gone := shell.gateway.find_kernel(session.slug) is None):
-        raise Transient(f"Kaggle's answer about version {session.twin} of {session.slug} made no sense: {seen.message}")
+        raise Transient(
+            f"{shell.gateway.label}'s answer about version {session.twin} of {session.slug} made no sense: {seen.message}"
+        )
     if not gone and not seen.worker.terminal:
         return EffectResult(watch=watch)
     return EffectResult((TwinEnded(number=session.number, attempt=session.attempt, version=session.twin),), watch)

@@ -86,7 +86,7 @@ def _refuse_beside(slug: str, state: RunState, session: Session, shell: EffectCo
         raise overtaken_unawares(f"the kernel {slug}", state.run)
     _, seen = seen_of(slug, found.version, shell.gateway)
     if seen.worker is Worker.UNKNOWN:
-        raise Transient(f"Kaggle's answer about {slug} made no sense: {seen.message}")
+        raise Transient(f"{shell.gateway.label}'s answer about {slug} made no sense: {seen.message}")
     if seen.worker is Worker.NEW_SCRIPT:  # Kaggle keeps the source of a declined push
         return
     if not older:

@@ -71,20 +71,12 @@ def schema() -> dict[str, Any]:
     stage["allOf"] = [_rule("kind", name, {"options": {"$ref": f"#/$defs/{name}"}}, required=True) for name in KINDS]
     whole["$defs"] |= {"model": _dataclass(options.Model)}
     whole["$defs"] |= {name: _dataclass(kind.options) for name, kind in KINDS.items() if kind.options is not None}
-    limits = [
-        _rule(
-            "accelerator",
-            name,
-            {"session": {"properties": {"limit_s": {"maximum": hardware.limit_s}}}},
-            required=name != Pipeline.model_fields["accelerator"].default,
-        )
-        for name, hardware in HARDWARE.items()
-    ]
+    limits = [_limit(name, hardware.limit_s) for name, hardware in HARDWARE.items()]
     head = {
         "$schema": DRAFT,
         "$id": ID,
         "title": "A pipeline of relay",
-        "description": "What a run does: stages of training on Kaggle, in as many sessions as they take.",
+        "description": "What a run does: stages of training on Kaggle or a cluster, in as many sessions as they take.",
     }
     return {**head, **{k: v for k, v in whole.items() if k not in head}, **_free_model(limits), "examples": EXAMPLES}
 
@@ -107,6 +99,15 @@ def _rule(key: str, value: str, then: dict[str, Any], *, required: bool) -> dict
     """Return a rule: if `key` is `value` (or missing, unless required), these properties apply too."""
     condition: dict[str, Any] = {"properties": {key: {"const": value}}}
     return {"if": condition | ({"required": [key]} if required else {}), "then": {"properties": then}}
+
+
+def _limit(accelerator: str, limit_s: float) -> dict[str, Any]:
+    """Return a rule: with this accelerator on Kaggle, which is the default, a session may have this many seconds."""
+    given = accelerator != Pipeline.model_fields["accelerator"].default
+    then = {"session": {"properties": {"limit_s": {"maximum": limit_s}}}}
+    rule = _rule("accelerator", accelerator, then, required=given)
+    rule["if"]["properties"]["platform"] = {"const": Pipeline.model_fields["platform"].default}
+    return rule
 
 
 def _free_model(limits: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from orchestrator.base.humanize import duration, machine_time, when
 from orchestrator.kaggle.credentials import find_credentials
 from orchestrator.kaggle.endpoint import server_url
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.platforms.port import KernelListed, Quota, Worker
+from orchestrator.platforms.port import KernelListed, Platform, Quota, Worker
 from orchestrator.preflight.check.findings import SETTINGS, CheckSubject, Finding, Person, note, ok, problem, warning
 
 ALIVE = (Worker.QUEUED, Worker.RUNNING, Worker.CANCEL_REQUESTED)
@@ -150,7 +150,7 @@ def _slot(kernel: KernelListed) -> str:
     )
 
 
-def taken(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
+def taken(subject: CheckSubject, gateway: Platform) -> Iterator[Finding]:
     """Report kernels and datasets that already exist under the run's name."""
     prefix = f"{subject.pipeline.name}-"
     kernels, datasets = gateway.list_kernels(prefix), gateway.list_datasets(prefix)

@@ -1,6 +1,6 @@
 """Runs every check in order. A check that cannot reach Kaggle reports that, and the others still run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -12,6 +12,8 @@ from orchestrator.kaggle.endpoint import limits_for, server_url
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.key_lines import line_of, lines_of
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.platforms.port import Platform
 from orchestrator.preflight.check import account, evidence, files, inputs, limits, packages, runs
 from orchestrator.preflight.check.findings import (
     Check,
@@ -21,6 +23,7 @@ from orchestrator.preflight.check.findings import (
     Severity,
     document,
     note,
+    ok,
     problem,
     warning,
 )
@@ -66,7 +69,15 @@ SUBJECTS: Mapping[KaggleCheck, str] = {
     evidence.on_account: evidence.KEY,
 }
 
-ON_CLUSTER = "what is on the cluster was not checked: relay start asks for its commands and its shared folder"
+KAGGLES = (
+    files.names,
+    limits.checkpoint,
+    packages.versions,
+    packages.internet,
+    packages.folder,
+    account.credentials,
+)
+"""Local checks against what Kaggle is and allows, which say nothing of other platforms."""
 
 ATTEMPTS = 2
 CALL_S = 15.0
@@ -74,9 +85,19 @@ CALL_S = 15.0
 
 
 def check(
-    path: Path, home: Path, user_home: Path, environ: Mapping[str, str], now: datetime, *, offline: bool
+    path: Path,
+    home: Path,
+    user_home: Path,
+    environ: Mapping[str, str],
+    now: datetime,
+    *,
+    offline: bool,
+    platform_of: Callable[[Pipeline], Platform],
 ) -> dict[str, Any]:
-    """Check a pipeline and return all findings, as the document that docs/check.md describes."""
+    """Check a pipeline and return all findings, as the document that docs/check.md describes.
+
+    `platform_of` returns the platform of a pipeline that does not run on Kaggle.
+    """
     pipeline, mistakes = loader.examine(path)
     if pipeline is None:
         lines = lines_of(path)
@@ -84,9 +105,10 @@ def check(
         return document(path, None, found, offline=offline)
     subject = CheckSubject(path, pipeline, home, user_home, environ, now)
     on_kaggle = pipeline.platform == "kaggle"
-    here = [finding for each in HERE if on_kaggle or each is not account.credentials for finding in each(subject)]
+    here = [finding for each in HERE if on_kaggle or each not in KAGGLES for finding in each(subject)]
     if not on_kaggle:
-        return document(path, pipeline.name, [*here, note("slurm", ON_CLUSTER)], offline=offline)
+        there = [] if offline else list(_on_platform(subject, platform_of(pipeline)))
+        return document(path, pipeline.name, [*here, *there], offline=offline)
     there = list(evidence.offline(subject)) if offline else _on_kaggle(subject, here)
     return document(path, pipeline.name, [*here, *there], offline=offline)
 
@@ -121,6 +143,18 @@ def _on_kaggle(subject: CheckSubject, here: list[Finding]) -> list[Finding]:
         for findings in pool.map(lambda each: list(_findings_of(each, subject, gateway)), others):
             found += findings
     return found
+
+
+def _on_platform(subject: CheckSubject, platform: Platform) -> Iterator[Finding]:
+    """Ask a platform other than Kaggle what stops a run there: whether it answers, as whom, and what has the run's name."""
+    try:
+        yield ok("account", f"{platform.label} answers: the account is {platform.owner()}")
+        yield from account.taken(subject, platform)
+    except BadInput as error:
+        yield problem("account", str(error), "")
+    except RelayError as error:
+        again = "try again in a minute"
+        yield warning("account", f"could not be checked: {platform.label} does not answer ({error})", again)
 
 
 def _gateway(subject: CheckSubject) -> Gateway:

@@ -9,6 +9,7 @@ from orchestrator.kaggle.gateway import Access, SourceSeen
 from orchestrator.kaggle.refusals import cannot_stop, dataset_refused, name_refused, sources_refused
 from orchestrator.kaggle.request_bodies import RECENT
 from orchestrator.platforms.file_names import output_file
+from orchestrator.platforms.names import KAGGLE
 from orchestrator.platforms.port import (
     RENAMED,
     DatasetFile,
@@ -55,6 +56,10 @@ class DirectGateway:
         self._calls = DirectCalls(world)
         self._redact = redact
         """Removes the account's key from what sessions wrote, as the client does."""
+
+    @property
+    def label(self) -> str:
+        return KAGGLE
 
     @property
     def abreast_max(self) -> int:

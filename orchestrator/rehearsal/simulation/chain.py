@@ -85,11 +85,12 @@ class SimulatedKaggle:
         self.mounted: list[set[str]] = []
         self.trained: list[TrainedOn] = []
         self.uncut, self._digest = uncut(self.pipeline), self.pipeline.digest
-        self.world = World(self.clock, ScriptedSandbox(self._behave), self.rules, self.faults, owner="me")
+        self.world = World(self.clock, ScriptedSandbox(self.behave), self.rules, self.faults, owner="me")
         self._counting = CountingSessions(self.pipeline, self.step_s, self.variation, self.stage_s)
         self._offer_inputs()
 
-    def _behave(self, source: str, mounts: Mapping[str, Mapping[str, bytes]], limit_s: float) -> Played:
+    def behave(self, source: str, mounts: Mapping[str, Mapping[str, bytes]], limit_s: float) -> Played:
+        """Play the session of a script that finds these files mounted, by mount and name."""
         self.mounted.append(set(mounts))
         order = build.order_in(source)
         assert order is not None, "a kernel that no order was baked into"

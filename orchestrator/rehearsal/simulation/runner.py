@@ -119,7 +119,11 @@ def _share(pipeline: Pipeline | None, seeds: Sequence[int]) -> list[Ended]:
 
 
 def one(seed: int, pipeline: Pipeline | None = None, tell: PrintLine | None = None) -> Ended:
-    """Run the chain of one seed; `tell` receives one line per event."""
+    """Run the chain of one seed; `tell` receives one line per event. That of a pipeline for a cluster runs on one."""
+    if pipeline is not None and pipeline.platform == "slurm":
+        from orchestrator.rehearsal.simulation import cluster_chain  # it imports this module
+
+        return cluster_chain.one(seed, pipeline, tell)
     plan = random_plan(seed, pipeline)
     with fast_folder() as folder:
         simulation = Simulation(plan, folder, tell)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.views.platform_moves import PLATFORM_NAMES
+from orchestrator.platforms.names import platform_name
 
 
 def checkpoint_chain(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def _places(checkpoint: Mapping[str, Any]) -> list[str]:
     """Return where a checkpoint's bytes are. Pruning removes it here and on its platform; a damaged one is intact nowhere."""
     if checkpoint["status"] in ("pruned", "damaged"):
         return []
-    where = f"{PLATFORM_NAMES.get(checkpoint['platform'], checkpoint['platform'])}: {checkpoint['dataset']}"
+    where = f"{platform_name(checkpoint['platform'])}: {checkpoint['dataset']}"
     return ["this machine", *([where] if checkpoint["dataset"] else [])]
 
 

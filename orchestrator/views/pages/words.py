@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.base.humanize import duration, machine_time
+from orchestrator.platforms.names import platform_name
 from orchestrator.views.comparison_text import (
     accuracy_text,
     cell_text,
@@ -14,7 +15,6 @@ from orchestrator.views.comparison_text import (
 )
 from orchestrator.views.format import size
 from orchestrator.views.pages import times
-from orchestrator.views.platform_moves import PLATFORM_NAMES
 from orchestrator.views.tables import outcome_text
 
 STATES = {"active": "▶", "waiting": "◷", "parked": "⚠", "finished": "✓", "cancelled": "✕"}
@@ -79,7 +79,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "metric": metric_text,
     "number": number,
     "percent": percent,
-    "platform": lambda name: PLATFORM_NAMES.get(name, name),
+    "platform": platform_name,
     "points": points,
     "sentence": sentence,
     "sign": STATES.__getitem__,
