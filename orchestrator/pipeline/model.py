@@ -26,6 +26,7 @@ from orchestrator.pipeline.sections import (
     Stage,
 )
 from orchestrator.pipeline.slurm_section import SlurmOptions
+from orchestrator.pipeline.ssh_section import SshOptions
 from orchestrator.pipeline.stage_plan import StagePlan
 from stages.catalog import KINDS, find
 from stages.contract import Cursor, Order, StageSpec
@@ -83,11 +84,13 @@ class Pipeline(BaseModel):
     model: dict[str, Any] = {}
     """Options of the model to train; free-form if none of relay's own stages loads a model."""
     accelerator: Annotated[str, Field(json_schema_extra={"enum": list(HARDWARE)})] = "TpuV5E8"
-    """Accelerator of the sessions; with `platform: slurm`, the one whose figures forecasts take."""
-    platform: Literal["kaggle", "slurm"] = "kaggle"
-    """Where sessions run: in kernels of a Kaggle account, or as jobs of a Slurm cluster."""
+    """Accelerator of the sessions; with `platform: slurm` or `ssh`, the one whose figures forecasts take."""
+    platform: Literal["kaggle", "slurm", "ssh"] = "kaggle"
+    """Where sessions run: in kernels of a Kaggle account, as jobs of a Slurm cluster, or on a machine with SSH."""
     slurm: SlurmOptions = SlurmOptions()
     """Where and with what the jobs of a Slurm cluster run; only with `platform: slurm`."""
+    ssh: SshOptions = SshOptions()
+    """Machine that sessions run on, and with what; only with `platform: ssh`."""
     session: SessionLimits = SessionLimits()
     """Time limits of one Kaggle session."""
     account: AccountOptions = AccountOptions()
@@ -129,8 +132,14 @@ class Pipeline(BaseModel):
 
     @property
     def hardware(self) -> Hardware:
-        """Hardware that `accelerator` names, or that a cluster's jobs ask for."""
-        return HARDWARE[self.accelerator] if self.platform == "kaggle" else self.slurm.hardware
+        """Hardware that `accelerator` names, that a cluster's jobs ask for, or that a machine offers."""
+        match self.platform:
+            case "kaggle":
+                return HARDWARE[self.accelerator]
+            case "slurm":
+                return self.slurm.hardware
+            case "ssh":
+                return self.ssh.hardware
 
     @property
     def slot(self) -> str:
@@ -283,7 +292,7 @@ class Pipeline(BaseModel):
         """Return canonical JSON: equal pipelines give equal text, however their files are formatted."""
         value = self.model_dump(mode="json")
         empty = {"expect": Expect(), "origin": OriginOptions(), "fork_points": (), "exactness": "warn", "own_lock": ""}
-        empty |= {"platform": "kaggle", "slurm": SlurmOptions()}
+        empty |= {"platform": "kaggle", "slurm": SlurmOptions(), "ssh": SshOptions()}
         for key, default in empty.items():
             if getattr(self, key) == default:
                 del value[key]  # digests of older relays, which lacked these keys, stay valid

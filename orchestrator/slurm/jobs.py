@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from orchestrator.base.errors import Ambiguous, NoSlot, Permanent, Refused, RelayError, Transient
 from orchestrator.platforms.port import TIME_LIMIT, SessionSeen, Worker
-from orchestrator.slurm.host import ClusterHost, CommandAnswer
+from orchestrator.platforms.shared_folder import REVOKED
+from orchestrator.platforms.shell_host import CommandAnswer, ShellHost
 
 WORKERS: Mapping[str, Worker] = {
     "PENDING": Worker.QUEUED,
@@ -87,10 +88,6 @@ class SessionRecord:
     ended: str = ""
 
 
-REVOKED = "relay"
-"""Claim with which relay keeps a job that is not there any more from ever running the session."""
-
-
 def seen_of(record: SessionRecord, jobs: Iterable[SlurmJob]) -> SessionSeen:
     """Return a session's status. A session without claim whose job is gone is NEW_SCRIPT: `revoke` it before believing so."""
     known = {job.id: job for job in jobs}
@@ -124,7 +121,7 @@ def _order(job: str) -> int:
 class SlurmQueue:
     """Slurm's commands about jobs of one user."""
 
-    def __init__(self, host: ClusterHost) -> None:
+    def __init__(self, host: ShellHost) -> None:
         self._host = host
 
     def find(self, name: str, user: str) -> tuple[SlurmJob, ...]:

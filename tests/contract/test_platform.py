@@ -1,4 +1,4 @@
-"""The promises of the port that every platform keeps: the Kaggle client, the simulator's world, and Slurm."""
+"""The promises of the port that every platform keeps: the Kaggle client, the simulator's world, Slurm, and SSH."""
 
 import hashlib
 import sys
@@ -14,8 +14,10 @@ from orchestrator.base.errors import Corrupt, Permanent, Refused
 from orchestrator.platforms.port import SOURCES_NOT_ACCEPTED, FileWanted, KernelPush, Platform, Worker
 from orchestrator.slurm.options import ClusterOptions
 from orchestrator.slurm.platform import SlurmPlatform
+from orchestrator.ssh.options import MachineOptions
+from orchestrator.ssh.platform import SshPlatform
+from tests import slurm_cluster, ssh_machine
 from tests.contract.worlds import STATE, Place, directly, over_http
-from tests.slurm_cluster import missing, slurm_cluster
 
 pytestmark = pytest.mark.slow
 
@@ -49,18 +51,26 @@ class Somewhere:
         return seen.worker
 
 
-@pytest.fixture(scope="module", params=["kaggle", "simulator", "slurm"])
+@pytest.fixture(scope="module", params=["kaggle", "simulator", "slurm", "ssh"])
 def somewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Somewhere]:
     """The platform, with one session that has been started."""
     folder = tmp_path_factory.mktemp("platform")
     if request.param == "slurm":
-        if why := missing():
+        if why := slurm_cluster.missing():
             pytest.skip(why)
-        with pytest.MonkeyPatch.context() as patch, slurm_cluster(folder / "slurm") as environment:
+        with pytest.MonkeyPatch.context() as patch, slurm_cluster.slurm_cluster(folder / "slurm") as environment:
             for name, value in environment.items():
                 patch.setenv(name, value)
             options = ClusterOptions(shared=str(folder / "shared"), python=sys.executable)
             yield begun(Somewhere(SlurmPlatform(options, sleep=_sleep), lambda: _sleep(0.2)))
+        return
+    if request.param == "ssh":
+        if why := ssh_machine.missing():
+            pytest.skip(why)
+        with pytest.MonkeyPatch.context() as patch, ssh_machine.ssh_machine(folder / "ssh") as machine:
+            patch.setenv("PATH", machine.path)
+            offered = MachineOptions(host=ssh_machine.HOST, folder=str(folder / "vm"), python=sys.executable)
+            yield begun(Somewhere(SshPlatform(offered, sleep=_sleep), lambda: _sleep(0.2)))
         return
     with WAYS[request.param](folder / "kaggle") as place:
         yield begun(Somewhere(place.gateway, lambda: place.wait(30)))

@@ -66,7 +66,11 @@ SUBJECTS: Mapping[KaggleCheck, str] = {
     evidence.on_account: evidence.KEY,
 }
 
-ON_CLUSTER = "what is on the cluster was not checked: relay start asks for its commands and its shared folder"
+ELSEWHERE = {
+    "slurm": "what is on the cluster was not checked: relay start asks for its commands and its shared folder",
+    "ssh": "what is on the machine was not checked: relay start asks for its login, its Python and its folder",
+}
+"""Notes of a check of a pipeline that does not run on Kaggle, by platform."""
 
 ATTEMPTS = 2
 CALL_S = 15.0
@@ -86,7 +90,9 @@ def check(
     on_kaggle = pipeline.platform == "kaggle"
     here = [finding for each in HERE if on_kaggle or each is not account.credentials for finding in each(subject)]
     if not on_kaggle:
-        return document(path, pipeline.name, [*here, note("slurm", ON_CLUSTER)], offline=offline)
+        return document(
+            path, pipeline.name, [*here, note(pipeline.platform, ELSEWHERE[pipeline.platform])], offline=offline
+        )
     there = list(evidence.offline(subject)) if offline else _on_kaggle(subject, here)
     return document(path, pipeline.name, [*here, *there], offline=offline)
 
