@@ -24,13 +24,13 @@ DENIED = re.compile(
 
 
 class SshPlatform(FolderPlatform):
-    """A user's account on a machine."""
+    """A user's account on a machine. `grace_s`: seconds that a stopped session has until it is killed."""
 
     def __init__(
-        self, options: MachineOptions, *, sleep: Callable[[float], None], host: ShellHost | None = None
+        self, options: MachineOptions, *, sleep: Callable[[float], None], grace_s: int = scripts.GRACE_S
     ) -> None:
-        super().__init__(host or ShellHost(options.host), options.folder, sleep)
-        self._options = options
+        super().__init__(ShellHost(options.host), options.folder, sleep)
+        self._options, self._grace_s = options, grace_s
 
     # --- account ----------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class SshPlatform(FolderPlatform):
         if self._record(slug) is None:
             return
         self._folder.revoke(slug)
-        self._host.script(scripts.STOP, str(self._folder.sessions / slug), scripts.LIVES)
+        self._host.script(scripts.STOP, str(self._folder.sessions / slug), scripts.LIVES, str(self._grace_s))
 
     def session(self, slug: str, version: int | None) -> SessionSeen:
         record = self._record(slug)

@@ -145,20 +145,20 @@ if [ -e claim ]; then echo started; else echo "late $(tail -c 300 start-errors 2
 
 STOP = (
     LIVES
-    + f"""cd "$1" || exit 0
+    + """cd "$1" || exit 0
 [ ! -e ended ] && lives . || exit 0
 now=$(date +%s)
 begun=$(cat stopped 2>/dev/null)
-if [ -n "$begun" ] && [ "$((now - begun))" -ge {GRACE_S} ]; then kill -KILL "-$pid"; exit 0; fi
-[ -n "$begun" ] || {{ echo "$now" > stopped.part && mv stopped.part stopped; }}
+if [ -n "$begun" ] && [ "$((now - begun))" -ge "$3" ]; then kill -KILL "-$pid"; exit 0; fi
+[ -n "$begun" ] || { echo "$now" > stopped.part && mv stopped.part stopped; }
 kill -TERM "-$pid" 2>/dev/null
 [ -z "$begun" ] || exit 0
-export LIVES="$2"
-setsid nohup sh -c 'sleep {GRACE_S}; eval "$LIVES"; [ ! -e ended ] && lives . && kill -KILL "-$pid"' \\
+export LIVES="$2" GRACE_S="$3"
+setsid nohup sh -c 'sleep "$GRACE_S"; eval "$LIVES"; [ ! -e ended ] && lives . && kill -KILL "-$pid"' \\
   > /dev/null 2>&1 < /dev/null &
 """
 )
-"""Asks a session to end and, later, ends it. $1: its folder, $2: LIVES once more."""
+"""Asks a session to end and, later, ends it. $1: its folder, $2: LIVES once more, $3: the grace in seconds."""
 
 OFFER = """for program in $3; do
   command -v "$program" > /dev/null || missing="$missing $program"

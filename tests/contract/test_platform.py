@@ -16,8 +16,9 @@ from orchestrator.slurm.options import ClusterOptions
 from orchestrator.slurm.platform import SlurmPlatform
 from orchestrator.ssh.options import MachineOptions
 from orchestrator.ssh.platform import SshPlatform
-from tests import slurm_cluster, ssh_machine
+from tests import ssh_machine
 from tests.contract.worlds import STATE, Place, directly, over_http
+from tests.slurm_cluster import missing, slurm_cluster
 
 pytestmark = pytest.mark.slow
 
@@ -56,9 +57,9 @@ def somewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """The platform, with one session that has been started."""
     folder = tmp_path_factory.mktemp("platform")
     if request.param == "slurm":
-        if why := slurm_cluster.missing():
+        if why := missing():
             pytest.skip(why)
-        with pytest.MonkeyPatch.context() as patch, slurm_cluster.slurm_cluster(folder / "slurm") as environment:
+        with pytest.MonkeyPatch.context() as patch, slurm_cluster(folder / "slurm") as environment:
             for name, value in environment.items():
                 patch.setenv(name, value)
             options = ClusterOptions(shared=str(folder / "shared"), python=sys.executable)
