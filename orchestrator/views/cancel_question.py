@@ -24,8 +24,9 @@ def _session_line(state: RunState, now: datetime) -> str:
     if last is None or last.phase is Phase.PLANNED or last.phase.over:
         return "no session runs on Kaggle, and none is started any more"
     most = f"up to {machine_time(last.limit_s)}{quota}"
-    if '"platform":"slurm"' in state.run.pipeline and last.phase in (Phase.PUSHED, Phase.QUEUED, Phase.RUNNING):
-        return f"session {last.slug} is cancelled on the cluster; its output is not collected"
+    place = next((place for name, place in STOPPED_ON.items() if f'"platform":"{name}"' in state.run.pipeline), "")
+    if place and last.phase in (Phase.PUSHED, Phase.QUEUED, Phase.RUNNING):
+        return f"session {last.slug} is cancelled on {place}; its output is not collected"
     match last.phase:
         case Phase.PUSHING:
             return f"it is not clear yet whether Kaggle has session {last.slug}: if so, it runs for {most}"
@@ -41,6 +42,8 @@ def _session_line(state: RunState, now: datetime) -> str:
             return f"checkpoint {last.checkpoint} stays on this disk, and is not published as a dataset"
 
 
+STOPPED_ON = {"slurm": "the cluster", "ssh": "the machine"}
+"""Platforms that can stop a session."""
 UNSTOPPABLE = "Kaggle has no call that stops it; its output is not collected"
 
 
