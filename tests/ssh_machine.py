@@ -52,7 +52,7 @@ Host {host}
 SSH = """#!/bin/sh
 # The ssh of these tests: with their configuration; it loses the answer of one start of a session when it is told to.
 case "$*" in
-  *session.sh*) if rm "{folder}/lose-start" 2>/dev/null; then "{ssh}" -F "{folder}/config" "$@" > /dev/null 2>&1; exit 255; fi ;;
+  *systemd-run*) if rm "{folder}/lose-start" 2>/dev/null; then "{ssh}" -F "{folder}/config" "$@" > /dev/null 2>&1; exit 255; fi ;;
 esac
 exec "{ssh}" -F "{folder}/config" "$@"
 """
@@ -150,4 +150,6 @@ def _until(true: Callable[[], object]) -> None:
 if __name__ == "__main__":
     with ssh_machine(Path(sys.argv[1]).absolute()) as told:
         print(f"export PATH={told.path}", flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        for end in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(end, lambda *_: sys.exit(0))
+        signal.pause()

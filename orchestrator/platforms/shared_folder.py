@@ -22,7 +22,7 @@ WRITE = 'mkdir -p "$1" && cat > "$1/$2" && sync "$1/$2"'
 SHOW = f'[ -d "$1" ] || {{ [ -d "$2" ] && echo {ABSENT}; exit; }}; cat "$1/$3"'
 TAKE = '[ ! -e "$2" ] || { echo taken; exit 0; }; chmod -R a-w "$3" && mv -T "$1" "$2" && echo done'
 LIST = f'[ -d "$1" ] || {{ [ -d "$2" ] && echo {ABSENT}; exit; }}; cd "$1" && find . -type f -printf "%s %P\\0"'
-NAMES = 'mkdir -p "$1" && cd "$1" && find . -mindepth 1 -maxdepth 1 -type d ! -name ".*" -printf "%T@ %P\\n"'
+NAMES = 'umask 077; mkdir -p "$1" && cd "$1" && find . -mindepth 1 -maxdepth 1 -type d ! -name ".*" -printf "%T@ %P\\n"'
 REVOKED = "relay"
 """Claim with which relay keeps a session from ever being run by what was started for it."""
 TRACES = (
@@ -32,7 +32,7 @@ TRACES = (
 REVOKE = (
     f'cd "$1" && [ ! -e claim ] && echo {REVOKED} > claim.relay && ln claim.relay claim 2>/dev/null; [ -e "$1/claim" ]'
 )
-REPLACE = 'mkdir -p "$2" && { [ ! -e "$3" ] || mv -T "$3" "$2/.old-$(basename "$1")"; } && mv -T "$1" "$3" && rm -rf "$2"/.old-*'
+REPLACE = 'mkdir -p "$2" && { [ ! -e "$3" ] || mv -T "$3" "$2/.old-$(basename "$1")"; } && mv -T "$1" "$3" && rm -rf "$2"/.old-* "$2/.part-$(basename "$3")"-*'
 MOUNT = 'mkdir -p "$2" && { cp -al "$1/." "$2" 2>/dev/null || cp -a "$1/." "$2"; }'
 SUMS = '[ -d "$1" ] || exit 0; cd "$1" && find . -maxdepth 1 -type f -exec sha256sum -z {} +'
 DELETE = '[ ! -e "$1" ] || { mv -T "$1" "$2" && chmod -R u+w "$2" && rm -rf "$2"; }'

@@ -75,7 +75,7 @@ class ShellHost:
             done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         )
         if self.login and answer.status == SSH_FAILED:
-            raise Transient(f"{self.login} cannot be reached by SSH: {answer.message}")
+            raise Transient(f"{self.login} cannot be reached by SSH: {answer.message or 'ssh gave no reason'}")
         if answer.status == NOT_FOUND:
             raise self._not_there(command[0])
         return answer

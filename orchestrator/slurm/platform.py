@@ -50,7 +50,7 @@ class SlurmPlatform(FolderPlatform):
             raise Transient(f"scontrol on {self._host.name} failed: {answer.message}")
         names = (line.partition("=") for line in answer.out.splitlines())
         cluster = next((value.strip() for name, _, value in names if name.strip() == "ClusterName"), "slurm")
-        if self._host.ask("mkdir", "-p", "--", str(self._folder.root)).status != 0:
+        if self._host.ask("mkdir", "-p", "-m", "700", "--", str(self._folder.root)).status != 0:
             raise BadInput(
                 f"slurm.shared: {self._folder.root} cannot be made on {self._host.name}: name a folder of yours"
             )

@@ -160,7 +160,8 @@ setsid nohup sh -c 'sleep "$GRACE_S"; eval "$LIVES"; [ ! -e ended ] && lives . &
 )
 """Asks a session to end and, later, ends it. $1: its folder, $2: LIVES once more, $3: the grace in seconds."""
 
-OFFER = """for program in $3; do
+OFFER = """umask 077
+for program in $3; do
   command -v "$program" > /dev/null || missing="$missing $program"
 done
 [ "$(uname -s)" = Linux ] && [ -r /proc/self/stat ] || missing=" Linux"

@@ -135,6 +135,12 @@ def test_while_the_machine_cannot_be_reached_nothing_is_known_and_the_session_go
     assert there.platform.find_kernel("other") is None
 
 
+def test_what_lies_on_the_machine_is_for_its_user_alone(there: OnMachine) -> None:
+    there.platform.owner()
+    there.platform.list_kernels("")
+    assert [path.stat().st_mode & 0o077 for path in (there.folder, there.folder / "sessions")] == [0, 0]
+
+
 def test_a_machine_has_only_as_many_sessions_at_once_as_it_may(there: OnMachine) -> None:
     there.push("first", LONG)
     alone = SshPlatform(replace(there.options, jobs=1), sleep=time.sleep)
