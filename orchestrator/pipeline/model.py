@@ -242,8 +242,9 @@ class Pipeline(BaseModel):
 
     @property
     def alone(self) -> "Pipeline":
-        """The pipeline without its origin, for rehearsals, which have no other run to begin from."""
-        return self.model_copy(update={"origin": OriginOptions()})
+        """The pipeline without its origin and its platform, for rehearsals, which have no other run and only the local Kaggle."""
+        here = {"platform": "kaggle", "slurm": SlurmOptions(), "ssh": SshOptions()}
+        return self.model_copy(update={"origin": OriginOptions(), **here})
 
     def shortened(self) -> "Pipeline":
         """Return the same pipeline with one step per stage and short sequences, to test that everything starts."""

@@ -80,6 +80,11 @@ def test_a_pipeline_for_a_machine_has_its_hardware_and_survives_being_stored(
     assert Pipeline.from_canonical(pipeline.canonical()) == pipeline
 
 
+def test_a_rehearsal_of_a_pipeline_for_a_machine_is_on_the_local_kaggle() -> None:
+    text = FILE.replace("platform: ssh\n", "").replace("ssh: {host: vm, folder: /mnt/relay}\n", "")
+    assert loader.parse(FILE, "count.yaml").alone == loader.parse(text, "count.yaml")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
