@@ -1,5 +1,7 @@
 """A machine with SSH: a real sshd on 127.0.0.1, as the current user, with keys and a configuration of its own.
 
+Its commands skip `~/.bashrc` (bash reads that only at the lowest shell level), which may take a second each time.
+
 `python -m tests.ssh_machine FOLDER` starts one by hand and keeps it until Ctrl-C; it prints the variable to set, with
 which `ssh vm` reaches it.
 """
@@ -35,6 +37,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin yes
 MaxStartups 100
+SetEnv SHLVL=2
 """
 CLIENT = """
 Host {host}
@@ -80,11 +83,9 @@ class SshMachine:
 
     def connect(self) -> None:
         """Start the sshd."""
-        self._server = subprocess.Popen(
-            [str(shutil.which("sshd", path=SYSTEM_PATH)), "-D", "-e", "-f", str(self.folder / "sshd_config")],
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "sshd.log").open("ab"),
-        )
+        command = [str(shutil.which("sshd", path=SYSTEM_PATH)), "-D", "-e", "-f", str(self.folder / "sshd_config")]
+        with (self.folder / "sshd.log").open("ab") as log:
+            self._server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
         _until(self._answers)
 
     def disconnect(self) -> None:

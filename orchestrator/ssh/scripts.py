@@ -126,11 +126,10 @@ for other in ../*/; do
 done
 [ "$live" -lt "$2" ] || {{ echo full; exit; }}
 export XDG_RUNTIME_DIR="${{XDG_RUNTIME_DIR:-/run/user/$(id -u)}}"
-lingers() {{
-  [ "$(loginctl show-user "$(id -un)" --property=Linger --value)" = yes ] || loginctl enable-linger
-}}
 in_unit() {{  # only a user's manager that outlives the login keeps a session
-  systemctl --user show-environment > /dev/null && lingers && systemd-run --user --quiet --collect \\
+  systemctl --user show-environment > /dev/null || return 1
+  [ "$(loginctl show-user "$(id -un)" --property=Linger --value)" = yes ] || return 1
+  systemd-run --user --quiet --collect \\
     --unit="relay-$3" --setenv=PATH="$PATH" --working-directory="$1" sh "$1/session.sh"
 }}
 if ! in_unit "$@" 2>/dev/null 9>&-; then
