@@ -51,19 +51,7 @@ UPDATE = ChangeRule(When.NOT_BEGUN, "it is a part of every update")
 SAMPLES = ChangeRule(When.NOT_BEGUN, "it decides which completions are sampled and judged")
 RESULT = ChangeRule(When.NOT_BEGUN, "one result belongs to one setting")
 
-SLURM_ANY_TIME = (
-    "login",
-    "partition",
-    "account",
-    "gres",
-    "cpus",
-    "memory",
-    "jobs",
-    "python",
-    "setup",
-    "signal_s",
-    "options",
-)
+SLURM_ANY_TIME = ("login", "partition", "account", "gres", "cpus", "memory", "jobs", "python", "setup", "signal_s", "options")  # fmt: skip
 
 SSH_ANY_TIME = ("host", "jobs", "python", "setup", "signal_s")
 

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from orchestrator.pipeline.environments import DEFAULT, ENVIRONMENTS, HARDWARE, Hardware, lock_of, pins_of
+from orchestrator.pipeline.later_keys import LATER_KEYS, ON_KAGGLE
 from orchestrator.pipeline.sections import (
     STRICT,
     AccountOptions,
@@ -133,13 +134,7 @@ class Pipeline(BaseModel):
     @property
     def hardware(self) -> Hardware:
         """Hardware that `accelerator` names, that a cluster's jobs ask for, or that a machine offers."""
-        match self.platform:
-            case "kaggle":
-                return HARDWARE[self.accelerator]
-            case "slurm":
-                return self.slurm.hardware
-            case "ssh":
-                return self.ssh.hardware
+        return {"slurm": self.slurm.hardware, "ssh": self.ssh.hardware}.get(self.platform) or HARDWARE[self.accelerator]
 
     @property
     def slot(self) -> str:
@@ -179,8 +174,9 @@ class Pipeline(BaseModel):
     @property
     def loaded_model(self) -> "Model | None":
         """Options of the model, or None if none of relay's own stages loads one."""
-        kinds = [KINDS[stage.kind] for stage in self.stages if stage.kind in KINDS]
-        if not any(kind.needs_jax and kind.loads_model for kind in kinds):
+        if not any(
+            kind.needs_jax and kind.loads_model for kind in (KINDS.get(stage.kind) for stage in self.stages) if kind
+        ):
             return None
         from stages import options  # late: commands that only view a run need not load it
 
@@ -243,8 +239,7 @@ class Pipeline(BaseModel):
     @property
     def alone(self) -> "Pipeline":
         """The pipeline without its origin and its platform, for rehearsals, which have no other run and only the local Kaggle."""
-        here = {"platform": "kaggle", "slurm": SlurmOptions(), "ssh": SshOptions()}
-        return self.model_copy(update={"origin": OriginOptions(), **here})
+        return self.model_copy(update={"origin": OriginOptions(), **ON_KAGGLE})
 
     def shortened(self) -> "Pipeline":
         """Return the same pipeline with one step per stage and short sequences, to test that everything starts."""
@@ -271,8 +266,7 @@ class Pipeline(BaseModel):
 
     def stop_after(self, start: Cursor) -> Cursor | None:
         """Return the first place of `fork_points` after this one, at which a session that starts here ends; or None."""
-        begin = self.position(start)
-        return next((place for place in self.kept_places if self.position(place) > begin), None)
+        return next((place for place in self.kept_places if self.position(place) > self.position(start)), None)
 
     def position(self, cursor: Cursor) -> int:
         """Return the steps done since the beginning of the pipeline; raises ValueError for an unknown stage."""
@@ -292,11 +286,9 @@ class Pipeline(BaseModel):
     def canonical(self) -> str:
         """Return canonical JSON: equal pipelines give equal text, however their files are formatted."""
         value = self.model_dump(mode="json")
-        empty = {"expect": Expect(), "origin": OriginOptions(), "fork_points": (), "exactness": "warn", "own_lock": ""}
-        empty |= {"platform": "kaggle", "slurm": SlurmOptions(), "ssh": SshOptions()}
-        for key, default in empty.items():
+        for key, default in LATER_KEYS.items():
             if getattr(self, key) == default:
-                del value[key]  # digests of older relays, which lacked these keys, stay valid
+                del value[key]
         if self.expect.accelerator is None:
             value.get("expect", {}).pop("accelerator", None)
         return _canonical(value)

@@ -11,7 +11,7 @@ AT_LIMIT = "limit"
 
 
 @dataclass(frozen=True)
-class Lease:
+class SessionLease:
     """Claim of the process that runs a session: one process alone can make it, and it is never taken back.
 
     A process id is used again, at the latest after a restart of the machine; with the time at which the process began,
@@ -25,7 +25,7 @@ class Lease:
     token: str
 
     @classmethod
-    def parse(cls, text: str) -> "Lease | None":
+    def parse(cls, text: str) -> "SessionLease | None":
         """Return the lease in a line of five words; None if it is none, as after a loss of power."""
         words = text.split()
         if len(words) != 5 or not words[0].isdigit():
@@ -63,7 +63,7 @@ def seen_of(record: MachineRecord, slug: str) -> SessionSeen:
     """Return a session's status. One without claim is NEW_SCRIPT: `revoke` it before believing so."""
     if not record.claimed or record.claim == REVOKED:
         return SessionSeen(worker=Worker.NEW_SCRIPT)
-    lease = Lease.parse(record.claim)
+    lease = SessionLease.parse(record.claim)
     if record.ended == AT_LIMIT:
         return SessionSeen(worker=Worker.CANCEL_ACKNOWLEDGED, message=f"it {TIME_LIMIT}")
     if record.alive and not record.ended:
@@ -75,7 +75,7 @@ def seen_of(record: MachineRecord, slug: str) -> SessionSeen:
     return SessionSeen(worker=Worker.ERROR, message=_reason(record, lease, slug))
 
 
-def _reason(record: MachineRecord, lease: Lease | None, slug: str) -> str:
+def _reason(record: MachineRecord, lease: SessionLease | None, slug: str) -> str:
     if record.ended:
         return f"its program ended with status {record.ended}"
     if lease is None or lease.slug != slug:

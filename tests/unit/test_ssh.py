@@ -7,7 +7,7 @@ from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.platforms.port import TIME_LIMIT, Worker
 from orchestrator.platforms.shared_folder import REVOKED
-from orchestrator.ssh.lease import Lease, MachineRecord, seen_of
+from orchestrator.ssh.lease import MachineRecord, SessionLease, seen_of
 
 FILE = """
 name: count
@@ -51,8 +51,8 @@ def test_a_session_has_the_status_that_its_traces_tell(changes: dict[str, object
 
 
 def test_a_lease_is_five_words_or_none() -> None:
-    assert Lease.parse(CLAIM) == Lease(4711, "4827232", "boot-1", "gsm-3f9a-s0001", "81c0")
-    assert [Lease.parse(text) for text in ("", REVOKED, CLAIM + " more", "x" + CLAIM)] == [None] * 4
+    assert SessionLease.parse(CLAIM) == SessionLease(4711, "4827232", "boot-1", "gsm-3f9a-s0001", "81c0")
+    assert [SessionLease.parse(text) for text in ("", REVOKED, CLAIM + " more", "x" + CLAIM)] == [None] * 4
 
 
 def test_half_an_answer_about_a_session_is_no_answer() -> None:
