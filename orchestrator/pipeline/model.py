@@ -129,8 +129,6 @@ class Pipeline(BaseModel):
     own_lock: str = ""
     """Text of the lock file that `environment` names when the run began; relay fills it in, users do not write it."""
 
-    # --- derived values ------------------------------------------------------
-
     @property
     def hardware(self) -> Hardware:
         """Hardware that `accelerator` names, that a cluster's jobs ask for, or that a machine offers."""
@@ -174,9 +172,8 @@ class Pipeline(BaseModel):
     @property
     def loaded_model(self) -> "Model | None":
         """Options of the model, or None if none of relay's own stages loads one."""
-        if not any(
-            kind.needs_jax and kind.loads_model for kind in (KINDS.get(stage.kind) for stage in self.stages) if kind
-        ):
+        kinds = [KINDS[stage.kind] for stage in self.stages if stage.kind in KINDS]
+        if not any(kind.needs_jax and kind.loads_model for kind in kinds):
             return None
         from stages import options  # late: commands that only view a run need not load it
 
