@@ -86,7 +86,7 @@ def main() -> int:
         kaggle.write_text(ON_KAGGLE + STAGES)
         rehearsed = [sys.executable, "-m", "orchestrator", "--home", str(folder / "rehearsal"), "rehearse", str(kaggle)]
         subprocess.run(rehearsed, cwd=ROOT, check=True, capture_output=True)
-        starts = [len(list(session.glob("claim.*"))) for session in (chain.shared / "sessions").iterdir()]
+        starts = [len(list(session.glob("claim.*"))) for session in (chain.shared / "sessions").glob("count-*")]
         promises = {
             "the run finished": chain.ask("SELECT status FROM run") == [("finished",)],
             "four sessions, each started once by the machine's traces": starts == [1] * len(ends) and len(ends) == 4,
