@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +82,8 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnMachine]:
         yield OnMachine(machine, folder / "vm")
         for claim in folder.glob("vm/sessions/*/claim"):
             if claim.read_text()[0].isdigit():
-                subprocess.run(["kill", "-KILL", f"-{leader(claim.parent)}"], check=False, stderr=subprocess.DEVNULL)
+                with suppress(ProcessLookupError):  # not by kill(1): procps takes -12345 for -1, which is every process
+                    os.killpg(leader(claim.parent), signal.SIGKILL)
 
 
 def test_a_start_whose_answer_was_lost_is_found_and_nothing_starts_a_second_one(there: OnMachine) -> None:
