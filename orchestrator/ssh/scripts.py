@@ -45,7 +45,7 @@ while :; do
 done
 """
 
-WATCHER = """( sleep {gentle_s}; kill -TERM $$; sleep {signal_s}; record {at_limit}; kill -KILL -$$ ) &
+WATCHER = """( sleep {gentle_s}; kill -TERM $$; sleep {signal_s}; record {at_limit}; kill -s KILL -- -$$ ) &
 """
 
 
@@ -92,7 +92,7 @@ in_group() {  # a process of the group works in the session's folder: its leader
 lives() {  # $1: a session's folder; sets pid
   pid= began= born=
   read -r pid began born _ 2>/dev/null < "$1/claim"
-  [ -n "$born" ] && [ "$born" = "$boot" ] || return 1
+  [ -n "$born" ] && [ "$born" = "$boot" ] && [ "$pid" -gt 1 ] || return 1  # -1 would be every process
   place=$(cd "$1" && pwd -P)
   set -- $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null)
   case ${1:-Z} in
@@ -101,7 +101,11 @@ lives() {  # $1: a session's folder; sets pid
   esac
 }
 """
-"""Functions that tell a live session from one whose process id belongs to another process by now."""
+"""Functions that tell a live session from one whose process id belongs to another process by now.
+
+Signals to a group are written `kill -s NAME -- -PID`: without the two hyphens, procps 4.0.2 takes the first digit of the id
+for the whole, and -1 is every process.
+"""
 
 LOOK = (
     LIVES
@@ -148,12 +152,12 @@ STOP = (
 [ ! -e ended ] && lives . || exit 0
 now=$(date +%s)
 begun=$(cat stopped 2>/dev/null)
-if [ -n "$begun" ] && [ "$((now - begun))" -ge "$3" ]; then kill -KILL "-$pid"; exit 0; fi
+if [ -n "$begun" ] && [ "$((now - begun))" -ge "$3" ]; then kill -s KILL -- "-$pid"; exit 0; fi
 [ -n "$begun" ] || { echo "$now" > stopped.part && mv stopped.part stopped; }
-kill -TERM "-$pid" 2>/dev/null
+kill -s TERM -- "-$pid" 2>/dev/null
 [ -z "$begun" ] || exit 0
 export LIVES="$2" GRACE_S="$3"
-setsid nohup sh -c 'sleep "$GRACE_S"; eval "$LIVES"; [ ! -e ended ] && lives . && kill -KILL "-$pid"' \\
+setsid nohup sh -c 'sleep "$GRACE_S"; eval "$LIVES"; [ ! -e ended ] && lives . && kill -s KILL -- "-$pid"' \\
   > /dev/null 2>&1 < /dev/null &
 """
 )
