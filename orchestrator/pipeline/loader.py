@@ -177,7 +177,7 @@ def _mistakes_of_platform(pipeline: Pipeline, where: str) -> Iterator[str]:
     kaggle = bool(inputs.datasets or inputs.models or inputs.wheels)
     with suppress(ValueError):  # reported with the other mistakes of `model`
         kaggle = kaggle or bool(pipeline.model_sources)
-    section = pipeline.slurm if pipeline.platform == "slurm" else pipeline.ssh
+    section: SlurmOptions | SshOptions = pipeline.slurm if pipeline.platform == "slurm" else pipeline.ssh
     problems = section.problems(pipeline.accelerator, pipeline.session.limit_s, kaggle)
     yield from (f"{where}: {problem}" for problem in problems)
 

@@ -116,4 +116,6 @@ class SlurmPlatform(FolderPlatform):
     def _record(self, slug: str) -> jobs.SessionRecord | None:
         """Return a session's traces, or None if there is no session of that name."""
         found = self._folder.traces(slug, "submitted", "claim", "ended")
-        return found and jobs.SessionRecord(found["submitted"], found["claim"], found["ended"])
+        if found is None:
+            return None
+        return jobs.SessionRecord(found["submitted"], found["claim"], found["ended"])
