@@ -1,4 +1,4 @@
-"""The platform of each run: the Kaggle account, or the Slurm cluster that its pipeline names."""
+"""The platform of each run: the Kaggle account, or the Slurm cluster or the machine that its pipeline names."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,12 +20,19 @@ class Platforms:
     def __init__(self, kaggle: Callable[[], Platform], clock: Clock, *, rehearses: bool = False) -> None:
         self._kaggle, self._clock, self._rehearses = kaggle, clock, rehearses
         self._of_slurm = lru_cache(maxsize=64)(self._slurm)
+        self._of_ssh = lru_cache(maxsize=64)(self._ssh)
 
     def of(self, pipeline: Pipeline) -> Platform:
         """Return the platform that the pipeline's sessions run on."""
-        if pipeline.platform == "kaggle" or self._rehearses:
+        if self._rehearses:
             return self._kaggle()
-        return self._of_slurm(pipeline.slurm.model_dump_json())
+        match pipeline.platform:
+            case "kaggle":
+                return self._kaggle()
+            case "slurm":
+                return self._of_slurm(pipeline.slurm.model_dump_json())
+            case "ssh":
+                return self._of_ssh(pipeline.ssh.model_dump_json())
 
     def at(self, run: Run, number: int) -> Platform:
         """Return the platform with that number of a run (`Run.platform`), for its files only if the run has left it.
@@ -59,3 +66,11 @@ class Platforms:
 
         options = ClusterOptions(**SlurmOptions.model_validate_json(section).cluster())
         return SlurmPlatform(options, sleep=self._clock.sleep)
+
+    def _ssh(self, section: str) -> Platform:
+        from orchestrator.pipeline.ssh_section import SshOptions
+        from orchestrator.ssh.options import MachineOptions
+        from orchestrator.ssh.platform import SshPlatform
+
+        options = MachineOptions(**SshOptions.model_validate_json(section).machine())
+        return SshPlatform(options, sleep=self._clock.sleep)

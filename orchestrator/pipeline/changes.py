@@ -57,6 +57,8 @@ RESULT = ChangeRule(When.NOT_BEGUN, "one result belongs to one setting")
 
 SLURM_ANY_TIME = ("login", "partition", "account", "gres", "cpus", "memory", "jobs", "python", "setup", "signal_s", "options")  # fmt: skip
 
+SSH_ANY_TIME = ("host", "jobs", "python", "setup", "signal_s")
+
 KEYS: dict[str, ChangeRule] = {
     "name": ChangeRule(When.NEVER, "it is a part of the run's names on Kaggle"),
     "seed": ChangeRule(When.UNTRAINED, "it orders the examples and draws the samples"),
@@ -68,6 +70,12 @@ KEYS: dict[str, ChangeRule] = {
     "slurm.shared": ELSEWHERE,
     "slurm.gpus": ChangeRule(When.UNTRAINED, "another number of devices computes other numbers", moves=True),
     **dict.fromkeys((f"slurm.{name}" for name in SLURM_ANY_TIME), ANY_TIME),
+    "ssh.folder": ELSEWHERE,
+    **dict.fromkeys(
+        ("ssh.tpus", "ssh.gpus"),
+        ChangeRule(When.UNTRAINED, "another number of devices computes other numbers", moves=True),
+    ),
+    **dict.fromkeys((f"ssh.{name}" for name in SSH_ANY_TIME), ANY_TIME),
     "session.limit_s": ANY_TIME,
     "session.margin_s": ANY_TIME,
     "session.save_interval_s": ANY_TIME,
@@ -177,7 +185,7 @@ def flat(pipeline: Pipeline) -> dict[str, Any]:
     """Return the pipeline's keys as JSON values, those of its sections as `section.key`, without the stages."""
     found: dict[str, Any] = {}
     for key, value in pipeline.model_dump(mode="json", exclude={"stages"}).items():
-        inner = key in ("session", "account", "inputs", "slurm")
+        inner = key in ("session", "account", "inputs", "slurm", "ssh")
         found |= {f"{key}.{name}": item for name, item in value.items()} if inner else {key: value}
     found["inputs.files"] = sorted(Path(name).name for name in pipeline.inputs.files)
     return found

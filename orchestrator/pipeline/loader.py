@@ -20,6 +20,7 @@ from orchestrator.pipeline.pins import canonical_pin, pin_problems
 from orchestrator.pipeline.references import dataset_problem, model_problem
 from orchestrator.pipeline.sections import EXPECTED_S_MAX, SLUG, OriginOptions
 from orchestrator.pipeline.slurm_section import SlurmOptions
+from orchestrator.pipeline.ssh_section import SshOptions
 from stages import options
 from stages.catalog import KINDS, StageKind, UnknownKind, find
 from stages.options.families import KINDS as FAMILY_KINDS
@@ -166,15 +167,18 @@ def _unknown_accelerator(where: str, found: str, key: str = "accelerator") -> st
 
 
 def _mistakes_of_platform(pipeline: Pipeline, where: str) -> Iterator[str]:
+    if pipeline.platform != "slurm" and pipeline.slurm != SlurmOptions():
+        yield f"{where}: slurm: this section is for a cluster: write platform: slurm, or leave it out"
+    if pipeline.platform != "ssh" and pipeline.ssh != SshOptions():
+        yield f"{where}: ssh: this section is for a machine with SSH: write platform: ssh, or leave it out"
     if pipeline.platform == "kaggle":
-        if pipeline.slurm != SlurmOptions():
-            yield f"{where}: slurm: this section is for a cluster: write platform: slurm, or leave it out"
         return
     inputs = pipeline.inputs
     kaggle = bool(inputs.datasets or inputs.models or inputs.wheels)
     with suppress(ValueError):  # reported with the other mistakes of `model`
         kaggle = kaggle or bool(pipeline.model_sources)
-    problems = pipeline.slurm.problems(pipeline.accelerator, pipeline.session.limit_s, kaggle)
+    section: SlurmOptions | SshOptions = pipeline.slurm if pipeline.platform == "slurm" else pipeline.ssh
+    problems = section.problems(pipeline.accelerator, pipeline.session.limit_s, kaggle)
     yield from (f"{where}: {problem}" for problem in problems)
 
 

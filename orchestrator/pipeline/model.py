@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from orchestrator.pipeline.environments import DEFAULT, ENVIRONMENTS, HARDWARE, Hardware, lock_of, pins_of
+from orchestrator.pipeline.later_keys import LATER_KEYS, ON_KAGGLE
 from orchestrator.pipeline.sections import (
     STRICT,
     AccountOptions,
@@ -26,6 +27,7 @@ from orchestrator.pipeline.sections import (
     Stage,
 )
 from orchestrator.pipeline.slurm_section import SlurmOptions
+from orchestrator.pipeline.ssh_section import SshOptions
 from orchestrator.pipeline.stage_plan import StagePlan
 from stages.catalog import KINDS, find
 from stages.contract import Cursor, Order, StageSpec
@@ -83,11 +85,13 @@ class Pipeline(BaseModel):
     model: dict[str, Any] = {}
     """Options of the model to train; free-form if none of relay's own stages loads a model."""
     accelerator: Annotated[str, Field(json_schema_extra={"enum": list(HARDWARE)})] = "TpuV5E8"
-    """Accelerator of the sessions; with `platform: slurm`, the one whose figures forecasts take."""
-    platform: Literal["kaggle", "slurm"] = "kaggle"
-    """Where sessions run: in kernels of a Kaggle account, or as jobs of a Slurm cluster."""
+    """Accelerator of the sessions; with `platform: slurm` or `ssh`, the one whose figures forecasts take."""
+    platform: Literal["kaggle", "slurm", "ssh"] = "kaggle"
+    """Where sessions run: in kernels of a Kaggle account, as jobs of a Slurm cluster, or on a machine with SSH."""
     slurm: SlurmOptions = SlurmOptions()
     """Where and with what the jobs of a Slurm cluster run; only with `platform: slurm`."""
+    ssh: SshOptions = SshOptions()
+    """Machine that sessions run on, and with what; only with `platform: ssh`."""
     session: SessionLimits = SessionLimits()
     """Time limits of one session."""
     account: AccountOptions = AccountOptions()
@@ -125,12 +129,10 @@ class Pipeline(BaseModel):
     own_lock: str = ""
     """Text of the lock file that `environment` names when the run began; relay fills it in, users do not write it."""
 
-    # --- derived values ------------------------------------------------------
-
     @property
     def hardware(self) -> Hardware:
-        """Hardware that `accelerator` names, or that a cluster's jobs ask for."""
-        return HARDWARE[self.accelerator] if self.platform == "kaggle" else self.slurm.hardware
+        """Hardware that `accelerator` names, that a cluster's jobs ask for, or that a machine offers."""
+        return {"slurm": self.slurm.hardware, "ssh": self.ssh.hardware}.get(self.platform) or HARDWARE[self.accelerator]
 
     @property
     def slot(self) -> str:
@@ -233,8 +235,8 @@ class Pipeline(BaseModel):
 
     @property
     def alone(self) -> "Pipeline":
-        """The pipeline without its origin, for rehearsals, which have no other run to begin from."""
-        return self.model_copy(update={"origin": OriginOptions()})
+        """The pipeline without its origin and its platform, for rehearsals, which have no other run and only the local Kaggle."""
+        return self.model_copy(update={"origin": OriginOptions(), **ON_KAGGLE})
 
     def shortened(self) -> "Pipeline":
         """Return the same pipeline with one step per stage and short sequences, to test that everything starts."""
@@ -261,8 +263,7 @@ class Pipeline(BaseModel):
 
     def stop_after(self, start: Cursor) -> Cursor | None:
         """Return the first place of `fork_points` after this one, at which a session that starts here ends; or None."""
-        begin = self.position(start)
-        return next((place for place in self.kept_places if self.position(place) > begin), None)
+        return next((place for place in self.kept_places if self.position(place) > self.position(start)), None)
 
     def position(self, cursor: Cursor) -> int:
         """Return the steps done since the beginning of the pipeline; raises ValueError for an unknown stage."""
@@ -282,11 +283,9 @@ class Pipeline(BaseModel):
     def canonical(self) -> str:
         """Return canonical JSON: equal pipelines give equal text, however their files are formatted."""
         value = self.model_dump(mode="json")
-        empty = {"expect": Expect(), "origin": OriginOptions(), "fork_points": (), "exactness": "warn", "own_lock": ""}
-        empty |= {"platform": "kaggle", "slurm": SlurmOptions()}
-        for key, default in empty.items():
+        for key, default in LATER_KEYS.items():
             if getattr(self, key) == default:
-                del value[key]  # digests of older relays, which lacked these keys, stay valid
+                del value[key]
         if self.expect.accelerator is None:
             value.get("expect", {}).pop("accelerator", None)
         return _canonical(value)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 KAGGLE = "Kaggle"
-PLATFORM_NAMES: Mapping[str, str] = {"kaggle": KAGGLE, "slurm": "Slurm"}
+PLATFORM_NAMES: Mapping[str, str] = {"kaggle": KAGGLE, "slurm": "Slurm", "ssh": "the machine"}
 """Name of each platform by its word in the pipeline file; also the platform's own `label`."""
 
 

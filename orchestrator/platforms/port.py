@@ -1,7 +1,8 @@
 """The port to a platform: what relay needs of whatever runs its sessions.
 
 `orchestrator.kaggle.client.KaggleGateway` implements it for a Kaggle account, `orchestrator.slurm.platform.SlurmPlatform`
-for a Slurm cluster, and the simulator's world for tests; `tests/contract/test_platform.py` holds what all of them keep.
+for a Slurm cluster, `orchestrator.ssh.platform.SshPlatform` for a machine with SSH, and the simulator's world for tests;
+`tests/contract/test_platform.py` holds what all of them keep.
 
 The words are Kaggle's, for which relay was made first. A kernel is a session's program under a name that was computed
 beforehand, and a version of it one run of that program. A dataset is a set of files under a name, published whole, that

@@ -4,12 +4,11 @@ The script tells the session's program what happened before it: in RELAY_PREPARE
 RELAY_NOT_PREPARED why the environment could not be made, which the program then reports in place of running.
 """
 
-import hashlib
 import shlex
 from dataclasses import dataclass
 
+from orchestrator.platforms.environment_script import environment_script
 from stages.contract import Order
-from stages.session.package_lock import PackageLock
 
 SCRIPT = """#!/bin/sh
 # Runs one session of relay. Written by relay; --no-requeue and the claim below keep it from running twice.
@@ -38,25 +37,6 @@ done
 cd .. && leave "$status"
 """
 
-ENVIRONMENT = """version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || leave 1
-environment={environments}/{key}-"$version"
-made() {{
-  [ -f "$environment/ready" ] && return 0
-  rm -rf "$environment"
-  "$python" -m venv "$environment" || return 1
-  if [ "$version" = {locked_version} ]; then set -- --no-deps --require-hashes -r locked.txt; else set -- -r pins.txt; fi
-  "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@" || return 1
-  touch "$environment/ready"
-}}
-mkdir -p {environments} || leave 1
-if ( flock 9 && made ) > environment.log 2>&1 9> "$environment.lock"; then
-  python="$environment/bin/python"
-else
-  cat environment.log
-  lacking="the environment of its packages could not be made: $(tail -c 600 environment.log)"
-fi
-"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class JobPlaces:
@@ -72,32 +52,9 @@ class JobPlaces:
 
 def job_script(places: JobPlaces, order: Order | None) -> str:
     """Return the batch script of a session with this order; None for a program that relay did not build."""
-    environment = ""
-    if order is not None and order.pins:
-        environment = ENVIRONMENT.format(
-            environments=shlex.quote(places.environments),
-            key=environment_key(order),
-            locked_version=shlex.quote(PackageLock.parse(order.lock).python if order.lock else "none"),
-        )
     return SCRIPT.format(
         folder=shlex.quote(places.folder),
         setup="\n".join(places.setup),
         python=shlex.quote(places.python),
-        environment=environment,
+        environment=environment_script(order, places.environments),
     )
-
-
-def requirement_files(order: Order | None) -> dict[str, str]:
-    """Return the files from which the environment is made, by name."""
-    if order is None or not order.pins:
-        return {}
-    files = {"pins.txt": "\n".join(order.pins) + "\n"}
-    if order.lock:
-        lock = PackageLock.parse(order.lock)
-        files["locked.txt"] = lock.requirements(lock.all_pins)
-    return files
-
-
-def environment_key(order: Order) -> str:
-    """Return the name of the environment with an order's packages: equal packages have equal names."""
-    return hashlib.sha256("\n".join((order.lock, *order.pins)).encode()).hexdigest()[:16]

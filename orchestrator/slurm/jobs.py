@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from orchestrator.base.errors import Ambiguous, NoSlot, Permanent, Refused, RelayError, Transient
 from orchestrator.platforms.port import TIME_LIMIT, SessionSeen, Worker
-from orchestrator.slurm.host import ClusterHost, CommandAnswer
+from orchestrator.platforms.shared_folder import REVOKED
+from orchestrator.platforms.shell_host import CommandAnswer, ShellHost
 
 WORKERS: Mapping[str, Worker] = {
     "PENDING": Worker.QUEUED,
@@ -91,8 +92,6 @@ class SessionRecord:
 
 LISTED_S = 300.0
 """Seconds after which a job that Slurm does not list counts as gone; until then its list may lag behind."""
-REVOKED = "relay"
-"""Claim with which relay keeps a job that is not there any more from ever running the session."""
 
 
 def seen_of(record: SessionRecord, jobs: Iterable[SlurmJob]) -> SessionSeen:
@@ -130,7 +129,7 @@ def _order(job: str) -> int:
 class SlurmQueue:
     """Slurm's commands about jobs of one user."""
 
-    def __init__(self, host: ClusterHost) -> None:
+    def __init__(self, host: ShellHost) -> None:
         self._host = host
 
     def find(self, name: str, user: str) -> tuple[SlurmJob, ...]:

@@ -1,4 +1,4 @@
-"""Text of `relay cancel` before it asks: what goes on on Kaggle, what is kept, and how the cancel is taken back."""
+"""Text of `relay cancel` before it asks: what becomes of the session, what is kept, and how the cancel is taken back."""
 
 from datetime import datetime, timedelta
 
@@ -25,8 +25,9 @@ def _session_line(state: RunState, now: datetime) -> str:
     if last is None or last.phase is Phase.PLANNED or last.phase.over:
         return f"no session runs on {platform}, and none is started any more"
     most = f"up to {machine_time(last.limit_s)}{quota}"
-    if platform == PLATFORM_NAMES["slurm"] and last.phase in (Phase.PUSHED, Phase.QUEUED, Phase.RUNNING):
-        return f"session {last.slug} is cancelled on the cluster; its output is not collected"
+    place = STOPPED_ON.get(platform)
+    if place and last.phase in (Phase.PUSHED, Phase.QUEUED, Phase.RUNNING):
+        return f"session {last.slug} is cancelled on {place}; its output is not collected"
     match last.phase:
         case Phase.PUSHING:
             return f"it is not clear yet whether {platform} has session {last.slug}: if so, it runs for {most}"
@@ -42,6 +43,8 @@ def _session_line(state: RunState, now: datetime) -> str:
             return f"checkpoint {last.checkpoint} stays on this disk, and is not published as a dataset"
 
 
+STOPPED_ON = {PLATFORM_NAMES["slurm"]: "the cluster", PLATFORM_NAMES["ssh"]: "the machine"}
+"""Platforms that can stop a session, by their name."""
 UNSTOPPABLE = "Kaggle has no call that stops it; its output is not collected"
 
 

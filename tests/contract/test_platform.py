@@ -1,4 +1,4 @@
-"""The promises of the port that every platform keeps: the Kaggle client, the simulator's world, and Slurm.
+"""The promises of the port that every platform keeps: the Kaggle client, the simulator's world, Slurm, and SSH.
 
 The runs at the end are Slurm's alone: what the engine asks of a platform that can stop a session.
 """
@@ -25,6 +25,9 @@ from orchestrator.platforms.port import SOURCES_NOT_ACCEPTED, FileWanted, Kernel
 from orchestrator.preflight.check.command import check
 from orchestrator.slurm.options import ClusterOptions
 from orchestrator.slurm.platform import SlurmPlatform
+from orchestrator.ssh.options import MachineOptions
+from orchestrator.ssh.platform import SshPlatform
+from tests import ssh_machine
 from tests.contract.worlds import STATE, Place, directly, over_http
 from tests.slurm_cluster import ended_jobs, missing, slurm_cluster
 
@@ -72,13 +75,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(scope="module", params=["kaggle", "simulator", "slurm"])
+@pytest.fixture(scope="module", params=["kaggle", "simulator", "slurm", "ssh"])
 def somewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Somewhere]:
     """The platform, with one session that has been started."""
     if request.param == "slurm":
         folder = request.getfixturevalue("cluster")
         options = ClusterOptions(shared=str(folder / "shared"), python=sys.executable)
         yield begun(Somewhere(SlurmPlatform(options, sleep=_sleep), lambda: _sleep(0.2)))
+        return
+    if request.param == "ssh":
+        if why := ssh_machine.missing():
+            pytest.skip(why)
+        with pytest.MonkeyPatch.context() as patch, ssh_machine.ssh_machine(folder / "ssh") as machine:
+            patch.setenv("PATH", machine.path)
+            offered = MachineOptions(host=ssh_machine.HOST, folder=str(folder / "vm"), python=sys.executable)
+            yield begun(Somewhere(SshPlatform(offered, sleep=_sleep), lambda: _sleep(0.2)))
         return
     folder = tmp_path_factory.mktemp("platform")
     with WAYS[request.param](folder / "kaggle") as place:

@@ -15,6 +15,7 @@ from orchestrator.pipeline.reference.meanings import meanings
 from orchestrator.pipeline.reference.writing import filled
 from orchestrator.pipeline.sections import AccountOptions, Expect, Inputs, SessionLimits, Stage
 from orchestrator.pipeline.slurm_section import SlurmOptions
+from orchestrator.pipeline.ssh_section import SshOptions
 from stages import options
 from stages.catalog import KINDS
 
@@ -44,7 +45,7 @@ def test_the_page_has_every_key_and_every_option_of_every_kind() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
-    [Pipeline, SessionLimits, AccountOptions, Inputs, Expect, Stage, SlurmOptions],
+    [Pipeline, SessionLimits, AccountOptions, Inputs, Expect, Stage, SlurmOptions, SshOptions],
     ids=lambda model: model.__name__,
 )
 def test_every_key_says_what_it_means(model: type[Pipeline]) -> None:

@@ -14,8 +14,9 @@ from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.reference.schema import schema
 from orchestrator.platforms.names import name_in
 from orchestrator.platforms.port import TIME_LIMIT, KernelPush, Worker
-from orchestrator.slurm.host import ClusterHost, CommandAnswer
-from orchestrator.slurm.jobs import REVOKED, SessionRecord, SlurmJob, jobs_in, refusal, seen_of
+from orchestrator.platforms.shared_folder import REVOKED
+from orchestrator.platforms.shell_host import CommandAnswer, ShellHost
+from orchestrator.slurm.jobs import SessionRecord, SlurmJob, jobs_in, refusal, seen_of
 from orchestrator.slurm.options import ClusterOptions
 from orchestrator.slurm.platform import SlurmPlatform
 from orchestrator.views.fact_text import describe_fact
@@ -109,7 +110,7 @@ def test_sbatch_is_asked_for_whole_minutes_and_for_what_the_file_says() -> None:
     assert {"--partition=short", "--gpus=2", "--cpus-per-task=8", "--mem=64G", "--signal=B:USR1@60"} <= set(asked)
 
 
-class LostAnswers(ClusterHost):
+class LostAnswers(ShellHost):
     """A host whose sbatch takes the job, and whose answer never comes."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 from kaggle_kernels import build
 from orchestrator.base.errors import Transient
 from orchestrator.platforms.port import KernelPush, Worker
-from orchestrator.slurm.host import ClusterHost, CommandAnswer
+from orchestrator.platforms.shell_host import CommandAnswer, ShellHost
 from orchestrator.slurm.options import ClusterOptions
 from orchestrator.slurm.platform import SlurmPlatform
 from stages.contract import Report
@@ -40,7 +40,7 @@ time.sleep(60)
 """
 
 
-class ForgetfulSlurm(ClusterHost):
+class ForgetfulSlurm(ShellHost):
     """A host whose Slurm takes every job, starts none, and forgets all of them."""
 
     def ask(self, *command: str, file: Path | None = None) -> CommandAnswer:
@@ -150,11 +150,11 @@ def test_commands_reach_a_login_node_word_for_word_and_its_silence_is_transient(
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     words = ["a b", "$HOME", "it's", "*", ""]
-    assert ClusterHost("up").script('printf "<%s>" "$@"', *words) == "".join(f"<{word}>" for word in words)
+    assert ShellHost("up").script('printf "<%s>" "$@"', *words) == "".join(f"<{word}>" for word in words)
     with pytest.raises(Transient, match="down cannot be reached by SSH"):
-        ClusterHost("down").ask("true")
+        ShellHost("down").ask("true")
 
 
 def test_no_credential_of_the_daemon_reaches_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAGGLE_KEY", "secret")
-    assert "secret" not in ClusterHost().script("env")
+    assert "secret" not in ShellHost().script("env")

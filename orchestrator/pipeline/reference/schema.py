@@ -24,6 +24,7 @@ from orchestrator.pipeline.sections import (
     Stage,
 )
 from orchestrator.pipeline.slurm_section import SlurmOptions
+from orchestrator.pipeline.ssh_section import SshOptions
 from stages import options
 from stages.catalog import KINDS
 from stages.options.rules import Rule
@@ -62,7 +63,17 @@ EXAMPLES: list[dict[str, Any]] = [
 def schema() -> dict[str, Any]:
     """Return the whole schema, as JSON."""
     whole = Pipeline.model_json_schema()
-    for kind in (AccountOptions, Expect, ExpectedDuration, Inputs, OriginOptions, SessionLimits, SlurmOptions, Stage):
+    for kind in (
+        AccountOptions,
+        Expect,
+        ExpectedDuration,
+        Inputs,
+        OriginOptions,
+        SessionLimits,
+        SlurmOptions,
+        SshOptions,
+        Stage,
+    ):
         _describe(kind, whole["$defs"][kind.__name__])
     _describe(Pipeline, whole)
     whole["$defs"]["Expect"] = _with_flat_unions(whole["$defs"]["Expect"])

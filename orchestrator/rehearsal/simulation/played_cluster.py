@@ -13,11 +13,11 @@ from typing import IO
 
 from orchestrator.base.clock import Clock
 from orchestrator.base.errors import BadInput, Transient
+from orchestrator.platforms import shared_folder as scripts
+from orchestrator.platforms.shell_host import CommandAnswer, ShellHost
 from orchestrator.rehearsal.local_kaggle.sandbox import Behaviour, Played
 from orchestrator.rehearsal.simulation.cluster_faults import ClusterFaults, JobFault, SubmitFault
 from orchestrator.rehearsal.simulation.played_scripts import SCRIPTS, contents, text_in
-from orchestrator.slurm import shared_folder as scripts
-from orchestrator.slurm.host import ClusterHost, CommandAnswer
 from orchestrator.slurm.platform import SUBMIT
 
 KEPT_S = 300.0
@@ -57,7 +57,7 @@ class PlayedJob:
         return next((state for since, state in reversed(self.states) if since <= at), "")
 
 
-class PlayedCluster(ClusterHost):
+class PlayedCluster(ShellHost):
     """A cluster in a folder. `behave` plays the session of a script; `faults` says what goes wrong."""
 
     def __init__(self, clock: Clock, behave: Behaviour, queue_s: float, faults: ClusterFaults) -> None:
@@ -248,14 +248,14 @@ class PlayedCluster(ClusterHost):
     def _run_script(self, text: str, given: tuple[str, ...], file: Path | None) -> CommandAnswer:
         if text == SUBMIT:
             return self._submit(Path(given[0]), given[1:])
-        if text == scripts.RECORD:
-            return CommandAnswer(0, self._record(Path(given[0])), "")
+        if text == scripts.TRACES:
+            return CommandAnswer(0, self._traces(Path(given[0]), given[2:]), "")
         return CommandAnswer(0, SCRIPTS[text](given, file), "")
 
-    def _record(self, folder: Path) -> str:
+    def _traces(self, folder: Path, names: tuple[str, ...]) -> str:
         if not folder.is_dir():
             return scripts.ABSENT
-        told = {name: text_in(folder / name) for name in ("submitted", "claim", "ended")}
+        told = {name: text_in(folder / name) for name in names}
         touched = self._touched.get(str(folder)) if told["submitted"] or told["claim"] else None
         age = "" if touched is None else str(int((self._clock.now() - touched).total_seconds()))
         return "".join(f"{name}={value}\n" for name, value in (told | {"age": age}).items())

@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.slurm import shared_folder as scripts
-from orchestrator.slurm.jobs import REVOKED
+from orchestrator.platforms import shared_folder as scripts
+from orchestrator.platforms.shared_folder import REVOKED
 
 
 def text_in(path: Path) -> str:

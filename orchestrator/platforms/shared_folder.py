@@ -1,8 +1,8 @@
-"""The folder that all nodes of a cluster share: sessions and published files below it, through scripts of `sh`.
+"""A platform's folder, on a cluster or a machine: sessions and published files below it, through scripts of `sh`.
 
-`sessions/SLUG` holds a session: `script.py`, `job.sh`, the folders `input` and `working`, `submitted` (the job that
-sbatch named), `claim` (the job that runs it), `ended` (its exit status) and one log for each job. `datasets/SLUG` holds
-what was published under that name: `files` and `description`. Both appear whole: they are built in a hidden folder
+`sessions/SLUG` holds a session: `script.py`, the folders `input` and `working`, and its traces: `claim` (what runs it, a
+hard link that one process alone can make), `ended` (its exit status) and what else a platform keeps there. `datasets/SLUG`
+holds what was published under that name: `files` and `description`. Both appear whole: they are built in a hidden folder
 beside and renamed.
 """
 
@@ -13,8 +13,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from orchestrator.base.errors import NameTaken, Transient
-from orchestrator.slurm.host import ClusterHost
-from orchestrator.slurm.jobs import REVOKED, SessionRecord
+from orchestrator.platforms.shell_host import ShellHost
 
 ABSENT = "relay-absent"
 """Output of a script that found no such folder; any other empty output is a failure of the file system."""
@@ -29,15 +28,19 @@ WRITE = 'mkdir -p "$1" && cat > "$1/$2" && sync "$1/$2"'
 SHOW = f'[ -d "$1" ] || {{ [ -d "$2" ] && echo {ABSENT}; exit; }}; cat "$1/$3"'
 TAKE = '[ ! -e "$2" ] || { echo taken; exit 0; }; chmod -R a-w "$3" && mv -T "$1" "$2" && echo done'
 LIST = f'[ -d "$1" ] || {{ [ -d "$2" ] && echo {ABSENT}; exit; }}; cd "$1" && find . -type f -printf "%s %P\\0"'
-NAMES = 'mkdir -p "$1" && cd "$1" && find . -mindepth 1 -maxdepth 1 -type d ! -name ".*" -printf "%T@ %P\\n"'
-RECORD = (
-    f'[ -d "$1" ] || {{ [ -d "$2" ] && echo {ABSENT}; exit; }}; cd "$1" && '
-    'for name in submitted claim ended; do printf "%s=%s\\n" "$name" "$(cat "$name" 2>/dev/null)"; done; '
-    "newest=$(stat -c %Y submitted claim 2>/dev/null | sort -n | tail -n 1); "
+NAMES = 'umask 077; mkdir -p "$1" && cd "$1" && find . -mindepth 1 -maxdepth 1 -type d ! -name ".*" -printf "%T@ %P\\n"'
+REVOKED = "relay"
+"""Claim with which relay keeps a session from ever being run by what was started for it."""
+TRACES = (
+    f'[ -d "$1" ] || {{ [ -d "$2" ] && echo {ABSENT}; exit; }}; cd "$1" && shift 2 && '
+    'for name; do printf "%s=%s\\n" "$name" "$(cat "$name" 2>/dev/null)"; done; '
+    'newest=$(stat -c %Y "$@" 2>/dev/null | sort -n | tail -n 1); '
     'printf "age=%s\\n" "${newest:+$(($(date +%s) - newest))}"'
 )
-REVOKE = f'cd "$1" && echo {REVOKED} > claim.relay && {{ ln claim.relay claim 2>/dev/null || true; }}'
-REPLACE = 'mkdir -p "$2" && { [ ! -e "$3" ] || mv -T "$3" "$2/.old-$(basename "$1")"; } && mv -T "$1" "$3" && rm -rf "$2"/.old-*'
+REVOKE = (
+    f'cd "$1" && [ ! -e claim ] && echo {REVOKED} > claim.relay && ln claim.relay claim 2>/dev/null; [ -e "$1/claim" ]'
+)
+REPLACE = 'mkdir -p "$2" && { [ ! -e "$3" ] || mv -T "$3" "$2/.old-$(basename "$1")"; } && mv -T "$1" "$3" && rm -rf "$2"/.old-* "$2/.part-$(basename "$3")"-*'
 MOUNT = 'mkdir -p "$2" && { cp -al "$1/." "$2" 2>/dev/null || cp -a "$1/." "$2"; }'
 SUMS = '[ -d "$1" ] || exit 0; cd "$1" && find . -maxdepth 1 -type f -exec sha256sum -z {} +'
 DELETE = '[ ! -e "$1" ] || { mv -T "$1" "$2" && chmod -R u+w "$2" && rm -rf "$2"; }'
@@ -45,16 +48,16 @@ DELETE = '[ ! -e "$1" ] || { mv -T "$1" "$2" && chmod -R u+w "$2" && rm -rf "$2"
 
 @dataclass(frozen=True)
 class SharedFile:
-    """File of a folder on the cluster; `name` is relative to the folder."""
+    """File of a folder on the platform; `name` is relative to the folder."""
 
     name: str
     size_bytes: int
 
 
 class SharedFolder:
-    """Sessions and datasets below one folder of a cluster. `root` is its absolute path there."""
+    """Sessions and datasets below one folder. `root` is its absolute path there."""
 
-    def __init__(self, host: ClusterHost, root: str) -> None:
+    def __init__(self, host: ShellHost, root: str) -> None:
         self._host = host
         self.root = PurePosixPath(root)
 
@@ -74,19 +77,21 @@ class SharedFolder:
 
     # --- sessions -------------------------------------------------------------
 
-    def record(self, slug: str) -> SessionRecord | None:
-        """Return a session's traces, or None if there is no session of that name."""
-        told = self._host.script(RECORD, str(self.sessions / slug), str(self.root))
+    def traces(self, slug: str, *names: str) -> dict[str, str] | None:
+        """Return the texts of a session's files of these names, empty for one that is not there; None without a session.
+
+        `age`: seconds since the newest of them was written, empty if there is none.
+        """
+        told = self._host.script(TRACES, str(self.sessions / slug), str(self.root), *names)
         if told.strip() == ABSENT:
             return None
         found = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
-        if not {"submitted", "claim", "ended"} <= found.keys():
+        if not found.keys() >= set(names):
             raise Transient(f"the folder {self.root} on {self._host.name} cannot be read now")
-        age_s = float(found["age"]) if found.get("age", "").lstrip("-").isdigit() else 0.0
-        return SessionRecord(found["submitted"], found["claim"], found["ended"], age_s)
+        return found
 
     def revoke(self, slug: str) -> None:
-        """Take a session that no job has taken, so that none ever does. Without effect on one that a job has."""
+        """Take a session that nothing has taken, so that nothing ever does. Without effect on one that is taken."""
         self._host.script(REVOKE, str(self.sessions / slug))
 
     def source(self, slug: str) -> str | None:
@@ -97,7 +102,7 @@ class SharedFolder:
     def place_session(self, slug: str, texts: Mapping[str, str], mounts: Mapping[str, PurePosixPath]) -> None:
         """Write a session's folder, whole; one of that name that never ran is replaced."""
         part = self.sessions / f".part-{slug}-{secrets.token_hex(4)}"
-        with TemporaryDirectory(prefix="relay-slurm-") as here:
+        with TemporaryDirectory(prefix="relay-folder-") as here:
             for name, text in texts.items():
                 path = Path(here) / name
                 path.write_text(text, encoding="utf-8", newline="\n")
@@ -139,7 +144,7 @@ class SharedFolder:
     def publish(self, slug: str, names: Sequence[str], description: str) -> None:
         """Rename what was built to its place. Raises NameTaken if there is a dataset of that name."""
         building = self._building(slug)
-        with TemporaryDirectory(prefix="relay-slurm-") as here:
+        with TemporaryDirectory(prefix="relay-folder-") as here:
             about = Path(here) / "description"
             about.write_text(description, encoding="utf-8", newline="\n")
             self._host.script(WRITE, str(building), about.name, file=about)

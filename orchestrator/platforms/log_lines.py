@@ -1,4 +1,4 @@
-"""Lines of a job's log, with the session time that relay's own lines carry."""
+"""Lines of a log file, with the session time that relay's own lines carry."""
 
 from collections.abc import Iterator
 from typing import IO
@@ -13,7 +13,7 @@ LINE_BYTES_MAX = 2**22
 def lines_in(stream: IO[bytes], *, whole: bool) -> Iterator[LogLine]:
     """Yield the lines of a log; unless it is `whole`, without a last line that is still being written.
 
-    Slurm keeps no times. `at_s` of a line is that of the newest progress line up to there.
+    Files keep no times. `at_s` of a line is that of the newest progress line up to there.
     """
     at_s, number = 0.0, 0
     while raw := stream.readline(LINE_BYTES_MAX):

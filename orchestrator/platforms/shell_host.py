@@ -1,4 +1,4 @@
-"""Commands on the cluster: run on this machine, or on a login node through SSH. Both take the same path through `sh`."""
+"""Commands where a platform's folders are: run on this machine, or through SSH. Both take the same path through `sh`."""
 
 import os
 import shlex
@@ -37,11 +37,14 @@ class CommandAnswer:
         return " ".join((self.err or self.out).split())[-MESSAGE_CHARS_MAX:]
 
 
-class ClusterHost:
-    """Runs commands where Slurm's commands and the shared folder are. `login`: the SSH name of a node; empty for here."""
+class ShellHost:
+    """Runs commands where a platform's folders are. `login`: the SSH name of that machine; empty for this one.
 
-    def __init__(self, login: str = "") -> None:
-        self.login = login
+    `remedy` ends the sentence about a command that is not there.
+    """
+
+    def __init__(self, login: str = "", remedy: str = "") -> None:
+        self.login, self._remedy = login, remedy
 
     @property
     def name(self) -> str:
@@ -72,7 +75,7 @@ class ClusterHost:
             done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         )
         if self.login and answer.status == SSH_FAILED:
-            raise Transient(f"{self.login} cannot be reached by SSH: {answer.message}")
+            raise Transient(f"{self.login} cannot be reached by SSH: {answer.message or 'ssh gave no reason'}")
         if answer.status == NOT_FOUND:
             raise self._not_there(command[0])
         return answer
@@ -82,7 +85,7 @@ class ClusterHost:
         answer = self.ask("sh", "-c", text, "relay", *arguments, file=file)
         if answer.status != 0:
             if any(word in answer.err.lower() for word in FULL):
-                raise NoRoom(f"the shared folder on {self.name} is full: {answer.message}")
+                raise NoRoom(f"the disk of relay's folder on {self.name} is full: {answer.message}")
             raise Transient(f"a command on {self.name} failed: {answer.message or f'status {answer.status}'}")
         return answer.out
 
@@ -119,11 +122,7 @@ class ClusterHost:
             yield stream
 
     def _not_there(self, program: str) -> BadInput:
-        if self.login:
-            return BadInput(f"{program} is not there on {self.login}: name a login node of the cluster in slurm.login")
-        return BadInput(
-            f"{program} is not there on this machine: run relay on a login node, or name one in slurm.login"
-        )
+        return BadInput(f"{program} is not there on {self.name}{f': {self._remedy}' if self._remedy else ''}")
 
 
 def _environment() -> dict[str, str]:

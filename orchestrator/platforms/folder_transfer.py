@@ -1,4 +1,4 @@
-"""Downloads from the shared folder that end up complete or not at all: hashed on the way, resumed, renamed when whole."""
+"""Downloads from a platform's folder that end up complete or not at all: hashed on the way, resumed, renamed when whole."""
 
 import hashlib
 import os
@@ -7,13 +7,13 @@ from pathlib import Path, PurePosixPath
 from orchestrator.base.disk import disk_errors, sync_folder
 from orchestrator.base.errors import Corrupt
 from orchestrator.platforms.port import Downloaded, FileWanted
-from orchestrator.slurm.host import ClusterHost
+from orchestrator.platforms.shell_host import ShellHost
 
 BLOCK_BYTES = 2**20
 
 
-def fetch(host: ClusterHost, source: PurePosixPath, into: Path, wanted: FileWanted) -> Downloaded:
-    """Download one file of the cluster. See `Platform.download`; raises Transient if it cannot be read to its end."""
+def fetch(host: ShellHost, source: PurePosixPath, into: Path, wanted: FileWanted) -> Downloaded:
+    """Download one file of a host. See `Platform.download`; raises Transient if it cannot be read to its end."""
     if wanted.sha256 is not None and into.is_file() and not wanted.problem(*_measured(into)):
         return _downloaded(into)
     part = into.with_name(into.name + ".part")
@@ -37,7 +37,7 @@ def sha256_of(path: Path) -> str:
     return _measured(path)[1]
 
 
-def _receive(host: ClusterHost, source: PurePosixPath, part: Path, have: int, wanted: FileWanted) -> None:
+def _receive(host: ShellHost, source: PurePosixPath, part: Path, have: int, wanted: FileWanted) -> None:
     """Append what lies behind the first `have` bytes; stop once the file is larger than it may be."""
     tail = ("tail", "-c", f"+{have + 1}", str(source))
     with host.reading(*tail) as stream, disk_errors(part), part.open("ab" if have else "wb") as file:
