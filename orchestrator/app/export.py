@@ -69,8 +69,8 @@ def export(app: App, name: str, choice: ExportChoice) -> str:
     require_whole(app, state, checkpoint, "relay export")
     if choice.layout != "peft" and choice.base is None and model.kaggle_model:
         download_base(app, model)
-    named = [metric.name for metric in app.reader.last_metrics(state.run.id)]
-    stand_ins = {name.removeprefix(STAND_IN_METRIC) for name in named if name.startswith(STAND_IN_METRIC)}
+    reported = [metric.name for metric in app.reader.last_metrics(state.run.id)]
+    stand_ins = {name.removeprefix(STAND_IN_METRIC) for name in reported if name.startswith(STAND_IN_METRIC)}
     request = {
         "model": pipeline.model,
         "run": state.run.id,
