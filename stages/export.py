@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 
+from stages.data.source import stand_in_sets
 from stages.formats.card import ExportOrigin
 from stages.formats.export_manifest import ExportManifest
 from stages.formats.exporting import Exporter
@@ -46,7 +47,13 @@ def _export(context: Context, options: Export) -> None:
             model = fit(Model, context.model, "model")
             made_up = model_files.is_at_hand(model, context.inputs) and _files(context).made_up
             origin = ExportOrigin(
-                context.run, opened.cursor, context.plan, opened.digest, opened.contents, made_up=made_up
+                context.run,
+                opened.cursor,
+                context.plan,
+                opened.digest,
+                opened.contents,
+                made_up=made_up,
+                made_up_sets=stand_in_sets(context.inputs, context.brought),
             )
             exporter = Exporter(opened.directory, model, origin, partial(_files, context))
             target = context.exports / context.spec.name

@@ -69,6 +69,8 @@ def export(app: App, name: str, choice: ExportChoice) -> str:
     require_whole(app, state, checkpoint, "relay export")
     if choice.layout != "peft" and choice.base is None and model.kaggle_model:
         download_base(app, model)
+    reported = [metric.name for metric in app.reader.last_metrics(state.run.id)]
+    stand_ins = {name.removeprefix(STAND_IN_METRIC) for name in reported if name.startswith(STAND_IN_METRIC)}
     request = {
         "model": pipeline.model,
         "run": state.run.id,
@@ -81,7 +83,8 @@ def export(app: App, name: str, choice: ExportChoice) -> str:
         "inputs": str(models_folder(app.home)),
         "scratch": str(app.home.path),
         "base": str(choice.base.absolute()) if choice.base else "",
-        "made_up": any(metric.name == f"{STAND_IN_METRIC}model" for metric in app.reader.last_metrics(state.run.id)),
+        "made_up": "model" in stand_ins,
+        "made_up_sets": sorted(stand_ins - {"model"}),
     }
     manifest = _written(app.home.checkpoint(state.run.id, checkpoint.name), target, request)
     size_bytes = sum(entry["size_bytes"] for entry in manifest["files"])

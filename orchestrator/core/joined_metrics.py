@@ -46,6 +46,11 @@ class JoinedMetrics:
         return sorted({name for step in self.steps for name in step.values})
 
     @property
+    def stand_ins(self) -> list[str]:
+        """What stand-ins of a rehearsal took the place of in any step, sorted: data sets, or `model`."""
+        return [name.removeprefix(STAND_IN_METRIC) for name in self.names if name.startswith(STAND_IN_METRIC)]
+
+    @property
     def sessions(self) -> int:
         """Number of sessions and attempts of which steps are kept."""
         return len({(step.session, step.attempt) for step in self.steps})
@@ -64,7 +69,7 @@ def joined(state: RunState, metrics: Iterable[Metric]) -> JoinedMetrics:
     kept = {key: min(head, plan.position(s.reached)) if s.reached else 0 for key, s in sessions.items()}
     found: dict[int, dict[Key, list[Metric]]] = {}
     for metric in metrics:
-        if metric.stage in begins and metric.name != "done" and not metric.name.startswith(STAND_IN_METRIC):
+        if metric.stage in begins and metric.name != "done":
             reports = found.setdefault(begins[metric.stage] + metric.step, {})
             reports.setdefault((metric.session, metric.attempt), []).append(metric)
     steps, repeated = [], 0

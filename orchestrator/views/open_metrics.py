@@ -74,6 +74,13 @@ def _about_runs(runs: Iterable[Mapping[str, Any]]) -> Iterator[MetricFamily]:
         for name, value in stage["metrics"].items()
     ]
     yield MetricFamily("relay_run_last_value", "Last value of a metric of a stage.", last)
+    made_up = [
+        ({**label, "stage": stage["name"], "stand_in": name}, 1.0)
+        for label, run in each
+        for stage in run["stages"]
+        for name in stage["stand_ins"]
+    ]
+    yield MetricFamily("relay_run_stand_in", "1 for what a rehearsal's stand-in replaced in a stage.", made_up)
 
 
 def _about_quota(quota: Iterable[Mapping[str, Any]]) -> Iterator[MetricFamily]:

@@ -129,10 +129,11 @@ def _layout(known: KnownSet, place: PurePath, suffix: str, paths: Sequence[PureP
     unsaid = [path for path, rest in below.items() if not _split_of(rest)]
     files = f"its {suffix} files"
     if not train and not held_out and unsaid and known.numbered is not None:
-        called = [path for path in unsaid if any(_within(word, path.name) for word in known.known_as)] or unsaid
+        called = [path for path in unsaid if _is_called(known, path.name)] or unsaid
         return Layout(place, suffix, preference, tuple(called), tuple(called), by_number=True)
-    if not train and not held_out and not known.splits_named and suffix != ".json":
-        train = unsaid
+    if not train and not held_out and not known.splits_named:
+        # A folder of the set's name may hold other JSON: the files of a model, the output of a run.
+        train = [path for path in unsaid if suffix != ".json" or _is_called(known, path.name)]
     if not train and not held_out:
         problem = f"none of {files} is called {_names(known.train)}"
     elif not train:
@@ -151,9 +152,14 @@ def _names(splits: Sequence[str]) -> str:
 def _recognised(path: PurePath, known: KnownSet) -> int | None:
     """Return the number of path parts of the copy's folder: the first with the set's name, or the file's own folder."""
     for number, part in enumerate(path.parts, 1):
-        if any(_within(word, part) for word in known.known_as):
+        if _is_called(known, part):
             return min(number, len(path.parts) - 1)
     return None
+
+
+def _is_called(known: KnownSet, part: str) -> bool:
+    """Return True if the name of a file or folder contains one of the set's known names."""
+    return any(_within(word, part) for word in known.known_as)
 
 
 def _configurations(path: PurePath, known: KnownSet) -> list[str]:

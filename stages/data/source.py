@@ -12,6 +12,7 @@ from stages.data.examples import Example, Source
 from stages.data.fields import Unfit
 from stages.data.files import Rows
 from stages.data.mounted import Brought, MountedFolder, Origin, mounted_folders
+from stages.data.mounted_datasets import copies_of
 from stages.data.order import derive_seed, index_at
 from stages.data.overlap import HeldOut
 from stages.data.pins import Pins, RowsRead
@@ -155,6 +156,18 @@ def open_source(
     origins = {name: pools[name].where for name in counts}
     notes = tuple(note for pool in pools.values() for note in pool.notes)
     return Source(train=tuple(train), held_out=tuple(held_out), left_out=left_out, notes=notes, origins=origins)
+
+
+def stand_in_sets(inputs: Path, brought: Brought) -> tuple[str, ...]:
+    """Return the built-in sets of which only a stand-in is mounted, so that a run reads nothing else for them."""
+    folders = mounted_folders(inputs, brought)
+    if all(folder.origin is not Origin.STAND_IN for folder in folders):
+        return ()
+    first = {
+        name: next((copy.origin for copy in copies_of(known, folders) if not copy.problem), None)
+        for name, known in KNOWN.items()
+    }
+    return tuple(name for name, origin in first.items() if origin is Origin.STAND_IN)
 
 
 def _add_held_out(pool: Pool, asked: HeldOut, pins: Pins) -> None:

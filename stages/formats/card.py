@@ -38,6 +38,8 @@ class ExportOrigin:
     contents: Mapping[str, str] | None = None
     made_up: bool = False
     """True if a stand-in took the place of the base model in the run."""
+    made_up_sets: tuple[str, ...] = ()
+    """Data sets of which the run had only stand-ins."""
 
 
 def base_model(options: Model) -> str:
@@ -59,7 +61,7 @@ def card(
 ) -> str:
     """Return the card. `artifacts` are the checkpoint's texts, which hold the evaluations; `about` are lines for a list."""
     done, layout = stages_done(origin), about["format"]
-    sets = _sets(done)
+    sets = [name for name in _sets(done) if name not in origin.made_up_sets]
     front = {
         "base_model": base_model(options),
         "datasets": [KNOWN[name].repository for name in sets if name in KNOWN],
@@ -76,6 +78,12 @@ def card(
     if made_up:
         lines += [
             "**The base model is a stand-in that was made up for a rehearsal; this model is good for nothing.**",
+            "",
+        ]
+    if origin.made_up_sets:
+        names = ", ".join(origin.made_up_sets)
+        lines += [
+            f"**What stands here for {names} is made-up data of a rehearsal: no number below is about {names}.**",
             "",
         ]
     lines += [
@@ -215,11 +223,11 @@ def _prompt(options: Model, layout: str) -> list[str]:
 
 
 def licences(options: Model, origin: ExportOrigin, *, made_up: bool) -> dict[str, str]:
-    """Return the terms of the base model, by its name, and those of every data set that the run used."""
+    """Return the terms of the base model, by its name, and those of every data set that the run used, save stand-ins."""
     found = {
         base_model(options): "The base model is made up, and needs no licence." if made_up else options.family.terms
     }
-    for name in _sets(stages_done(origin)):
+    for name in (name for name in _sets(stages_done(origin)) if name not in origin.made_up_sets):
         known = KNOWN.get(name)
         found |= {known.repository: known.licence} if known else {name: "a file of the run's owner"}
     return found

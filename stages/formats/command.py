@@ -42,6 +42,8 @@ class ExportRequest(Document):
     base: str = ""
     made_up: bool = False
     """True if a stand-in took the place of the base model in the run."""
+    made_up_sets: tuple[str, ...] = ()
+    """Data sets of which the run had only stand-ins."""
 
 
 def main() -> int:
@@ -59,7 +61,13 @@ def main() -> int:
 def _export(request: ExportRequest) -> Any:
     model = fit(Model, request.model, "model")
     origin = ExportOrigin(
-        request.run, request.cursor, request.stages, request.checkpoint, request.contents, made_up=request.made_up
+        request.run,
+        request.cursor,
+        request.stages,
+        request.checkpoint,
+        request.contents,
+        made_up=request.made_up,
+        made_up_sets=request.made_up_sets,
     )
 
     def find_files() -> ModelFiles:

@@ -26,6 +26,14 @@ _NAMED = re.compile(
 )
 _RATIO = re.compile(r"[0-9]+(?:\s*:\s*[0-9]+)+")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-5][0-9])(?: ?([ap])\.? ?m\.?)?", re.IGNORECASE)
+_INEQUALITY = re.compile(r"(?P<name>[a-z])\s*(?P<sign>[<>]=?|\\[lg]e(?![A-Za-z]))\s*(?P<value>[^<>=]+)")
+_INTERVALS = {
+    "<": r"(-\infty,VALUE)",
+    ">": r"(VALUE,\infty)",
+    **dict.fromkeys(["<=", r"\le"], r"(-\infty,VALUE]"),
+    **dict.fromkeys([">=", r"\ge"], r"[VALUE,\infty)"),
+}
+_OR = re.compile(r"\s*\bor\b\s*")
 _UNIT = re.compile(r"(?: |(?<=[0-9})]))(?=[A-Za-z])")
 _GROUPED = re.compile(r"\{([1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?)\}")
 
@@ -71,6 +79,17 @@ class Group:
         """The number that a text such as `{40,000}` means if no set is wanted; None if it is not one."""
         grouped = _GROUPED.fullmatch(self.text)
         return Leaf(grouped[1], read_quantity(grouped[1])) if grouped else None
+
+    @property
+    def union(self) -> Leaf | None:
+        r"""The union of intervals that a text such as `x < 1 or x \ge 3` denotes; None for any other."""
+        found = [_INEQUALITY.fullmatch(item.text) for item in self.items if isinstance(item, Leaf)]
+        read = [one for one in found if one]
+        if _OR.split(self.text) != [item.text for item in self.items] or len(read) < len(self.items):
+            return None
+        if len({one["name"] for one in read}) > 1:
+            return None
+        return Leaf(r"\cup".join(_INTERVALS[one["sign"]].replace("VALUE", one["value"]) for one in read))
 
 
 Answer = Leaf | Group

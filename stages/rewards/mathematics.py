@@ -103,6 +103,8 @@ def _same_answer(found: Answer, gold: Answer, asked: Asked) -> bool:
         return _same_answer(*((group.items[0], gold) if group is found else (found, group.items[0])), asked)
     if group.number and leaf.quantity is not None:
         return _same_leaf(*((group.number, leaf) if group is found else (leaf, group.number)), asked)
+    if union := group.union:
+        return _same_leaf(*((union, leaf) if group is found else (leaf, union)), asked)
     if group.brackets == ":" and len(group.items) == 2:
         return _same_leaf(*((_share(group), leaf) if group is found else (leaf, _share(group))), asked)
     tree = leaf.tree

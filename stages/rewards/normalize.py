@@ -15,10 +15,17 @@ WRAPPERS = (
     (r"\(", r"\)"),
     (r"\[", r"\]"),
     ("**", "**"),
+    ("__", "__"),
+    ("*", "*"),
+    ("_", "_"),
+    ('"', '"'),
+    ("\u201c", "\u201d"),
+    ("'", "'"),
     ("```", "```"),
     ("`", "`"),
     ("{", "}"),
     (r"\displaystyle", ""),
+    (r"\boxed ", ""),
 )
 """Delimiters (begin, end) that may enclose a whole answer."""
 LEAD_IN = re.compile(
@@ -45,8 +52,12 @@ STYLES = [
     "mbox",
     "operatorname",
     "ensuremath",
+    "rm",
+    "bf",
 ]
 """LaTeX commands that only change the appearance of their argument or mark it as text."""
+_OLD_STYLE = re.compile(r"\{\s*\\(?:rm|bf)(?![A-Za-z])\s*([^{}]*)\}")
+"""Font switch within braces, as in `{\\rm cm}`, which LaTeX has from plain TeX."""
 _STYLED = re.compile(r"\\(?:" + "|".join(STYLES) + r")\s*(?=\{)")
 SIGNS = {
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d", "-"),
@@ -97,8 +108,11 @@ REWRITTEN: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
     (re.compile(r"(?<!\\)\\[,;:!> ]|~|\\q?quad\b"), " "),
     (re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])"), ""),
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
-    (re.compile(r"\\frac\s*([0-9A-Za-z])"), r"\\frac{\1}"),
-    (re.compile(r"(\\frac\s*\{[^{}]*\})\s*([0-9A-Za-z])"), r"\1{\2}"),
+    (re.compile(r"\\[dt]binom(?![A-Za-z])"), r"\\binom"),
+    (re.compile(r"(\\frac|\\binom)\s*([0-9A-Za-z])"), r"\1{\2}"),
+    (re.compile(r"((?:\\frac|\\binom)\s*\{[^{}]*\})\s*([0-9A-Za-z])"), r"\1{\2}"),
+    (re.compile(r"\\(?:rm|bf)(?![A-Za-z])"), " "),
+    (re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10}"),
     (re.compile(r"(?<=[\d.])\\(?:bar|dot)\s*\{?\s*(\d+)\s*\}?"), r"\\overline{\1}"),
     (re.compile(r"\\([%$#&])"), r"\1"),
     (re.compile(r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degree(?![A-Za-z])"), r"^\\circ "),
@@ -108,6 +122,8 @@ REWRITTEN: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
     (re.compile(r"\\lbrace(?![A-Za-z])"), r"\\{"),
     (re.compile(r"\\rbrace(?![A-Za-z])"), r"\\}"),
     (re.compile(r"\s+"), " "),
+    (re.compile(r"\{ ?([^{}\\]+)\\choose(?![A-Za-z])([^{}\\]+)\}"), r"\\binom{\1}{\2}"),
+    (re.compile(r"^([^{}\\]+)\\choose(?![A-Za-z])([^{}\\]+)$"), r"\\binom{\1}{\2}"),
 )
 PHRASES = {
     "all real numbers": r"\mathbb{R}",
@@ -122,7 +138,8 @@ def tidy(text: str) -> str | None:
     """Return the normalized text; None if it is too long, blank, or has invalid characters."""
     if len(text) > CHARS_MAX or any(_is_strange(char) for char in text):
         return None
-    text = _unwrapped(_without_styles(text.strip()))
+    text = _OLD_STYLE.sub(r"\\rm{\1}", text.strip())
+    text = _unwrapped(_without_styles(text))
     text = _spelled(text)
     for pattern, replacement in REWRITTEN:
         text = pattern.sub(replacement, text)
@@ -183,6 +200,7 @@ def _unwrapped(text: str) -> str:
         text = _without_lead_in(text)
         if text.endswith(".") and not text.endswith(".."):
             text = text[:-1].rstrip()
+        text = text.removesuffix(r"\\").rstrip()
         for begin, end in WRAPPERS:
             text = _without(text, begin, end)
         if text == before:

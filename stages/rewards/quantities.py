@@ -93,6 +93,8 @@ _NO_NAMES = frozenset(_MODIFIERS.split())
 _NOT_UNITS = _NO_NAMES | {"base", "maximum", "minimum", "max", "most", "least"}
 """Words that are not units. Includes words that are names before a number (`base = 5`) but modify it after (`5
 base`)."""
+_AMOUNTS = frozenset(["M", "MM", "K", "B", "T"])
+"""Abbreviations of large numbers, which are no units: `5 M` is five million, `5 m` are five metres."""
 _COUNTED = (
     # Nouns that are counted without a plural s.
     "people teeth geese mice sheep deer oxen dice cattle aircraft shrimp trout offspring fruit candy chocolate money change "
@@ -227,14 +229,26 @@ def unit_of(text: str, *, singular: bool = False) -> tuple[str, Fraction] | None
     `singular` allows an unknown unit without a plural, for amounts up to one.
     """
     text = re.sub(r"\s*\^\s*\{?\s*([23])\s*\}?$", r"^\1", text)
+    for word, sign in (("squared", "^2"), ("cubed", "^3")):
+        text = re.sub(rf"(?<=[A-Za-z]) {word}$", sign, text)
+    if not _AMOUNTS.isdisjoint(text.split()):
+        return None
     known = _UNITS.get(text) or _UNITS.get(_singular(text))
     if known:
         return known
+    if rate := re.fullmatch(r"([A-Za-z. ]+(?:/| per )\s*[A-Za-z]+)\^([23])", text):  # m/s^2
+        units = _words(rate[1], singular)
+        return units and (f"{units[0]}^{rate[2]}", units[1])
+    return _power_of_length(text) or _words(_SPEEDS.get(text.lower(), text), singular)
+
+
+def _power_of_length(text: str) -> tuple[str, Fraction] | None:
+    """Return kind and size of an area or a volume, such as `square feet` or `cm^3`."""
     power = re.fullmatch(
         r"(?:(?P<word>square|cubic|sq\.?|cu\.?)\s+)?(?P<unit>[A-Za-z]+)\.?(?:\^?(?P<power>[23]))?", text
     )
     if power is None or not (power["word"] or power["power"]):
-        return _words(_SPEEDS.get(text.lower(), text), singular)
+        return None
     degree = int(power["power"] or (2 if power["word"].startswith("s") else 3))
     kind, size = _UNITS.get(_singular(power["unit"]), ("", Fraction(1)))
     if kind != "length" and _singular(power["unit"]) != "unit":

@@ -1,5 +1,6 @@
 """`relay metrics`, `relay tensorboard` and the dashboard's metrics, as users and monitors call them."""
 
+import json
 import urllib.request
 from pathlib import Path
 
@@ -79,6 +80,14 @@ def test_a_monitor_can_read_the_dashboards_metrics(home: Path) -> None:
     assert done == target > 0
     last = {sample.labels["metric"] for sample in families["relay_run_last_value"].samples}
     assert "loss" in last
+
+
+def test_a_monitor_is_told_of_a_rehearsals_stand_ins(home: Path) -> None:
+    document = json.loads(relay(home, "status", "--json").stdout)
+    document["runs"][0]["stages"][0]["stand_ins"] = ["gsm8k", "model"]
+    families = {family.name: family for family in text_string_to_metric_families(open_metrics(document))}
+    told = [sample.labels["stand_in"] for sample in families["relay_run_stand_in"].samples if sample.value == 1.0]
+    assert told == ["gsm8k", "model"]
 
 
 def test_text_from_outside_cannot_break_a_line_of_the_metrics() -> None:

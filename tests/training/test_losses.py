@@ -41,6 +41,8 @@ from tests.training.models import loaded, written
 
 LOSS, GRADIENT = 1e-5, 1e-4
 """Largest relative differences from float64."""
+NOTHING = 1e-7
+"""Largest difference of losses near zero, whose terms cancel. They are of the order of 1, so this is float32's rounding."""
 TEMPERATURE = 0.8
 
 
@@ -151,8 +153,8 @@ def trained(model: nnx.Module, loss: Any, batch: Any, count: int) -> tuple[ByHan
     return ByHand(metrics.take("loss")["loss"], gradient), measurements(trainer.optimizer.opt_state)["grad_norm"]
 
 
-def assert_same(found: ByHand, wanted: ByHand, norm: float) -> None:
-    assert found.loss == pytest.approx(wanted.loss, rel=LOSS, abs=LOSS)
+def assert_same(found: ByHand, wanted: ByHand, norm: float, nothing: float = NOTHING) -> None:
+    assert found.loss == pytest.approx(wanted.loss, rel=LOSS, abs=nothing)
     difference = np.linalg.norm(found.gradient - wanted.gradient)
     assert difference <= GRADIENT * np.linalg.norm(wanted.gradient)
     assert norm == pytest.approx(np.linalg.norm(wanted.gradient), rel=GRADIENT)
@@ -299,7 +301,8 @@ def assert_as_written(model: nnx.Module, drawn: list[list[int]], options: Grpo, 
     settled = dataclasses.replace(options, **changes)
     batch = policy_batch(model, drawn, settled)
     found, norm = trained(model, PolicyLoss.of(settled), batch, count)
-    assert_same(found, wanted_policy(model, drawn, settled, batch), norm)
+    nothing = NOTHING if isinstance(model, Bigrams) else LOSS  # a Gemma's logits are rounded in every layer
+    assert_same(found, wanted_policy(model, drawn, settled, batch), norm, nothing)
 
 
 @pytest.mark.slow

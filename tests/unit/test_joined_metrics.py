@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -100,6 +101,14 @@ def test_each_step_is_that_of_the_last_session_whose_checkpoint_has_it(
 ) -> None:
     found = joined(run(sessions, head), metrics)
     assert (told(found), found.repeated) == (expected, repeated)
+
+
+def test_what_was_measured_with_stand_ins_says_so_wherever_it_goes() -> None:
+    made_up = [replace(metric, name="stand_in_gsm8k", value=1.0) for metric in reported(1, "sft", [1])]
+    found = joined(run([session(1, None)], None), [*reported(1, "sft", [1]), *made_up])
+    assert found.steps[0].values == {"loss": 1.01, "stand_in_gsm8k": 1.0}
+    assert summary("r-0001", found).endswith("; measured with stand-ins made up for rehearsals: gsm8k")
+    assert not SERIES.stand_ins and "stand-ins" not in summary("r-0001", SERIES)
 
 
 def step(position: int, number: int = 1, *, verified: bool = True, **values: float) -> JoinedStep:

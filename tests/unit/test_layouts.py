@@ -156,6 +156,20 @@ def found(name: str, *files: str) -> tuple[set[str], set[str]]:
             id="ultrafeedback: one file",
         ),
         pytest.param(
+            "ultrafeedback",
+            ["rlhf/ultrafeedback_binarized.json", "rlhf/config.json"],
+            {"rlhf/ultrafeedback_binarized.json"},
+            set(),
+            id="ultrafeedback: one file of JSON",
+        ),
+        pytest.param(
+            "magpie",
+            ["magpie-7b/config.json", "magpie-7b/magpie.json"],
+            {"magpie-7b/magpie.json"},
+            set(),
+            id="magpie: one file of JSON, and JSON that holds no rows",
+        ),
+        pytest.param(
             "magpie",
             [f"{MAGPIE}/data/train-0000{part}-of-00009.parquet" for part in range(9)],
             {f"{MAGPIE}/data/train-0000{part}-of-00009.parquet" for part in range(9)},
@@ -191,6 +205,7 @@ def test_the_authors_mbpp_files_hold_all_splits_by_number() -> None:
         ("gsm8k", ["gsm8k/socratic/train.jsonl", "gsm8k/socratic/test.jsonl"], "it holds nothing but socratic"),
         ("mbpp", ["mbpp/train.csv"], "its .csv files have no split called test"),
         ("mbpp", ["mbpp-plus/mbpp.jsonl"], "it holds nothing but plus"),
+        ("magpie", ["magpie-7b/config.json", "magpie-7b/vocab.json"], "none of its .json files is called train"),
         (
             "ultrafeedback",
             ["ultrafeedback/test_prefs.csv"],

@@ -12,6 +12,7 @@ from stages.data.layouts import names_split, whole_copy
 from stages.data.mounted import STAND_IN_MARK, Brought, Origin, mounted_folders, named_alone, not_mounted
 from stages.data.mounted_datasets import copies_of
 from stages.data.registry import KNOWN
+from stages.data.source import stand_in_sets
 
 FLAT, DEEP = "{slug}", "datasets/{owner}/{slug}"
 OUTPUT = "notebooks/{owner}/{slug}"
@@ -52,6 +53,16 @@ def chosen(inputs: Path, brought: Brought = BROUGHT) -> tuple[Origin, bytes] | N
 
 
 LAYOUTS = list(product((FLAT, DEEP), (FLAT, DEEP), (FLAT, OUTPUT)))
+
+
+def test_a_set_is_made_up_if_nothing_but_its_stand_in_is_mounted(tmp_path: Path) -> None:
+    mbpp = {"mbpp/train.jsonl": b"{}", "mbpp/test.jsonl": b"{}"}
+    alone = mount(tmp_path / "alone", (FLAT, "stand-in-sets", {**MADE_UP, **mbpp}))
+    beside = mount(tmp_path / "beside", (FLAT, "stand-in-sets", {**MADE_UP, **mbpp}), (DEEP, "gsm8k-mine", SET))
+    real = mount(tmp_path / "real", (DEEP, "gsm8k-mine", SET))
+    assert stand_in_sets(alone, Brought()) == ("gsm8k", "mbpp")
+    assert stand_in_sets(beside, BROUGHT) == stand_in_sets(beside, Brought()) == ("mbpp",)
+    assert stand_in_sets(real, Brought()) == ()
 
 
 @pytest.mark.parametrize(("inputs_at", "dataset_at", "output_at"), LAYOUTS)

@@ -62,6 +62,8 @@ def summary(run: str, found: JoinedMetrics) -> str:
     open_steps = sum(not step.verified for step in found.steps)
     parts = [f"{_counted(found.repeated, 'report')} of repeated steps left out, the last verified one is kept"]
     parts += [f"{_counted(open_steps, 'step')} not yet in a verified checkpoint"] if open_steps else []
+    made_up = ", ".join(found.stand_ins)
+    parts += [f"measured with stand-ins made up for rehearsals: {made_up}"] if made_up else []
     return f"{of}; {'; '.join(parts)}" if found.repeated else "; ".join([of, *parts[1:]])
 
 

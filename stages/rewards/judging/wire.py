@@ -110,6 +110,8 @@ def _encode_exact(value: Any, reference: Callable[[Any], Any]) -> Any:
         return ["m", str(value)]
     if kind is range:
         return ["r", value.start, value.stop, value.step]
+    if kind in VIEWS:
+        return [VIEWS[kind], *(encode(item, reference) for item in value)]
     if kind in (datetime.date, datetime.datetime, datetime.time):
         return ["w", kind.__name__, value.isoformat()]
     if kind is datetime.timedelta:
@@ -118,6 +120,13 @@ def _encode_exact(value: Any, reference: Callable[[Any], Any]) -> Any:
 
 
 SEQUENCES: dict[Any, str] = {list: "l", tuple: "t", set: "s", frozenset: "f", collections.deque: "e"}
+VIEWS: dict[Any, str] = {type({}.keys()): "k", type({}.items()): "v"}
+"""Views of a dictionary that Python compares as sets. Its values equal nothing, so they stay a reference."""
+BUILT: dict[str, Callable[..., Any]] = {tag: kind for kind, tag in SEQUENCES.items()} | {
+    "k": lambda keys: dict.fromkeys(keys).keys(),
+    "v": lambda pairs: dict(pairs).items(),
+}
+"""What makes a value of the items that follow its tag."""
 BUILTIN_TYPES = {name: kind for name, kind in vars(builtins).items() if isinstance(kind, type)}
 MAPPINGS: dict[Any, str] = {
     dict: "d",
@@ -145,9 +154,8 @@ def decode(value: Any, other: Callable[[str, list[Any]], Any]) -> Any:
     if not isinstance(value, list):
         return value
     tag, *items = value
-    for kind, name in SEQUENCES.items():
-        if tag == name:
-            return kind(decode(item, other) for item in items)
+    if tag in BUILT:
+        return BUILT[tag](decode(item, other) for item in items)
     for kind, name in MAPPINGS.items():
         if tag == name:
             made = kind(decode(items.pop(0), other)) if kind is collections.defaultdict else kind()
