@@ -39,6 +39,7 @@ class SmallKaggle:
     descriptions: dict[str, str] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
     pushed: list[str] = field(default_factory=list)
+    label: str = "Kaggle"
     abreast_max: int = 1
     can_stop: bool = False
 
