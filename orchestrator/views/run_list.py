@@ -157,7 +157,7 @@ SORTED_BY: dict[str, Callable[[Mapping[str, Any]], Any] | None] = {
     "run": lambda row: row["id"],
     "progress": _number(0, -1),
     "session": _number(1, -1),
-    "on": lambda row: row["accelerator"],
+    "accelerator": lambda row: row["accelerator"],
     "age": _number(2, 1),
     "used": _number(3, -1),
     "done": _number(4, 1),

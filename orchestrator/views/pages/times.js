@@ -66,7 +66,7 @@ const relayTimes = (() => {
   };
 
   document.querySelectorAll("[data-zone]").forEach((element) => {
-    element.textContent = `Times are those of your zone, ${zone()}; point at one for UTC.`;
+    element.textContent = `Times are those of your zone, ${zone()}; hover over one to see UTC.`;
   });
   showAll();
   new MutationObserver(showAll).observe(document.body, { childList: true, subtree: true });
