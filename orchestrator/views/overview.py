@@ -124,8 +124,8 @@ def session_cell(run: dict[str, Any]) -> str:
     if session["outcome"] is not None or run["state"] in OVER:
         return str(session["number"])
     if session["phase"] != "running" or session["seconds"] is None:
-        return f"{session['number']} {session['phase']}"
-    return f"{session['number']} {elapsed_text(session['seconds'], session['limit_s'])}"
+        return f"{session['number']}: {session['phase']}"
+    return f"{session['number']}: {elapsed_text(session['seconds'], session['limit_s'])}"
 
 
 def _things_to_do(runs: list[dict[str, Any]]) -> Iterator[RenderableType]:

@@ -56,17 +56,18 @@ def list_document(
         else:
             rows.append(_row(found, now, daemon, known))
     newest_first = sorted(rows, key=lambda row: str(row["created_at"]), reverse=True)
+    listed = sorted(newest_first, key=lambda row: int(row["rank"]))
     return {
         "format": FORMAT,
         "home": str(home),
         "at": now.isoformat(),
         "warnings": list(warnings),
         "daemon": daemon,
-        "runs": sorted(newest_first, key=lambda row: int(row["rank"])),
+        "runs": listed,
         "damaged": damaged,
         "lost": lost_documents(store, HomeLayout(home)),
         "quota": [] if store is None else [quota_document(quota) for quota in store.quotas()],
-        "things_to_do": things_to_do(rows),
+        "things_to_do": things_to_do(listed),
         "filtered": False,
     }
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -142,6 +143,9 @@ def test_the_dashboard_lists_the_runs_and_shows_each(home: Path) -> None:
         status, _, text = ask(found, "/runs/tiny-0001")
         assert status == 200
         assert b"<h1>tiny-0001</h1>" in text
+        sections = re.findall(rb'<section id="([^"]+)"', text)
+        assert sections[-1] == b"log"
+        assert re.findall(rb'<li><a href="#([^"]+)"', text) == sections, "the contents link to every section"
         assert ask(found, "/runs/nobody")[0] == 404
         assert ask(found, "/nothing")[0] == 404
 

@@ -39,7 +39,8 @@ const relayTimes = (() => {
       return;
     }
     element.title ||= utc(at);
-    write(element, local(at) + ("counts" in element.dataset ? ` (${distance(at, now)})` : ""));
+    const day = element.dataset.as === "weekday" ? `${at.toLocaleDateString("en", { weekday: "short" })} ` : "";
+    write(element, day + local(at) + ("counts" in element.dataset ? ` (${distance(at, now)})` : ""));
   };
 
   const live = Boolean(document.body.dataset.live);
