@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -30,7 +31,7 @@ def stages_table(run: dict[str, Any]) -> RenderableType:
     columns = max((len(text) for stage in shown for text in metric_texts(stage["metrics"])), default=0)
     _counted(f"  {before} done", before, wide, narrow)
     for stage in shown:
-        name = f"  {stage['name']}"
+        name = Padding(Text(stage["name"], overflow="fold"), (0, 0, 0, 2), expand=False)
         wide.add_row(
             name, _bar(stage, BAR_COLUMNS), count_text(stage), AlignedCells(metric_texts(stage["metrics"]), columns)
         )
