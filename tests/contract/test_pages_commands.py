@@ -61,7 +61,7 @@ def ask(
 def test_a_report_is_written_here_under_the_runs_name_and_says_so(home: Path, tmp_path: Path) -> None:
     done = relay("report", "tiny", home=home, cwd=tmp_path, environ={"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "tiny-0001.html holds all about tiny-0001: it needs no network and can be sent to anybody\n"
+    assert done.stdout == "tiny-0001.html is the report of tiny-0001, one file that needs no network\n"
     assert "<h1>tiny-0001</h1>" in (tmp_path / "tiny-0001.html").read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["tiny-0001.html"]
 
