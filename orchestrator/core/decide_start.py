@@ -97,7 +97,7 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     if session_limit_s(pipeline, quota) >= pipeline.min_session_s:
         return None
     left = f"{machine_time(quota.left_s or 0.0)} of this week's {quota.accelerator} quota are left"
-    source = " by relay's own count, since Kaggle does not report it" if quota.assumed else ""
+    source = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
     why = f"{left}{source}, too little to start a session"
     waiting = RunWaiting(until=refresh_time(quota, now).isoformat(), reason=why)
     return Append((park_for_quota(snapshot, limits, why) or waiting,))

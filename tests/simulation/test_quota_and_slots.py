@@ -170,7 +170,7 @@ def test_without_kaggles_answer_the_pipelines_own_hours_are_kept_to(folder: Path
     assert final_digest(state) == expected_digest(kaggle.pipeline)
     waits = [fact for _, fact in chain.store.facts(chain.run) if fact.name == "run_waiting"]
     assert len(waits) == 1
-    assert "by relay's own count, since Kaggle does not report it" in waits[0].reason
+    assert "by relay's own count, since Kaggle does not say" in waits[0].reason
     assert state.sessions[1].limit_s < 1000, "the week's last session is cut to fit"
     assert kaggle.clock.now() - state.run.created_at > timedelta(days=1)
     quota = chain.store.quotas()[0]

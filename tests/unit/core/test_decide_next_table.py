@@ -320,7 +320,7 @@ NEXT = [
         said(
             RunWaiting(
                 until=at(DAY).isoformat(),
-                reason="0 s of this week's tpu quota are left by relay's own count, since Kaggle does not report it, "
+                reason="0 s of this week's tpu quota are left by relay's own count, since Kaggle does not say, "
                 "too little to start a session",
             )
         ),
