@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.homes import live_run
 from orchestrator.base.clock import SystemClock
-from orchestrator.kaggle.gateway import KernelPush
+from orchestrator.platforms.port import KernelPush
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules

@@ -79,6 +79,12 @@ class Database:
             finally:  # closing alone would leave the transaction open while a traceback holds a cursor
                 connection.rollback()
 
+    @contextlib.contextmanager
+    def translating(self, query: Query) -> Iterator[Query]:
+        """Yield the query function of an open transaction, with SQLite's errors translated as `transaction` does."""
+        with self._translated_errors():
+            yield query
+
     def _begin(self, connection: sqlite3.Connection) -> None:
         if self.options != "mode=rw":
             connection.execute("BEGIN")

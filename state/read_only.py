@@ -25,5 +25,8 @@ class ReadOnlyStore(Reader):
     def _query(self) -> contextlib.AbstractContextManager[Query]:
         return self._database.transaction()
 
+    def _database_to_read(self) -> Database:
+        return self._database
+
     def close(self) -> None:
         """Do nothing: no connection is kept between calls."""

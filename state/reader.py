@@ -2,12 +2,13 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
 from state import curves, run_queue
 from state.damaged_rows import UNREADABLE, readable
+from state.database import Database
 from state.facts.base import Fact, LoggedFact
 from state.failures import StoreCorrupt, shortened
 from state.fold_check import FoldCache, VerifiedStates, checked, checked_with_facts
@@ -67,6 +68,20 @@ class Reader(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the database."""
+
+    @abstractmethod
+    def _database_to_read(self) -> Database:
+        """Return the database, opened so that reading it keeps nobody from writing."""
+
+    @contextlib.contextmanager
+    def snapshot_reader(self) -> Iterator["SnapshotReader"]:
+        """Yield a reader all of whose calls see the database as it is now, whatever is written meanwhile.
+
+        For the thread that opened it only.
+        """
+        database = self._database_to_read()
+        with database.transaction() as query:
+            yield SnapshotReader(database, query, self._verified_states, marks=self._trusts_marks)
 
     def _checked(self, query: Query, run: str) -> FoldCache:
         return checked(query, run, self._verified_states.of(run), marks=self._trusts_marks)
@@ -248,6 +263,29 @@ class Reader(ABC):
         """Return the newest lease, expired or not; None if there was none."""
         with self._query() as query:
             return lease_of(query)
+
+
+class SnapshotReader(Reader):
+    """Reader of one moment: all its calls share the transaction of `Reader.snapshot_reader`."""
+
+    def __init__(self, database: Database, query: Query, known: VerifiedStates, *, marks: bool) -> None:
+        super().__init__()
+        self._database, self._held = database, query
+        self._verified_states, self._trusts_marks = known, marks
+
+    def _query(self) -> contextlib.AbstractContextManager[Query]:
+        return self._database.translating(self._held)
+
+    def _database_to_read(self) -> Database:
+        return self._database
+
+    @contextlib.contextmanager
+    def snapshot_reader(self) -> Iterator["SnapshotReader"]:
+        """Yield this reader, which sees one moment already."""
+        yield self
+
+    def close(self) -> None:
+        """Do nothing: the transaction ends with its block."""
 
 
 def lease_of(query: Query) -> Lease | None:

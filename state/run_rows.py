@@ -40,6 +40,8 @@ STEPS_OF_SESSION = """
     SELECT run, session, attempt, max(number) AS number, 'done' AS name, stage, max(step) AS step, 0.0 AS value,
     max(at_s) AS at_s FROM metric WHERE run = :run AND session = :session AND attempt = :attempt GROUP BY stage
 """
+JULIAN_DIGITS = 2
+"""Decimal digits of seconds that differences of Julian days give: a double near 2.46 million days is exact to 40 µs."""
 CHANGES = """
     SELECT (SELECT max(id) FROM fact) AS fact, (SELECT max(id) FROM request) AS request,
     (SELECT count(*) FROM request WHERE fulfilled_at IS NULL) AS open,
@@ -91,7 +93,8 @@ def _listed(query: Query, row: Row, now: datetime) -> ListedRun:
         earlier_s = 0.0
         if (last := state.last) is not None:
             key = {"number": last.number, "attempt": last.attempt}
-            earlier_s = float(scalar(query(EARLIER_TIME, run=run, now=stamp(now), **key), "seconds"))
+            seconds = float(scalar(query(EARLIER_TIME, run=run, now=stamp(now), **key), "seconds"))
+            earlier_s = round(seconds, JULIAN_DIGITS)
             if not last.phase.over:
                 rows = query(STEPS_OF_SESSION, run=run, session=last.number, attempt=last.attempt)
                 steps = tuple(from_row(Metric, found) for found in rows)

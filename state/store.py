@@ -78,6 +78,9 @@ class Store(Reader):
     def _query(self) -> contextlib.AbstractContextManager[Query]:
         return self._database.transaction()
 
+    def _database_to_read(self) -> Database:
+        return Database.read_only(self._database.path)
+
     # --- facts ---------------------------------------------------------------
 
     def begin_run(

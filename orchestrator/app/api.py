@@ -20,6 +20,7 @@ from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.document import status_document
 from orchestrator.views.fact_text import describe_tick
+from orchestrator.views.moment import moment_of_any
 from state.model.metrics import CurvePoint
 from state.model.statuses import RunStatus
 
@@ -184,7 +185,8 @@ class Relay:
         app = self._app
         name = None if run is None else self._id(run)
         store = app.reader if app.has_store else None
-        document = status_document(store, app.home.path, app.clock.now(), name, app.warnings())
+        with moment_of_any(store, app.clock.now) as (reader, now):
+            document = status_document(reader, app.home.path, now, name, app.warnings())
         if name is None:
             return document
         found: Document = document["runs"][0]

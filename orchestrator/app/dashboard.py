@@ -30,6 +30,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.base.local_server import LOOPBACK, server_of
 from orchestrator.views.document import status_document
 from orchestrator.views.log_tail import log_part
+from orchestrator.views.moment import moment_of, moment_of_any
 from orchestrator.views.open_metrics import MEDIA_TYPE, open_metrics
 from orchestrator.views.pages import render, working
 from orchestrator.views.run_list import arranged, chosen_rows
@@ -211,10 +212,11 @@ class Dashboard:
     # --- data ---------------------------------------------------------------------
 
     def _status(self) -> Mapping[str, Any]:
-        return status_document(self._store(), self.relay.home.path, self._now(), None, self.relay.warnings())
+        with moment_of_any(self._store(), self._now) as (store, now):
+            return status_document(store, self.relay.home.path, now, None, self.relay.warnings())
 
     def _list(self) -> dict[str, Any]:
-        return self._source.document(self._store(), self._now())
+        return self._source.document(self._store())
 
     def _state(self, name: str) -> RunState:
         """Return a run's rows, not verified: for its log."""
@@ -233,7 +235,8 @@ class Dashboard:
         self._require_run(name)
         store = self._store()
         assert store is not None
-        return read_run_page(store, self.relay.home, name, self._now())
+        with moment_of(store, self._now) as (reader, now):
+            return read_run_page(reader, self.relay.home, name, now)
 
     def _writer(self) -> App:
         """Return the home folder as the actions use it: what they store names the dashboard."""

@@ -35,6 +35,7 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.views.document import status_document
 from orchestrator.views.json_output import print_json
 from orchestrator.views.live import display
+from orchestrator.views.moment import moment_of
 from orchestrator.views.printing import console, print_view
 from orchestrator.views.summary import summary_view
 from stages.data.mounted import STAND_IN_MARK
@@ -71,7 +72,8 @@ def rehearse(
         run = app.begin(pipeline.shortened() if short else pipeline, path)
         with display(app.store, run.id, app.clock, console(sys.stderr) if as_json else None) as show:
             app.work(show, lambda: app.is_settled(run.id))
-        document = status_document(app.store, app.home.path, app.clock.now(), run.id)
+        with moment_of(app.store, app.clock.now) as (reader, now):
+            document = status_document(reader, app.home.path, now, run.id)
     if as_json:
         print_json(document)
     else:

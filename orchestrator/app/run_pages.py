@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from orchestrator.engine.home import HomeLayout
 from orchestrator.views.artifact_list import artifact_paths, transcript_stage
+from orchestrator.views.moment import moment_of
 from orchestrator.views.pages import render
 from orchestrator.views.run_comparison import read_comparison
 from orchestrator.views.transcripts import FILTERS, transcript_page
@@ -80,7 +81,9 @@ class RunPages:
         if not 2 <= len(runs) <= COMPARED_MAX:
             raise NoSuchPage(f"a comparison takes 2 to {COMPARED_MAX} runs: choose them on the page of one of them")
         assert store is not None
-        return HTMLResponse(render.served_comparison(read_comparison(store, self.home, runs, self.now())))
+        with moment_of(store, self.now) as (reader, now):
+            document = read_comparison(reader, self.home, runs, now)
+        return HTMLResponse(render.served_comparison(document))
 
     def _artifacts(self, run: str) -> Path:
         store = self.store()

@@ -28,9 +28,11 @@ def compare(context: click.Context, runs: tuple[str, ...], html: Path | None, as
     names = [app.run(run).run.id for run in runs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BadInput(f"{twice} is named twice: name two different runs")
+    from orchestrator.views.moment import moment_of
     from orchestrator.views.run_comparison import read_comparison
 
-    document = read_comparison(app.reader, app.home, names, app.clock.now())
+    with moment_of(app.reader, app.clock.now) as (reader, now):
+        document = read_comparison(reader, app.home, names, now)
     if html is not None:
         from orchestrator.views.pages.render import comparison_page
         from orchestrator.views.pages.report import write_report
@@ -46,4 +48,4 @@ def compare(context: click.Context, runs: tuple[str, ...], html: Path | None, as
 
     print_view(comparison_view(document))
     if html is not None:
-        click.echo(f"{html} holds this and the curves: it needs no network and can be sent to anybody")
+        click.echo(f"{html} holds this comparison with its curves, in one file that needs no network")

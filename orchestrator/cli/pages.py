@@ -23,6 +23,7 @@ def report(context: click.Context, run: str, output: Path | None, open_it: bool,
 
     Example: relay report gsm-3f9a --open
     """
+    from orchestrator.views.moment import moment_of
     from orchestrator.views.pages.render import report_page
     from orchestrator.views.pages.report import write_report
     from orchestrator.views.run_history import read_history
@@ -30,13 +31,15 @@ def report(context: click.Context, run: str, output: Path | None, open_it: bool,
     app = app_of(context)
     name = app.run(run).run.id
     path = output or Path(f"{name}.html")
-    write_report(report_page(read_history(app.reader, app.home, name, app.clock.now())), path)
+    with moment_of(app.reader, app.clock.now) as (reader, now):
+        history = read_history(reader, app.home, name, now)
+    write_report(report_page(history), path)
     if as_json:
         from orchestrator.views import json_output
 
         json_output.print_json(json_output.report_document(name, path))
     else:
-        click.echo(f"{path} holds all about {name}: it needs no network and can be sent to anybody")
+        click.echo(f"{path} is the report of {name}, one file that needs no network")
     if open_it:
         _show(path.resolve().as_uri())
 

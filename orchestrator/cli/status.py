@@ -12,6 +12,7 @@ from orchestrator.views.run_choice import EVERY_RUN, RUNS_LISTED, SORTS, STATES,
 
 if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic or rich
     from orchestrator.app.workspace import Workspace
+    from state.reader import Reader
 
 
 @click.command()
@@ -70,10 +71,12 @@ class ListOptions:
 def show_status(app: "Workspace", run: str | None, as_json: bool, shown: ListOptions) -> None:
     """Print the status of one run or of all runs."""
     from orchestrator.views.document import curves_of, status_document
+    from orchestrator.views.moment import moment_of_any
 
-    store, now = app.reader if app.has_store else None, app.clock.now()
     choice = shown.choice if as_json else shown.read
-    document = status_document(store, app.home.path, now, run, app.warnings(), choice=choice)
+    with moment_of_any(app.reader if app.has_store else None, app.clock.now) as (store, now):
+        document = status_document(store, app.home.path, now, run, app.warnings(), choice=choice)
+        curves = {} if as_json else curves_of(store, document)
     if as_json:
         from orchestrator.views.json_output import print_json
 
@@ -82,13 +85,13 @@ def show_status(app: "Workspace", run: str | None, as_json: bool, shown: ListOpt
     from orchestrator.views.overview import status_view
     from orchestrator.views.printing import print_view
 
-    curves = curves_of(store, document)
     print_view(status_view(document, curves, shown.sort, shown.most, filtered=shown.choice.filters))
 
 
 def watch_status(app: "Workspace", run: str | None, as_json: bool, shown: ListOptions) -> int:
     """Show the status as it changes. Return the exit status."""
     from orchestrator.views.document import status_document
+    from orchestrator.views.moment import moment_of_any
     from orchestrator.views.overview import status_view
     from orchestrator.views.printing import can_redraw, console
     from orchestrator.views.watch import Watcher, watch
@@ -96,10 +99,11 @@ def watch_status(app: "Workspace", run: str | None, as_json: bool, shown: ListOp
     stop_on_signals(app.stop)
     on = console()
     choice = shown.choice if as_json or not can_redraw(on) else shown.read  # programs and logs get every run
-    watcher = Watcher(
-        lambda: app.reader if app.has_store else None,
-        lambda store: status_document(store, app.home.path, app.clock.now(), run, app.warnings(), choice=choice),
-        app.clock.now,
-    )
+
+    def read(store: "Reader | None") -> dict[str, Any]:
+        with moment_of_any(store, app.clock.now) as (reader, now):
+            return status_document(reader, app.home.path, now, run, app.warnings(), choice=choice)
+
+    watcher = Watcher(lambda: app.reader if app.has_store else None, read, app.clock.now)
     view = partial(status_view, sort=shown.sort, most=shown.most, filtered=shown.choice.filters)
     return watch(watcher, run, on, app.clock, app.stop, as_json=as_json, view=view)

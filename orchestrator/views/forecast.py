@@ -34,7 +34,7 @@ def run_part(
     evidence: Sequence[Evidence] = (),
 ) -> dict[str, Any]:
     """Return `forecast` and `forecast_problem` of a run's document; `evidence` is that of the account."""
-    if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
+    if state.run.status not in (RunStatus.ACTIVE, RunStatus.WAITING):
         return {"forecast": None, "forecast_problem": ""}
     pipeline = Pipeline.from_canonical(state.run.pipeline)
     own = _observed(store, state, pipeline)
@@ -50,8 +50,6 @@ def run_part(
     except Unforeseeable as error:
         return {"forecast": None, "forecast_problem": str(error)}
     said = assumptions(pipeline, times, standing.position, hours, quota)
-    if state.run.status is RunStatus.PARKED:
-        said = ["The run is resumed now.", *said]
     return {"forecast": document(found, said), "forecast_problem": ""}
 
 

@@ -41,9 +41,14 @@ def elapsed_text(seconds: float, limit_s: float) -> str:
 
 def metrics_text(metrics: Mapping[str, float], between: str = "  ") -> str:
     """Format the most telling metrics with four digits; the others are in the JSON document."""
+    return between.join(metric_texts(metrics))
+
+
+def metric_texts(metrics: Mapping[str, float]) -> list[str]:
+    """Format each of the most telling metrics as `name value`."""
     telling = [name for name in MAIN_METRICS if name in metrics]
     others = sorted(name for name in metrics if name not in MAIN_METRICS and not _is_shown_elsewhere(name))
-    return between.join(f"{name} {metrics[name]:.4g}" for name in [*telling, *others][:METRICS_SHOWN])
+    return [f"{name} {metrics[name]:.4g}" for name in [*telling, *others][:METRICS_SHOWN]]
 
 
 def _is_shown_elsewhere(name: str) -> bool:

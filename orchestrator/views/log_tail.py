@@ -19,7 +19,7 @@ class LogPart:
     """Some lines of one session's log, as people read them."""
 
     slug: str
-    """The session's slug; empty if no session has a log yet."""
+    """The session's slug; empty if No session has a log yet.."""
     heading: str
     lines: tuple[str, ...]
     at: int
@@ -30,7 +30,7 @@ class LogPart:
     """True while the session may still log."""
 
 
-NO_LOG = LogPart("", "no session has a log yet", (), 0, earlier=False, live=True)
+NO_LOG = LogPart("", "No session has a log yet.", (), 0, earlier=False, live=True)
 
 
 def log_part(home: HomeLayout, state: RunState, slug: str = "", at: int | None = None) -> LogPart:

@@ -11,6 +11,7 @@ from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.platforms.port import Platform
 from orchestrator.views.document import status_document
 from orchestrator.views.format import metrics_text
+from orchestrator.views.moment import moment_of
 from orchestrator.views.next_action import action_line
 from stages.contract import Progress
 from state.model.run_state import RunState, Session
@@ -160,7 +161,8 @@ class LogFollower:
         run = state.run
         if run.status is RunStatus.FINISHED:
             return (run.status,), f"{run.id} is finished"
-        document = status_document(self.store, self.home.path, self.clock.now(), run.id)
+        with moment_of(self.store, self.clock.now) as (reader, now):
+            document = status_document(reader, self.home.path, now, run.id)
         to_do = document["runs"][0]["to_do"]
         reason_key = (run.status, run.reason, to_do["command"])
         if to_do["command"] is None and run.status is RunStatus.ACTIVE:

@@ -27,7 +27,7 @@ def lost_sentence(home: HomeLayout, lost: Sequence[str], *, gone: bool = False) 
         f"relay adopt {lost[0]} makes {'it' if len(lost) == 1 else 'that one'} again from what its platform has"
     )
     what = (
-        f"{home.database} is gone" if gone else f"{home.database} does not know all that lies in {home.path / 'runs'}"
+        f"{home.database} is gone" if gone else f"{home.database} lacks runs that have folders in {home.path / 'runs'}"
     )
     return f"{what}, and {names} {'is' if len(lost) == 1 else 'are'} here: {', and '.join(ways)}"
 

@@ -122,10 +122,10 @@ class Narrator:
         self._resting[run] = key
         if key == before or any(rest.why in said for said in self._last_sentences.get(run, ())) or rest.why in OVER:
             return []
-        until = "you ask for something" if rest.until is None else utc_time(rest.until)
+        until = "you request something" if rest.until is None else utc_time(rest.until)
         data = {"until": _iso(rest.until), "why": rest.why}
         level = "warning" if rest.held else "debug" if self._short(rest) else "info"
-        return [Narration(event="resting", message=f"rests until {until}: {rest.why}", level=level, run=run, data=data)]
+        return [Narration(event="resting", message=f"idle until {until}: {rest.why}", level=level, run=run, data=data)]
 
     def _short(self, rest: Wait) -> bool:
         """Return whether a wait is only a pause between two polls."""
@@ -186,9 +186,9 @@ def _without_news(run: str, tick: TickResult) -> Narration:
 
 def _quota_sentence(quota: QuotaRow) -> str:
     if quota.total_s is None:
-        return f"{quota.accelerator} quota: Kaggle does not say how many hours are left"
+        return f"{quota.accelerator} quota: Kaggle does not report how many hours are left"
     left = f"{quota.accelerator} quota: {machine_time(quota.left_s or 0.0)} of {machine_time(quota.total_s)} left"
-    counted = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
+    counted = " by relay's own count, since Kaggle does not report it" if quota.assumed else ""
     renewed = f", renewed {utc_time(quota.refreshes_at)}" if quota.refreshes_at else ""
     return left + counted + renewed
 

@@ -12,8 +12,11 @@ from state.reader import Reader
 
 
 def open_run_forecast(store: Reader, state: RunState, now: datetime, home: Path) -> dict[str, Any]:
-    """Forecast the end of an open run. The import is local: for a finished run, status must not wait for pydantic."""
-    if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
+    """Forecast the end of a run that goes on by itself; return nothing for others, such as parked ones.
+
+    The import is local: for a run that does not go on, status must not wait for pydantic.
+    """
+    if state.run.status not in (RunStatus.ACTIVE, RunStatus.WAITING):
         return {}
     from orchestrator.views.forecast import run_part
 

@@ -1,16 +1,18 @@
 """The status as text: one run in detail, or a table of several runs and what has to be done about them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from orchestrator.base.humanize import duration, local_time, machine_time
 from orchestrator.views.curves import Curves
 from orchestrator.views.format import STYLES, elapsed_text
-from orchestrator.views.layout import WideOrNarrow, labelled, plain_table, sentence
+from orchestrator.views.layout import FirstThatFits, HangingText, labelled, plain_table, sentence
 from orchestrator.views.run_choice import RUNS_LISTED, hours_used_s, in_order
 from orchestrator.views.tables import current_stage
 from orchestrator.views.text import OVER, quota_text, run_view
@@ -18,8 +20,16 @@ from orchestrator.views.text import OVER, quota_text, run_view
 SESSIONS_SHOWN = 5
 NAMES_SHOWN = 3
 """Maximum number of runs that are named with what has to be done about all of them."""
-WIDE_COLUMNS, MIDDLE_COLUMNS = 100, 64
-"""Widths of a terminal from which the table has all its columns, or all but four."""
+LIST_COLUMNS = (
+    ("run", "state", "progress", "stage", "session", "accelerator", "age", "hours used", "done"),
+    ("run", "state", "progress", "stage", "session", "hours used", "done"),
+    ("run", "state", "progress", "stage", "done"),
+    ("run", "state", "progress", "done"),
+    ("run", "state", "progress"),
+)
+"""Columns of the list: the first row of them that fits into the terminal is shown."""
+COLUMN_WIDTHS_MAX = {"run": 36, "stage": 28, "accelerator": 20}
+"""Widths at which longer texts wrap."""
 
 
 def status_view(
@@ -53,50 +63,49 @@ def status_view(
         parts.append(Text(f"{rest:,} more: relay status --all shows them too", style="dim"))
     quotas = [(f"{q['accelerator']} quota of {q['owner']}", Text(quota_text(q, now))) for q in document["quota"]]
     parts += [labelled(quotas)] if quotas else []
-    return Group(*parts, Text("one in detail: relay status RUN", style="dim"))
+    return Group(*parts, Text("one run in detail: relay status RUN", style="dim"))
 
 
 def _damaged_and_lost(document: dict[str, Any]) -> Iterator[RenderableType]:
     """Show damaged runs, and runs that are missing from the database."""
     for run in document["damaged"]:
         yield Text.assemble((run["id"], "bold"), "  ", ("damaged", "bold red"))
-        yield Text.assemble("  ", (run["message"], "yellow"), "; type: ", (run["command"], "bold"))
+        said = Text.assemble((run["message"], "yellow"), "; type: ", (run["command"], "bold"))
+        yield Padding(said, (0, 0, 0, 2), expand=False)
     for run in document["lost"][:1]:
         yield sentence(run["message"], "yellow")
 
 
 def _list_table(runs: list[dict[str, Any]], now: datetime) -> RenderableType:
-    """Show one row per run; in a narrow terminal without the columns that matter less."""
-    tables = {columns: plain_table(*_headings(columns)) for columns in (WIDE_COLUMNS, MIDDLE_COLUMNS, 0)}
-    for run in runs:
-        for columns, table in tables.items():
-            table.add_row(*_cells(run, now, columns))
-    middle_or_narrow = WideOrNarrow(tables[MIDDLE_COLUMNS], tables[0], MIDDLE_COLUMNS)
-    return WideOrNarrow(tables[WIDE_COLUMNS], middle_or_narrow, WIDE_COLUMNS)
+    """Show one row per run, with as many columns as fit."""
+    rows = [_cells(run, now) for run in runs]
+    return FirstThatFits([_table_of(rows, columns) for columns in LIST_COLUMNS])
 
 
-def _headings(columns: int) -> list[str]:
-    if columns == WIDE_COLUMNS:
-        return ["run", "state", "progress", "session", "on", "age", "used", "done"]
-    return ["run", "state", "progress", "done"] if columns else ["run", "state", "progress"]
+def _table_of(rows: list[dict[str, Text]], columns: Sequence[str]) -> Table:
+    table = plain_table()
+    for column in columns:
+        table.add_column(column, max_width=COLUMN_WIDTHS_MAX.get(column), no_wrap=column == "state")
+    for row in rows:
+        table.add_row(*(row[column] for column in columns))
+    return table
 
 
-def _cells(run: dict[str, Any], now: datetime, columns: int) -> list[RenderableType]:
-    """Return the cells of a run's row, in the order of `_headings`."""
-    stage = current_stage(run)
-    percent = f"{100 * run['steps_done'] / run['steps_total']:3.0f} %"
-    name = Text(run["id"], style="bold", overflow="fold")
-    state = Text(run["state"], style=STYLES[run["state"]], no_wrap=True)
-    if not columns:
-        return [name, state, Text(percent)]
-    progress = Text(f"{percent}  {stage['name']} {stage['seen']}/{stage['target']}")
-    done = Text(_end(run, now), no_wrap=True)
-    if columns == MIDDLE_COLUMNS:
-        return [name, state, progress, done]
+def _cells(run: dict[str, Any], now: datetime) -> dict[str, Text]:
+    """Return the cells of a run's row by column."""
+    stage, used_s = current_stage(run), hours_used_s(run)
     age = duration((now - datetime.fromisoformat(run["created_at"])).total_seconds())
-    used_s = hours_used_s(run)
-    used = machine_time(used_s) if used_s else ""
-    return [name, state, progress, Text(session_cell(run)), Text(run["accelerator"]), Text(age), Text(used), done]
+    return {
+        "run": Text(run["id"], style="bold", overflow="fold"),
+        "state": Text(run["state"], style=STYLES[run["state"]]),
+        "progress": Text(f"{100 * run['steps_done'] / run['steps_total']:3.0f} %"),
+        "stage": Text(f"{stage['name']} {stage['seen']}/{stage['target']}", overflow="fold"),
+        "session": Text(session_cell(run)),
+        "accelerator": Text(run["accelerator"], overflow="fold"),
+        "age": Text(age),
+        "hours used": Text(machine_time(used_s) if used_s else ""),
+        "done": Text(_end(run, now)),
+    }
 
 
 def _end(run: dict[str, Any], now: datetime) -> str:
@@ -115,8 +124,8 @@ def session_cell(run: dict[str, Any]) -> str:
     if session["outcome"] is not None or run["state"] in OVER:
         return str(session["number"])
     if session["phase"] != "running" or session["seconds"] is None:
-        return f"{session['number']} {session['phase']}"
-    return f"{session['number']} {elapsed_text(session['seconds'], session['limit_s'])}"
+        return f"{session['number']}: {session['phase']}"
+    return f"{session['number']}: {elapsed_text(session['seconds'], session['limit_s'])}"
 
 
 def _things_to_do(runs: list[dict[str, Any]]) -> Iterator[RenderableType]:
@@ -128,4 +137,4 @@ def _things_to_do(runs: list[dict[str, Any]]) -> Iterator[RenderableType]:
     for (message, command), names in about.items():
         more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
         said = Text.assemble((", ".join(names[:NAMES_SHOWN]) + more, "bold"), ": ", (message, "yellow"))
-        yield Text.assemble(said, "; type: ", (command, "bold"))
+        yield HangingText(Text.assemble(said, "; type: ", (command, "bold")))

@@ -56,17 +56,18 @@ def list_document(
         else:
             rows.append(_row(found, now, daemon, known))
     newest_first = sorted(rows, key=lambda row: str(row["created_at"]), reverse=True)
+    listed = sorted(newest_first, key=lambda row: int(row["rank"]))
     return {
         "format": FORMAT,
         "home": str(home),
         "at": now.isoformat(),
         "warnings": list(warnings),
         "daemon": daemon,
-        "runs": sorted(newest_first, key=lambda row: int(row["rank"])),
+        "runs": listed,
         "damaged": damaged,
         "lost": lost_documents(store, HomeLayout(home)),
         "quota": [] if store is None else [quota_document(quota) for quota in store.quotas()],
-        "things_to_do": things_to_do(rows),
+        "things_to_do": things_to_do(listed),
         "filtered": False,
     }
 
@@ -157,7 +158,7 @@ SORTED_BY: dict[str, Callable[[Mapping[str, Any]], Any] | None] = {
     "run": lambda row: row["id"],
     "progress": _number(0, -1),
     "session": _number(1, -1),
-    "on": lambda row: row["accelerator"],
+    "accelerator": lambda row: row["accelerator"],
     "age": _number(2, 1),
     "used": _number(3, -1),
     "done": _number(4, 1),

@@ -1,17 +1,18 @@
 """Tables of a run's stages and sessions, with fewer columns in a narrow terminal."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.base.humanize import duration
 from orchestrator.views.curves import Curves, bar, curve
-from orchestrator.views.format import CURVED, STYLES, metrics_text
-from orchestrator.views.layout import WideOrNarrow, labelled, plain_table, sentence
+from orchestrator.views.format import CURVED, STYLES, metric_texts
+from orchestrator.views.layout import AlignedCells, FirstThatFits, WideOrNarrow, labelled, plain_table, sentence
 
 STAGES_SHOWN = 8
 """Maximum number of stages that have a row. Further ones, long done or far ahead, are counted."""
@@ -27,14 +28,19 @@ def stages_table(run: dict[str, Any]) -> RenderableType:
         table.add_column("done", justify="right", no_wrap=True)
     wide.add_column("last values")
     before, shown, after = visible_stages(run["stages"])
+    columns = max((len(text) for stage in shown for text in metric_texts(stage["metrics"])), default=0)
     _counted(f"  {before} done", before, wide, narrow)
     for stage in shown:
-        name = f"  {stage['name']}"
-        wide.add_row(name, _bar(stage, BAR_COLUMNS), count_text(stage), metrics_text(stage["metrics"]))
+        name = Padding(Text(stage["name"], overflow="fold"), (0, 0, 0, 2), expand=False)
+        wide.add_row(
+            name, _bar(stage, BAR_COLUMNS), count_text(stage), AlignedCells(metric_texts(stage["metrics"]), columns)
+        )
         narrow.add_row(name, _bar(stage, BAR_COLUMNS // 2), f"{stage['seen']}/{stage['target']}")
     _counted(f"  {after} to come", after, wide, narrow)
-    below = metrics_text(current_stage(run)["metrics"], "\n    ")
-    return WideOrNarrow(wide, Group(narrow, Text(f"    {below}")) if below else narrow)
+    current = current_stage(run)
+    texts = metric_texts(current["metrics"])
+    below = labelled([(current["name"], AlignedCells(texts, max(map(len, texts))))]) if texts else None
+    return WideOrNarrow(wide, Group(narrow, below) if below else narrow)
 
 
 def _counted(text: str, count: int, *tables: Table) -> None:
@@ -84,31 +90,38 @@ def visible_stages(stages: list[dict[str, Any]]) -> tuple[int, list[dict[str, An
 
 
 def sessions_table(run: dict[str, Any], newest: int | None = None) -> RenderableType:
-    """Show one row per session and how it ended. With `newest`, earlier sessions are only counted."""
+    """Show how each session ended, from and to which step, and its duration; in a narrow terminal in two lines each.
+
+    With `newest`, earlier sessions are only counted.
+    """
     sessions = run["sessions"] if newest is None else run["sessions"][-newest:]
     earlier = run["sessions"][: len(run["sessions"]) - len(sessions)]
-    wide, narrow = plain_table(), plain_table()
-    wide.add_column("  session", no_wrap=True)
-    wide.add_column("how it ended", min_width=14)
-    wide.add_column("from", no_wrap=True)
-    wide.add_column("to", no_wrap=True)
-    wide.add_column("lasted", justify="right", no_wrap=True)
-    wide.add_column("lost", justify="right", no_wrap=True)
-    for name in ("  session", "how it ended", "to"):
-        narrow.add_column(name, overflow="fold")
-    for session in sessions:
-        name, text = f"  {session['slug'].removeprefix(run['id'] + '-')}", _ended(session)
-        wide.add_row(
-            name,
-            text,
-            cursor_text(session["from"]),
-            cursor_text(session["to"]),
-            "" if session["seconds"] is None else duration(session["seconds"]),
-            str(session["steps_lost"] or ""),
-        )
-        narrow.add_row(name, text, cursor_text(session["to"]))
-    tables = WideOrNarrow(wide, narrow)
+    names = [session["slug"].removeprefix(f"{run['id']}-") for session in sessions]
+    tables = FirstThatFits(
+        [
+            _session_rows(sessions, names, ("from", "to", "duration", "steps lost")),
+            _session_rows(sessions, names, ("to", "duration")),
+            _two_line_rows(sessions, names),
+        ]
+    )
     return Group(sentence(earlier_text(earlier), "dim"), tables) if earlier else tables
+
+
+def _session_rows(sessions: Sequence[dict[str, Any]], names: Sequence[str], columns: Sequence[str]) -> Table:
+    table = plain_table("  session", "result")
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("duration", "steps lost") else "left")
+    for session, name in zip(sessions, names, strict=True):
+        table.add_row(f"  {name}", _ended(session), *(SESSION_CELLS[column](session) for column in columns))
+    return table
+
+
+def _two_line_rows(sessions: Sequence[dict[str, Any]], names: Sequence[str]) -> Table:
+    table = plain_table("  session", "result, last step, duration")
+    for session, name in zip(sessions, names, strict=True):
+        rest = ", ".join(filter(None, (SESSION_CELLS[column](session) for column in ("to", "duration"))))
+        table.add_row(f"  {name}", Group(_ended(session), Text(rest, style="dim", overflow="fold")))
+    return table
 
 
 def _ended(session: dict[str, Any]) -> Text:
@@ -140,6 +153,15 @@ def outcome_text(session: dict[str, Any]) -> str:
             return "killed without notice"
         return f"failed: {session['cause']}"
     return OUTCOME_TEXTS[session["outcome"]]
+
+
+SESSION_CELLS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "from": lambda session: cursor_text(session["from"]),
+    "to": lambda session: cursor_text(session["to"]),
+    "duration": lambda session: "" if session["seconds"] is None else duration(session["seconds"]),
+    "steps lost": lambda session: str(session["steps_lost"] or ""),
+}
+"""Text of each optional column of the table of sessions."""
 
 
 def cursor_text(cursor: dict[str, Any] | None) -> str:

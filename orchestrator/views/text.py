@@ -12,7 +12,7 @@ from orchestrator.core.time_classes import TIME_CLASSES, TimeGroup
 from orchestrator.views.curves import Curves, bar
 from orchestrator.views.format import STYLES, elapsed_text, progress_text, speed_text
 from orchestrator.views.history.results import stand_ins_sentence
-from orchestrator.views.layout import labelled, sentence
+from orchestrator.views.layout import HangingText, labelled, sentence
 from orchestrator.views.memory_peaks import exhausted
 from orchestrator.views.numerics import numerics_sentences
 from orchestrator.views.origin_text import origin_sentence
@@ -58,15 +58,16 @@ def run_view(
     return Group(*parts)
 
 
-def headline(run: dict[str, Any]) -> Text:
+def headline(run: dict[str, Any]) -> RenderableType:
     """Show the run's id, state and progress."""
     percent = 100 * run["steps_done"] / run["steps_total"]
-    return Text.assemble(
+    said = Text.assemble(
         (run["id"], "bold"),
         "  ",
         (run["state"], STYLES[run["state"]]),
         f"  {run['cursor']['stage']} step {run['cursor']['step']}, {run['steps_done']} of {run['steps_total']} steps ({percent:.0f} %)",
     )
+    return HangingText(said)
 
 
 def _advice(run: dict[str, Any]) -> list[RenderableType]:
@@ -191,8 +192,8 @@ def goodput_text(spent: dict[str, Any]) -> str:
 def quota_text(quota: dict[str, Any], now: datetime) -> str:
     """Format the remaining hours of the week's quota, and when it is renewed."""
     if quota["total_s"] is None:
-        return "Kaggle does not say"
-    assumed = " by relay's own count, since Kaggle does not say" if quota["assumed"] else ""
+        return "Kaggle does not report it"
+    assumed = " by relay's own count, since Kaggle does not report it" if quota["assumed"] else ""
     renewed = f", renewed {when(_at(quota['refreshes_at']), now)}" if quota["refreshes_at"] else ""
     return f"{machine_time(quota['left_s'])} of {machine_time(quota['total_s'])} left{assumed}{renewed}"
 

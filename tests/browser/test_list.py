@@ -61,6 +61,11 @@ def test_the_list_is_searched_filtered_and_sorted_in_place_and_stays_so_when_a_r
         assert ids(page) == ["broke-0003", "young-0004"], "still by progress"
         assert page.evaluate("window.here"), "the page was loaded anew"
         assert page.evaluate("window.hacked") is None
+        label = "getComputedStyle(document.querySelector('td.col-age'), '::before').display"
+        for width in (390, 1000):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate(label) == "block", "a card's titles stand above their values"
+        page.set_viewport_size({"width": 1280, "height": 800})
         page.get_by_role("combobox").select_option("")
         page.get_by_role("searchbox").fill("")
         ended = page.locator("tr[data-id=tiny-0001] .col-done time")

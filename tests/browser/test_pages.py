@@ -364,7 +364,7 @@ def test_runs_are_chosen_on_a_runs_page_and_compared(opened: Open, tmp_path: Pat
         page.get_by_label("waits-0002").check()
         page.get_by_role("button", name="Compare").click()
         page.get_by_text("3 runs compared").wait_for(timeout=PATIENCE_MS)
-        assert page.locator("[data-curve=loss] > svg").count() == 2
+        expect(page.locator("[data-curve=loss] > svg")).to_have_count(2, timeout=PATIENCE_MS)
 
 
 def test_times_are_the_readers_own_with_utc_as_their_title_and_keep_counting(opened: Open, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -60,7 +61,7 @@ def ask(
 def test_a_report_is_written_here_under_the_runs_name_and_says_so(home: Path, tmp_path: Path) -> None:
     done = relay("report", "tiny", home=home, cwd=tmp_path, environ={"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "tiny-0001.html holds all about tiny-0001: it needs no network and can be sent to anybody\n"
+    assert done.stdout == "tiny-0001.html is the report of tiny-0001, one file that needs no network\n"
     assert "<h1>tiny-0001</h1>" in (tmp_path / "tiny-0001.html").read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["tiny-0001.html"]
 
@@ -142,6 +143,9 @@ def test_the_dashboard_lists_the_runs_and_shows_each(home: Path) -> None:
         status, _, text = ask(found, "/runs/tiny-0001")
         assert status == 200
         assert b"<h1>tiny-0001</h1>" in text
+        sections = re.findall(rb'<section id="([^"]+)"', text)
+        assert sections[-1] == b"log"
+        assert re.findall(rb'<li><a href="#([^"]+)"', text) == sections, "the contents link to every section"
         assert ask(found, "/runs/nobody")[0] == 404
         assert ask(found, "/nothing")[0] == 404
 

@@ -1,6 +1,8 @@
 """`relay plan` and the forecast of a run, as a user sees them: from the file, from what was measured, and what is said where neither helps."""
 
+import io
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from orchestrator.cli import main
 from orchestrator.pipeline import loader
@@ -17,6 +20,9 @@ from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast
 from orchestrator.rehearsal.simulation.plans import random_plan
 from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
 from orchestrator.views.document import status_document
+from orchestrator.views.overview import status_view
+from orchestrator.views.pages import render
+from orchestrator.views.run_page import read_run_page
 from state.facts.run import RunStarted
 from state.model.snapshot import QuotaRow
 from state.model.statuses import Phase
@@ -254,14 +260,22 @@ def test_a_run_of_which_nothing_is_measured_yet_says_what_is_missing(folder: Pat
     assert run["forecast_problem"] == "no time is known of a step of one, two"
 
 
-def test_a_parked_run_is_forecast_as_if_it_went_on_now(folder: Path) -> None:
+def test_a_parked_run_has_no_forecast_anywhere(folder: Path) -> None:
     expecting = pipeline().model_copy(update={"expect": Expect(step_s={"counting": 12.0})})
     chain = Chain(SimulatedKaggle(expecting), folder)
+    assert polled_at(chain, folder)["forecast"] is not None
     chain.store.request(chain.run, "pause", {}, chain.kaggle.clock.now())
     chain.drive()
     run = polled_at(chain, folder)
-    assert run["state"] == "parked"
-    assert run["forecast"]["assumptions"][0] == "The run is resumed now."
+    assert (run["state"], run["forecast"], run["forecast_problem"]) == ("parked", None, "")
+    document = status_document(chain.store, folder, chain.kaggle.clock.now())
+    with io.StringIO() as out:
+        Console(file=out, width=200).print(status_view(document))
+        assert "not before it is resumed" in out.getvalue()
+        assert "about" not in out.getvalue()
+    page = render.report_page(read_run_page(chain.store, chain.home, chain.run, chain.kaggle.clock.now()))
+    assert "not before it is resumed" in page
+    assert not re.search("about <time|[Bb]etween <time", page)
 
 
 def test_a_simulated_chain_of_a_file_takes_the_times_of_its_plan(folder: Path) -> None:

@@ -93,6 +93,8 @@ class Desk:
     """A reader's folder, a shell in it, and homes in which something has happened already."""
 
     folder: Path
+    installed: Path
+    """Folder of packages with the installed wheel, whose relay is typed; this checkout only has the benchmarks."""
     kaggle: LocalKaggle
     compiled: dict[str, str]
     older_checkpoint: str = PLACE
@@ -107,18 +109,14 @@ class Desk:
             )
         endless = stretched(PIPELINE.format(name="gsm", more=1_000_000))
         (self.folder / "scenes" / "endless.yaml").write_text(endless, encoding="utf-8")
-        program = self.folder / "bin" / "relay"
-        program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m orchestrator "$@"\n', encoding="utf-8")
-        program.chmod(0o755)
 
     @cached_property
     def environ(self) -> dict[str, str]:
         """A shell's, in which relay is on the path and Kaggle is this machine."""
         return {
-            "PATH": f"{self.folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{self.installed / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(self.folder),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{self.installed}:{ROOT}",
             "LANG": "C.UTF-8",
             **self.kaggle.environment(),
             **self.compiled,
@@ -179,7 +177,7 @@ class Desk:
         """Two sessions with a checkpoint each, and a person who wants to look at them."""
         home, run = self._made("paused", "relay start scenes/endless.yaml")
         daemon = subprocess.Popen(
-            [str(self.folder / "bin" / "relay"), "daemon"],
+            [str(self.installed / "bin" / "relay"), "daemon"],
             env={**self.environ, "RELAY_HOME": str(home)},
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -210,10 +208,22 @@ def _until(lines: Iterator[str], wanted: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, compiled_programs: dict[str, str]) -> Iterator[Desk]:
+def desk(
+    installed: Path, tmp_path_factory: pytest.TempPathFactory, compiled_programs: dict[str, str]
+) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("desk")
     with local_kaggle(folder / "kaggle") as kaggle:
-        yield Desk(folder, kaggle, compiled_programs)
+        yield Desk(folder, installed, kaggle, compiled_programs)
+
+
+@pytest.mark.slow
+def test_the_desk_types_the_installed_wheels_relay(desk: Desk) -> None:
+    status, told = desk.types(
+        "python -c 'import orchestrator, stages; print(orchestrator.__file__, stages.__file__)'", desk.folder
+    )
+    assert status == 0
+    assert all(Path(path).is_relative_to(desk.installed) for path in told.split())
+    assert desk.types("which relay", desk.folder) == (0, f"{desk.installed / 'bin' / 'relay'}\n")
 
 
 def runs(lines: list[str], desk: Desk, tmp_path: Path) -> list[str]:

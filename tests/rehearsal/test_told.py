@@ -59,4 +59,4 @@ def test_a_daemon_that_cannot_begin_says_why_in_its_log_too(tmp_path: Path) -> N
 def test_a_quiet_daemon_says_nothing_of_a_run_that_is_well(tmp_path: Path) -> None:
     with laptop(tmp_path) as (mine, _kaggle):
         assert mine.relay("daemon", "--once", "--quiet").stdout == ""
-        assert "rests until" in mine.relay("daemon", "--once", "--verbose").stdout
+        assert "idle until" in mine.relay("daemon", "--once", "--verbose").stdout

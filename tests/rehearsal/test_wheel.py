@@ -8,21 +8,17 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.rehearsal.conftest import PIP, ROOT
+
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+def shell(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """Runs a program of an environment that holds the wheel and what it asks for, far from this checkout."""
     folder = tmp_path_factory.mktemp("user")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "wheel", "--no-deps", "--wheel-dir", str(folder / "dist"), str(ROOT)], check=True, capture_output=True
-    )
-    (wheel,) = (folder / "dist").glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True, capture_output=True)
-    own_pip = [str(folder / "venv" / "bin" / "python"), *pip[1:]]
+    own_pip = [str(folder / "venv" / "bin" / "python"), *PIP]
     subprocess.run(
         [*own_pip, "install", "--constraint", str(ROOT / "constraints.txt"), str(wheel)],
         check=True,

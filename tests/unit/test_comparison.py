@@ -187,7 +187,7 @@ def test_an_unfinished_evaluation_is_named_with_its_progress(tmp_path: Path) -> 
     (test, *_) = found["tests"]
     assert test["notes"][-1] == "tiny-b has done 5 of 10 steps of after-sft"
     assert any(sentence.startswith("Not over yet: tiny-b.") for sentence in found["caveats"])
-    assert "what the hours of tiny-b bought: that takes two finished evaluations" in found["not_compared"]
+    assert "accuracy gained per hour by tiny-b: that takes two finished evaluations" in found["not_compared"]
 
 
 def test_a_run_that_has_just_begun_is_compared_without_a_blank(tmp_path: Path) -> None:

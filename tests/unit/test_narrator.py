@@ -101,11 +101,11 @@ def test_a_rest_is_told_with_until_when_once_for_each_reason(desk: Desk) -> None
         return TickResult(Wait(desk.clock.now() + timedelta(minutes=minutes), why))
 
     assert desk.hear(rest(2, "trying again after: no TPU")) == [
-        "rests until 2030-01-07 00:02 UTC: trying again after: no TPU"
+        "idle until 2030-01-07 00:02 UTC: trying again after: no TPU"
     ]
     assert desk.hear(rest(3, "trying again after: no TPU")) == []
     assert desk.hear(rest(0.5, "session 2 is running")) == []
-    assert desk.hear(TickResult(Wait(None, "paused by you"))) == ["rests until you ask for something: paused by you"]
+    assert desk.hear(TickResult(Wait(None, "paused by you"))) == ["idle until you request something: paused by you"]
 
 
 def test_a_wait_for_quota_is_told_once(desk: Desk) -> None:

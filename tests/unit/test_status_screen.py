@@ -4,7 +4,9 @@ import io
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
@@ -18,6 +20,7 @@ from orchestrator.views.format import metrics_text
 from orchestrator.views.overview import status_view
 from orchestrator.views.printing import console, plain_locale
 from orchestrator.views.run_choice import RunChoice
+from orchestrator.views.tables import sessions_table, stages_table
 from stages.contract import Cursor
 from state.facts.base import Fact
 from state.facts.run import RunCancelled, RunParked, RunStarted, RunWaiting
@@ -388,3 +391,66 @@ def test_a_parked_run_has_no_time_at_which_it_will_be_done(watched: Place) -> No
 def test_the_ends_of_an_interval_are_no_last_values() -> None:
     shown_values = metrics_text({"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "asked": 64.0})
     assert shown_values == "accuracy 0.5  asked 64"
+
+
+# --- rows of two lines ------------------------------------------------------------
+
+
+def measured(name: str, **metrics: float) -> dict[str, Any]:
+    return {"name": name, "kind": "sft", "target": 80, "done": 8, "seen": 8, "metrics": metrics}
+
+
+def printed(view: RenderableType, columns: int) -> list[str]:
+    with io.StringIO() as out:
+        Console(file=out, width=columns).print(view)
+        return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_last_values_stand_in_columns_whatever_the_width(columns: int) -> None:
+    stages = [
+        measured("sft", loss=0.02, reward=1.766, format=0.95, accuracy=0.8511),
+        measured("after-continued", format=0.98, accuracy=1, asked=64, max_length=539),
+    ]
+    lines = printed(stages_table({"stages": stages}), columns)
+    value = re.compile(r"\b(?:loss|reward|format|accuracy|asked|max_length) [0-9.]+")
+    places = [[found.start() for found in value.finditer(line)] for line in lines]
+    used = sorted({place for line in places for place in line})
+    assert max(map(len, lines)) <= columns
+    assert sum(map(len, places)) == (8 if columns >= 64 else 4)
+    assert len({after - before for before, after in pairwise(used)}) <= 1, "columns of equal width"
+    assert all(line == used[: len(line)] for line in places), "filled from the left"
+
+
+@pytest.mark.parametrize(("columns", "lines_each"), [(40, 2), (60, 2), (80, 1), (120, 1)])
+def test_a_session_takes_as_many_lines_everywhere_and_the_second_begins_below_the_first(
+    columns: int, lines_each: int
+) -> None:
+    def session(number: int, outcome: str, place: str) -> dict[str, Any]:
+        cursors = {"from": {"stage": "sft", "step": 1}, "to": {"stage": place, "step": number}}
+        rest = {"seconds": 31_000.0, "steps_lost": 3, "cause": "bad-data", "phase": "published"}
+        return {"slug": f"r-0001-s{number:04d}", "outcome": outcome, **cursors, **rest}
+
+    sessions = [session(8, "yielded", "sft"), session(9, "timed_out", "after-continued"), session(10, "failed", "sft")]
+    heading, *rows = printed(sessions_table({"id": "r-0001", "sessions": sessions}), columns)
+    assert len(rows) == 3 * lines_each
+    column = heading.index("result")
+    for row in rows:
+        assert row[:column].strip() == "" or row.lstrip().startswith("s00")
+        assert row[column - 1] == " "
+        assert row[column] != " "
+    for said in ("killed at the session limit", "after-continued 9", "8 h 36 min"):
+        assert any(said in row for row in rows)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_sentences_about_runs_hang_below_their_beginning(watched: Place, columns: int) -> None:
+    reason = "the session failed twice at the same step, and a retry would only repeat it"
+    watched.begin("a-pipeline-of-a-long-name-0001", RunParked(reason=reason, remedy="relay retry a-pipeline"))
+    watched.begin("other-0002")
+    lines = watched.text(columns=columns).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("a-pipeline-of-a-long-name-0001:"))
+    wrapped = lines[first + 1 : next(n for n in range(first + 1, len(lines)) if not lines[n].startswith(" "))]
+    assert wrapped
+    assert all(line.startswith("  ") and line[2] != " " for line in wrapped)
+    assert joined(" ".join([lines[first], *wrapped])).endswith("type: relay retry a-pipeline")

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,21 @@ def test_plain_cells_are_python(real: Any) -> None:
     for cell in real.cells:
         if cell.cell_type == "code" and not cell.source.startswith("%%"):
             ast.parse(cell.source)
+
+
+@pytest.mark.parametrize(("example", "equal_bits"), [("gemma3_1b_t4.yaml", True), ("gemma3_1b.yaml", False)])
+def test_a_notebook_for_a_gpu_asks_it_for_equal_bits_before_jax_is_imported_as_sessions_do(
+    example: str, equal_bits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {"XLA_FLAGS": "--xla_dump_to=/d"}
+    monkeypatch.setattr(os, "environ", environ)
+    cells = [cell.source for cell in notebook_of(example, tmp_path).cells if cell.cell_type == "code"]
+    first = next(number for number, source in enumerate(cells) if "STARTED_S = " in source)
+    assert not any("import jax" in source for source in cells[: first + 1])
+    exec(compile(cells[first], "cell", "exec"), {})
+    assert ("--xla_gpu_deterministic_ops=true" in environ["XLA_FLAGS"].split()) is equal_bits
+    assert "--xla_dump_to=/d" in environ["XLA_FLAGS"]
+    assert environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION") == ("0.92" if equal_bits else None)
 
 
 def test_every_stage_is_called_in_the_pipelines_order(real: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.errors import RelayError
+from orchestrator.views.moment import moment_of, moment_of_any
 from orchestrator.views.open_run_forecast import open_run_forecast
 from orchestrator.views.run_list import list_document
 from state.failures import StoreCorrupt, StoreGone, StoreUnavailable
@@ -41,38 +42,40 @@ class ListSource:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _worker: threading.Thread | None = None
 
-    def document(self, store: Reader | None, now: datetime) -> dict[str, Any]:
+    def document(self, store: Reader | None) -> dict[str, Any]:
         """Return the document of the list. Forecasts that are still being computed are absent from it."""
-        late: dict[str, int] = {} if store is None else self._late(store, now)
+        late: dict[str, int] = {} if store is None else self._late(store)
         if store is not None and 0 < len(late) <= AWAITED_MAX:
-            self._begun(store, late, now).join(FIRST_WAIT_S)
+            self._begun(store, late).join(FIRST_WAIT_S)
         known = {run: forecast.found for run, forecast in list(self._known.items())}
-        document = list_document(store, self.relay.home.path, now, self.relay.warnings(), known)
+        with moment_of_any(store, self.relay.clock.now) as (reader, now):
+            document = list_document(reader, self.relay.home.path, now, self.relay.warnings(), known)
         if store is not None and len(late) > AWAITED_MAX:  # begun now, since both would share the processor
-            self._begun(store, late, now)
+            self._begun(store, late)
         return document
 
-    def _late(self, store: Reader, now: datetime) -> dict[str, int]:
+    def _late(self, store: Reader) -> dict[str, int]:
         """Return the open runs whose forecast is unknown, older than its run, or stale, with their newest facts."""
-        found = {}
+        found, now = {}, self.relay.clock.now()
         for run, (newest_fact, _) in store.change_tokens().items():
             known = self._known.get(run)
             if known is None or known.newest_fact != newest_fact or not timedelta() <= now - known.at < STALE:
                 found[run] = newest_fact
         return found
 
-    def _begun(self, store: Reader, late: dict[str, int], now: datetime) -> threading.Thread:
+    def _begun(self, store: Reader, late: dict[str, int]) -> threading.Thread:
         with self._lock:
             if self._worker is None or not self._worker.is_alive():
-                arguments = (store, late, now)
+                arguments = (store, late)
                 self._worker = threading.Thread(target=self._compute, args=arguments, name="forecasts", daemon=True)
                 self._worker.start()
             return self._worker
 
-    def _compute(self, store: Reader, late: dict[str, int], now: datetime) -> None:
+    def _compute(self, store: Reader, late: dict[str, int]) -> None:
         for run, newest_fact in late.items():
             try:
-                found = self._forecast(store, run, now)
+                with moment_of(store, self.relay.clock.now) as (reader, now):
+                    found = self._forecast(reader, run, now)
             except (StoreUnavailable, StoreGone, KeyError):  # the next document tries again, and says what is wrong
                 return
             before = self._known.get(run)

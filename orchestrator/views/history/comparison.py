@@ -67,7 +67,7 @@ def _shared_stages(runs: Sequence[ComparedRun]) -> list[dict[str, Any]] | None:
 
 def _unmeasured_gains(hours: dict[str, Any]) -> Iterator[str]:
     if not hours["gains"]:
-        yield f"what the hours of {hours['run']} bought: that takes two finished evaluations"
+        yield f"accuracy gained per hour by {hours['run']}: that takes two finished evaluations"
 
 
 def _caveats(runs: Sequence[ComparedRun], tests: int) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _caveats(runs: Sequence[ComparedRun], tests: int) -> Iterator[str]:
         told = ", ".join(f"{run} used {name}" for run, name in accelerators.items())
         yield f"An hour is not the same work on each accelerator: {told}."
     if open_ones := [run.id for run in runs if run.document["state"] not in ("finished", "cancelled")]:
-        yield f"Not over yet: {', '.join(open_ones)}. Its numbers are those of now."
+        yield f"Not over yet: {', '.join(open_ones)}. The numbers are as of now."
     if tests >= TESTS_CORRECTED_FROM:
         yield (
             f"{tests} tests were made, and their p-values are not corrected for that: by Bonferroni, compare each "

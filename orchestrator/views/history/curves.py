@@ -20,7 +20,7 @@ OTHERS = {
     "kl": ("KL divergence from the reference", False),
     "grad_norm": ("Gradient norm", False),
     "learning_rate": ("Learning rate", False),
-    "idle_groups": ("Groups whose answers are all worth the same", True),
+    "idle_groups": ("Groups whose answers all have the same reward", True),
     "mean_length": ("Mean length of an answer, in tokens", False),
     "max_length": ("Longest answer, in tokens", False),
     "truncated_share": ("Answers cut off", True),

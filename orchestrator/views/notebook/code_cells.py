@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.pipeline.environments import HARDWARE
 from orchestrator.views.notebook.library import PACKAGE
 from stages.contract import StageSpec
+from stages.session import accelerator
 from stages.session.package_lock import PackageLock
 
 BESIDES = ("kagglehub", "matplotlib")
@@ -30,6 +32,12 @@ INPUT = Path(os.environ.get("ZERO_COST_INPUT", "/kaggle/input"))
 WORKING = Path(os.environ.get("ZERO_COST_WORKING", "/kaggle/working"))
 """Kaggle keeps what lies here when the notebook is saved with Save & Run All."""
 SCRATCH = Path(os.environ.get("ZERO_COST_SCRATCH", "/tmp/zero-cost"))
+'''
+
+GPU = '''
+os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "{share}")
+os.environ["XLA_FLAGS"] = f"{flag} {{os.environ.get('XLA_FLAGS', '')}}".strip()
+"""With this flag equal programs compute equal bits on a GPU; JAX reads it when it is imported."""
 '''
 
 INSTALL = """
@@ -270,8 +278,14 @@ class NotebookValues:
 
 
 def start_cell(values: NotebookValues) -> str:
-    return START.format(
+    """Return the first code cell; for a GPU it sets what a session of relay sets there before JAX is imported."""
+    start = START.format(
         limit_s=values.limit_s, stop_after_s=stop_after_s(values.limit_s), save_interval_s=values.save_interval_s
+    )
+    settings: dict[str, str] = {}
+    accelerator.prepare(HARDWARE[values.accelerator].promise.platform, settings)
+    return start + (
+        GPU.format(share=settings[accelerator.SHARE_VARIABLE], flag=settings["XLA_FLAGS"]) if settings else ""
     )
 
 

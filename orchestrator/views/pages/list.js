@@ -25,7 +25,7 @@
   // The value of a row in the sorted column; null where it has none, which comes last either way.
   const value = (row) => {
     if (column === "run") return row.dataset.id;
-    if (column === "on") return row.querySelector(".col-on").textContent;
+    if (column === "accelerator") return row.querySelector(".col-accelerator").textContent;
     const place = MEASURED.indexOf(column);
     if (place < 0) return Number(row.dataset.order);
     const text = row.dataset.sort.split(";")[place];

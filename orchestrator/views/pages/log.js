@@ -28,7 +28,7 @@ for (const place of document.querySelectorAll("[data-log]")) {
     }
     at = String(found.at);
     add(found.lines);
-    told.textContent = found.live || !found.slug ? found.heading : `${found.heading} It is over.`;
+    told.textContent = found.live || !found.slug ? found.heading : `${found.heading} The session has ended.`;
     return found.lines.length > 0;
   };
 
@@ -48,7 +48,7 @@ for (const place of document.querySelectorAll("[data-log]")) {
     try {
       more = await ask();
     } catch {
-      told.textContent = "The log waits for an answer.";
+      told.textContent = "Waiting for the dashboard to answer.";
     }
     timer = setTimeout(again, document.hidden ? 30_000 : more ? 500 : 3000);
   };

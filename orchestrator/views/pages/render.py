@@ -21,12 +21,12 @@ from orchestrator.views.pages.words import FILTERS
 
 HERE = Path(__file__).parent
 SECTIONS = {
-    "headline": "Where it stands",
+    "headline": "Status",
     "curves": "Curves",
     "evaluations": "Evaluations",
     "samples": "Samples",
-    "timeline": "Where the time went",
-    "hours": "Where the quota went",
+    "timeline": "Timeline",
+    "hours": "Quota use",
     "sessions": "Sessions",
     "checkpoints": "Checkpoints",
     "versions": "Versions",
@@ -37,9 +37,9 @@ SECTIONS = {
 COMPARED = {
     "runs": "Runs",
     "accuracy": "Accuracy",
-    "hours": "Hours, and what they bought",
+    "hours": "Quota used and accuracy gained",
     "curves": "Curves",
-    "differences": "Differences of the pipelines",
+    "differences": "Pipeline differences",
     "limits": "Limits of this comparison",
 }
 """Sections of a comparison in display order, with their titles."""
@@ -73,7 +73,7 @@ class LiveSource:
     every_s: float
 
 
-SERVED_SECTIONS = {"week": "The quota week", "artifacts": "Artifacts", "compare": "Compare"}
+SERVED_SECTIONS = {"week": "Quota week", "artifacts": "Artifacts", "compare": "Compare"}
 """Sections that a report lacks, with their titles: they are about this machine and its account."""
 
 

@@ -39,7 +39,8 @@ const relayTimes = (() => {
       return;
     }
     element.title ||= utc(at);
-    write(element, local(at) + ("counts" in element.dataset ? ` (${distance(at, now)})` : ""));
+    const day = element.dataset.as === "weekday" ? `${at.toLocaleDateString("en", { weekday: "short" })} ` : "";
+    write(element, day + local(at) + ("counts" in element.dataset ? ` (${distance(at, now)})` : ""));
   };
 
   const live = Boolean(document.body.dataset.live);
@@ -66,7 +67,7 @@ const relayTimes = (() => {
   };
 
   document.querySelectorAll("[data-zone]").forEach((element) => {
-    element.textContent = `Times are those of your zone, ${zone()}; point at one for UTC.`;
+    element.textContent = `Times are those of your zone, ${zone()}; hover over one to see UTC.`;
   });
   showAll();
   new MutationObserver(showAll).observe(document.body, { childList: true, subtree: true });

@@ -1,7 +1,7 @@
 """Times in pages: elements that say UTC, and that `times.js` turns into the reader's own time and keeps counting."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from markupsafe import Markup
 
@@ -16,6 +16,12 @@ def time_element(iso: str | None) -> Markup | str:
     `iso` is an ISO 8601 time with its offset; None is shown as a dash.
     """
     return UNKNOWN if iso is None else Markup('<time datetime="{}">{}</time>').format(iso, _utc(iso))
+
+
+def weekday_element(iso: str) -> Markup:
+    """Return a time with its day of the week, as `time_element` does: `Wed 2026-12-02 05:31`."""
+    shown = f"{datetime.fromisoformat(iso).astimezone(UTC):%a} {_utc(iso)}"
+    return Markup('<time datetime="{}" data-as="weekday">{}</time>').format(iso, shown)
 
 
 def counted_time_element(iso: str | None) -> Markup | str:
@@ -43,6 +49,7 @@ def _utc(iso: str) -> str:
 
 FILTERS: dict[str, Callable[..., Markup | str]] = {
     "when": time_element,
+    "when_weekday": weekday_element,
     "when_counted": counted_time_element,
     "elapsed": elapsed_element,
 }

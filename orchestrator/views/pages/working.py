@@ -20,7 +20,7 @@ COLUMNS = {
     "state": "State",
     "progress": "Stage and progress",
     "session": "Session",
-    "on": "On",
+    "accelerator": "Accelerator",
     "age": "Age",
     "used": "Hours used",
     "done": "Done",
