@@ -106,7 +106,7 @@ def _name(trained: str, digest: str) -> str:
 
 def _pipeline(trained: Pipeline, choice: FileChoice, questions: int) -> dict[str, Any]:
     """Return the pipeline, as its file would have it, except its name: the environment of the run that trained."""
-    elsewhere = set() if trained.platform == "kaggle" else {"platform", "slurm"}
+    elsewhere = set() if trained.platform == "kaggle" else {"platform", trained.platform}
     shared = trained.model_dump(mode="json", include={"account", "internet", "environment", "handoff", *elsewhere})
     model, session = dict(trained.model), trained.session.model_dump(mode="json")
     if choice.accelerator not in (None, trained.accelerator):  # other limits, and another number of devices

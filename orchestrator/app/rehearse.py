@@ -23,6 +23,7 @@ from orchestrator.pipeline import loader
 from orchestrator.pipeline import model as pipelines
 from orchestrator.pipeline.examples import default_pipeline, without_training
 from orchestrator.pipeline.own_data import sets_in_files
+from orchestrator.pipeline.rehearsed import rehearsed
 from orchestrator.rehearsal import machine_speed
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.differences import DIFFERENCES, differing, known
@@ -66,7 +67,7 @@ def rehearse(
     for line in _differences(faults):
         click.echo(line, err=True)
     path = chosen or _default()
-    pipeline = _at_this_machines_speed(loader.load(path).alone, path)
+    pipeline = _at_this_machines_speed(rehearsed(loader.load(path)), path)
     with prepare_rehearsal(pipeline, path, home, port, faults, hasty=short) as app:
         stop.tell(app.stop.set)
         run = app.begin(pipeline.shortened() if short else pipeline, path)
@@ -84,7 +85,7 @@ def rehearse(
 def _default() -> Path:
     """Return the tiny Gemma's pipeline; without the packages for training the counting one, and say what is missing."""
     path = default_pipeline()
-    if not packages.differing(packages.without_compilers(loader.load(path).alone.pins)):
+    if not packages.differing(packages.without_compilers(rehearsed(loader.load(path)).pins)):
         return path
     click.echo(
         "this Python lacks the packages for training, so this rehearsal counts instead: the same sessions, checkpoints and "

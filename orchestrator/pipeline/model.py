@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from orchestrator.pipeline.environments import DEFAULT, ENVIRONMENTS, HARDWARE, Hardware, lock_of, pins_of
-from orchestrator.pipeline.later_keys import LATER_KEYS, ON_KAGGLE
+from orchestrator.pipeline.later_keys import LATER_KEYS
 from orchestrator.pipeline.sections import (
     STRICT,
     AccountOptions,
@@ -235,8 +235,8 @@ class Pipeline(BaseModel):
 
     @property
     def alone(self) -> "Pipeline":
-        """The pipeline without its origin and its platform, for rehearsals, which have no other run and only the local Kaggle."""
-        return self.model_copy(update={"origin": OriginOptions(), **ON_KAGGLE})
+        """The pipeline without its origin, for what has no other run."""
+        return self.model_copy(update={"origin": OriginOptions()})
 
     def shortened(self) -> "Pipeline":
         """Return the same pipeline with one step per stage and short sequences, to test that everything starts."""

@@ -83,6 +83,7 @@ def somewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         options = ClusterOptions(shared=str(folder / "shared"), python=sys.executable)
         yield begun(Somewhere(SlurmPlatform(options, sleep=_sleep), lambda: _sleep(0.2)))
         return
+    folder = tmp_path_factory.mktemp("platform")
     if request.param == "ssh":
         if why := ssh_machine.missing():
             pytest.skip(why)
@@ -91,7 +92,6 @@ def somewhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
             offered = MachineOptions(host=ssh_machine.HOST, folder=str(folder / "vm"), python=sys.executable)
             yield begun(Somewhere(SshPlatform(offered, sleep=_sleep), lambda: _sleep(0.2)))
         return
-    folder = tmp_path_factory.mktemp("platform")
     with WAYS[request.param](folder / "kaggle") as place:
         yield begun(Somewhere(place.gateway, lambda: place.wait(30)))
 

@@ -51,7 +51,7 @@ class ProbedKaggle(SimulatedKaggle):
         self.trial = publish_trial(self.gateway(), self.clock, lambda _: None)
         assert publish_versions(self.gateway(), self.clock, lambda _: None) == ""
 
-    def _behave(self, source: str, mounts: Mapping[str, Mapping[str, bytes]], limit_s: float) -> Played:
+    def behave(self, source: str, mounts: Mapping[str, Mapping[str, bytes]], limit_s: float) -> Played:
         order = build.order_in(source)
         assert order is not None
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()) as log:

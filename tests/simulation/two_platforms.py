@@ -68,7 +68,7 @@ class TwoPlatforms:
         self.cluster = SimulatedKaggle(parse(ON_SLURM, "sim.yaml"))
         self.kaggle.faults, self.cluster.faults = map(image_with, images)
         self.cluster.clock = self.kaggle.clock
-        sandbox = ScriptedSandbox(self.cluster._behave)
+        sandbox = ScriptedSandbox(self.cluster.behave)
         self.cluster.world = World(self.kaggle.clock, sandbox, self.cluster.rules, self.cluster.faults, owner=MEMBER)
         self.chain = Chain(self.kaggle, folder, **more)
         self.app = App(Settings(folder, {}))

@@ -20,10 +20,10 @@ Mounts = Mapping[str, Mapping[str, bytes]]
 class Verifying(SimulatedKaggle):
     """A world whose sessions refuse a parent that is not what its manifest says."""
 
-    def _behave(self, source: str, mounts: Mounts, limit_s: float) -> Played:
+    def behave(self, source: str, mounts: Mounts, limit_s: float) -> Played:
         try:
             if all(whole(files) for files in mounts.values()):
-                return super()._behave(source, mounts, limit_s)
+                return super().behave(source, mounts, limit_s)
             cause, transient = "parent-corrupt", False
         except ContractError:
             cause, transient = "parent-missing", True  # it is found by its manifest

@@ -5,6 +5,7 @@ import pytest
 from orchestrator.base.errors import BadInput, Transient
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.rehearsed import rehearsed
 from orchestrator.platforms.port import TIME_LIMIT, Worker
 from orchestrator.platforms.shared_folder import REVOKED
 from orchestrator.ssh.lease import MachineRecord, SessionLease, seen_of
@@ -82,7 +83,7 @@ def test_a_pipeline_for_a_machine_has_its_hardware_and_survives_being_stored(
 
 def test_a_rehearsal_of_a_pipeline_for_a_machine_is_on_the_local_kaggle() -> None:
     text = FILE.replace("platform: ssh\n", "").replace("ssh: {host: vm, folder: /mnt/relay}\n", "")
-    assert loader.parse(FILE, "count.yaml").alone == loader.parse(text, "count.yaml")
+    assert rehearsed(loader.parse(FILE, "count.yaml")) == loader.parse(text, "count.yaml")
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,14 @@ import click
 
 from orchestrator.base.humanize import counted
 from orchestrator.pipeline import loader
+from orchestrator.pipeline.rehearsed import rehearsed
 from orchestrator.rehearsal.simulation import runner
 from orchestrator.rehearsal.simulation.runner import Ended
 from orchestrator.rehearsal.simulation.view import story_document, summary_document, summary_lines
 from orchestrator.views.json_output import print_json
+
+PLAYED = ("kaggle", "slurm")
+"""Platforms that simulations play; chains for others are played on Kaggle."""
 
 
 def simulate(chosen: Path | None, count: int, seed: int, as_json: bool) -> int:
@@ -18,7 +22,8 @@ def simulate(chosen: Path | None, count: int, seed: int, as_json: bool) -> int:
     Return 0 if every invariant held, otherwise 1. With `count` 1, print the chain's events tick by tick. Raises
     BadInput if the pipeline cannot be simulated.
     """
-    pipeline = None if chosen is None else loader.load(chosen).alone
+    loaded = None if chosen is None else loader.load(chosen)
+    pipeline = loaded if loaded is None else loaded.alone if loaded.platform in PLAYED else rehearsed(loaded)
     if count == 1:
         story: list[str] = []
         ended = runner.one(seed, pipeline, story.append if as_json else click.echo)

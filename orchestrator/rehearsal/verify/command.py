@@ -11,6 +11,7 @@ import click
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.examples import default_pipeline
+from orchestrator.pipeline.rehearsed import rehearsed
 from orchestrator.rehearsal.verify import chain, cuts, inputs
 from orchestrator.rehearsal.verify.chain import VerifiedChain
 from orchestrator.rehearsal.verify.cuts import SessionCut
@@ -37,7 +38,7 @@ def verify_resume(
 ) -> int:
     """Verify a pipeline and print the result. Return 0 if no bit differs, otherwise 1. Raises BadInput."""
     path = chosen or default_pipeline()
-    pipeline = loader.load(path).alone
+    pipeline = rehearsed(loader.load(path))
     _require_installed(pipeline.pins, path)
     order = chain.order_of(pipeline, steps)
     places = _cuts(order, at, count, seed)
