@@ -24,9 +24,9 @@ PIPELINE = """
 name: count
 accelerator: TpuV5E8
 keep_checkpoints: 2
-session: {limit_s: 2.5, margin_s: 1, save_interval_s: 1}
+session: {limit_s: 6, margin_s: 2, save_interval_s: 1}
 stages:
-  - {name: one, kind: counting, steps: 60, options: {step_s: 0.05}}
+  - {name: one, kind: counting, steps: 160, options: {step_s: 0.05}}
 """
 
 
@@ -87,7 +87,7 @@ def test_the_table_tells_each_checkpoint_within_80_columns(run: Finished) -> Non
     assert shown.returncode == 0
     assert all(len(line.rstrip()) <= 80 for line in shown.stdout.splitlines())
     newest = run.document()["checkpoints"][-1]
-    for said in ("one:60", newest["digest"][:12], newest["parent"][:12], "published", "yes"):
+    for said in ("one:160", newest["digest"][:12], newest["parent"][:12], "published", "yes"):
         assert said in shown.stdout
 
 
