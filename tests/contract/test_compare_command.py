@@ -96,7 +96,7 @@ def test_the_screen_says_what_cannot_be_compared_instead_of_leaving_it_out(home:
 def test_a_page_is_written_where_it_is_asked_for_and_named(home: Path, tmp_path: Path) -> None:
     done = relay("compare", "quick", "slow", "--html", "page.html", home=home, cwd=tmp_path, environ=source())
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("page.html holds this and the curves")
+    assert done.stdout.splitlines()[-1].startswith("page.html holds this comparison with its curves")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert 'data-curve="loss" data-axis="hours"' in text
     document = relay(

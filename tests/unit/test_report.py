@@ -76,7 +76,7 @@ def test_what_was_published_is_in_the_chain_of_checkpoints(tmp_path: Path) -> No
     (model,) = found["checkpoints"]["models"]
     assert (model["model"], model["weights_sha256"], model["public"]) == (MODEL.model, MODEL.weights_sha256, True)
     text = Page(render.report_page(found)).text
-    assert f"{MODEL.model} count 40 tunix, bfloat16 everybody {MODEL.weights_sha256} 7 B" in text
+    assert f"{MODEL.model} count 40 tunix, bfloat16 public {MODEL.weights_sha256} 7 B" in text
     assert found["headline"]["ended_at"] == before["ended_at"], "publishing is no part of the run"
 
 
