@@ -51,13 +51,12 @@ class Platforms:
             )
         return platform
 
-    def require_kaggle(self, pipeline: Pipeline, what: str) -> Platform:
-        """Return the Kaggle account. Raises BadInput for a pipeline whose sessions run elsewhere, which `what` is not for."""
+    def require_kaggle(self, pipeline: Pipeline, what: str) -> None:
+        """Raise BadInput for a pipeline whose sessions run elsewhere, which `what` is not for. The account is not asked."""
         if pipeline.platform != "kaggle":
             raise BadInput(
                 f"{what} is for Kaggle, and the sessions of {pipeline.name} run on {self.of(pipeline).label}"
             )
-        return self._kaggle()
 
     def _slurm(self, section: str) -> Platform:
         from orchestrator.pipeline.slurm_section import SlurmOptions

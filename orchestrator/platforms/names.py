@@ -15,10 +15,15 @@ def platform_name(word: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def name_in(pipeline: str) -> str:
-    """Return the name of the platform of a stored pipeline (canonical JSON, which leaves Kaggle's out)."""
+def word_in(stored: str) -> str:
+    """Return the word of the platform in a stored pipeline or site (canonical JSON, which leaves Kaggle's out)."""
     try:
-        found = json.loads(pipeline)
+        found = json.loads(stored)
     except ValueError:  # texts of tests and of damaged rows
-        return KAGGLE
-    return platform_name(str(found.get("platform", "kaggle"))) if isinstance(found, dict) else KAGGLE
+        return "kaggle"
+    return str(found.get("platform", "kaggle")) if isinstance(found, dict) else "kaggle"
+
+
+def name_in(pipeline: str) -> str:
+    """Return the name of the platform of a stored pipeline."""
+    return platform_name(word_in(pipeline))

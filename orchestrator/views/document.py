@@ -9,9 +9,9 @@ from typing import Any
 from orchestrator.base import process_id
 from orchestrator.base.humanize import bounded_s
 from orchestrator.core.goodput import goodput
-from orchestrator.core.moving import site_at
 from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.stage_plan import StagePlan
+from orchestrator.platforms.names import word_in
 from orchestrator.views.checkpoint_document import checkpoint_document
 from orchestrator.views.curves import Curves
 from orchestrator.views.fact_documents import damage_document, model_document
@@ -183,7 +183,7 @@ def run_document(
     """
     milestones = StagePlan.from_canonical(state.run.pipeline)
     cursor, run = state.head.cursor if state.head else milestones.beginning, state.run
-    platforms = [site_at(run, number).platform for number in range(run.platform + 1)]
+    platforms = [word_in(stored) for stored in (*(left.site for left in run.left_platforms), run.pipeline)]
     sessions = [_session(s, platforms, run.owner_at(s.platform), now, live_seconds) for s in state.sessions]
     return {
         "id": run.id,
