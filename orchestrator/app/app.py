@@ -69,8 +69,6 @@ class App(Workspace):
         self.before_moving: Callable[[tuple[str, ...]], None] = lambda sentences: None
         """Callback before a run begins on another platform than the checkpoint that it begins from, with what becomes of
         the numbers; it raises BadInput, or leaves the program, if the run shall not begin."""
-        self.rehearses = False
-        """True if the account is that of a local Kaggle, on which every run is rehearsed."""
         self.sends_messages = False
         """True if the daemon sends notifications (see `orchestrator.app.notify`). Rehearsals send none."""
 
@@ -82,7 +80,7 @@ class App(Workspace):
     @cached_property
     def platforms(self) -> Platforms:
         """The platforms that runs of this home folder may have."""
-        return Platforms(lambda: self.gateway, self.clock, rehearses=self.rehearses)
+        return Platforms(lambda: self.gateway, self.clock)
 
     def platform_of(self, run: str) -> Platform:
         """Return the platform of a run, by its id."""

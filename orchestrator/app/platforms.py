@@ -12,20 +12,15 @@ from state.model.run_state import Run
 
 
 class Platforms:
-    """Makes the platform of a pipeline, on first use. `kaggle` returns the account and may raise BadInput.
+    """Makes the platform of a pipeline, on first use. `kaggle` returns the account and may raise BadInput."""
 
-    `rehearses`: `kaggle` is a local one, on which every pipeline is rehearsed, also one for a cluster.
-    """
-
-    def __init__(self, kaggle: Callable[[], Platform], clock: Clock, *, rehearses: bool = False) -> None:
-        self._kaggle, self._clock, self._rehearses = kaggle, clock, rehearses
+    def __init__(self, kaggle: Callable[[], Platform], clock: Clock) -> None:
+        self._kaggle, self._clock = kaggle, clock
         self._of_slurm = lru_cache(maxsize=64)(self._slurm)
         self._of_ssh = lru_cache(maxsize=64)(self._ssh)
 
     def of(self, pipeline: Pipeline) -> Platform:
         """Return the platform that the pipeline's sessions run on."""
-        if self._rehearses:
-            return self._kaggle()
         match pipeline.platform:
             case "kaggle":
                 return self._kaggle()

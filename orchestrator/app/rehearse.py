@@ -118,9 +118,7 @@ def prepare_rehearsal(
     _require_packages(pipeline.pins, path)
     with local_kaggle(home, port, faults, pipeline.limit_s, devices_of(pipeline), hasty=hasty) as kaggle:
         _add_stand_ins(pipeline, kaggle, home / "stand-ins")
-        app = App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
-        app.rehearses = True
-        yield app
+        yield App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
 
 
 def serve(

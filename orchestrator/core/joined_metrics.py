@@ -47,7 +47,7 @@ class JoinedMetrics:
 
     @property
     def stand_ins(self) -> list[str]:
-        """What stand-ins of a rehearsal took the place of in any step, sorted: data sets, or `model`."""
+        """Names of what stand-ins of a rehearsal replaced in any step, sorted: data sets, or `model`."""
         return [name.removeprefix(STAND_IN_METRIC) for name in self.names if name.startswith(STAND_IN_METRIC)]
 
     @property

@@ -1,4 +1,4 @@
-"""Where a run's sessions and checkpoints are: the platform, and the keys of its section by which it is reached. Pure."""
+"""Place of a run's sessions and checkpoints: the platform, and the keys of its section by which it is reached. Pure."""
 
 import json
 from collections.abc import Mapping

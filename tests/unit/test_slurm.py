@@ -12,6 +12,7 @@ from orchestrator.base.errors import Ambiguous, BadInput, NoSlot, Permanent, Ref
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.reference.schema import schema
+from orchestrator.pipeline.rehearsed import rehearsed
 from orchestrator.platforms.names import name_in
 from orchestrator.platforms.port import TIME_LIMIT, KernelPush, Worker
 from orchestrator.platforms.shared_folder import REVOKED
@@ -154,7 +155,7 @@ def test_a_stored_pipeline_names_its_platform_and_a_rehearsal_plays_every_one_on
     pipeline = loader.parse(FILE, "count.yaml")
     assert (name_in(pipeline.canonical()), name_in('{"name": "gsm"}'), name_in("")) == ("Slurm", "Kaggle", "Kaggle")
     local = SlurmPlatform(ClusterOptions(shared="/s"), sleep=lambda _: None)
-    assert Platforms(lambda: local, VirtualClock(), rehearses=True).of(pipeline) is local
+    assert Platforms(lambda: local, VirtualClock()).of(rehearsed(pipeline)) is local
     assert Platforms(lambda: local, VirtualClock()).of(pipeline) is not local
 
 

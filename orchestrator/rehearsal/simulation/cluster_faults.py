@@ -1,4 +1,4 @@
-"""What goes wrong on a played cluster, drawn from a seed."""
+"""Faults of a played cluster, drawn from a seed."""
 
 import random
 from collections.abc import Mapping

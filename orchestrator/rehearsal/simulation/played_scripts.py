@@ -1,4 +1,4 @@
-"""What the scripts of a cluster's shared folder do, as functions on a real folder, by the text of the script."""
+"""Effects of the scripts of a cluster's shared folder, as functions on a real folder, by the text of the script."""
 
 import hashlib
 import shutil
