@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +195,15 @@ def rehearsed(folder: Path, text: str) -> Path:
     return home
 
 
+def verdict(promises: Mapping[str, bool], log: Path) -> int:
+    """Print which promises were kept, and the daemon's log if one was not. Return the exit status."""
+    for promise, kept in promises.items():
+        print(f"{'kept  ' if kept else 'BROKEN'} {promise}")
+    if not all(promises.values()):
+        print(log.read_text())
+    return 0 if all(promises.values()) else 1
+
+
 def main() -> int:
     """Play the chain and compare it; returns 0 if everything is as promised."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -225,11 +234,7 @@ def main() -> int:
             "the digests of the local Kaggle": final_state(chain.home) == final_state(rehearsed(folder, text)),
             "no error in the daemon's log": not re.search("Traceback", chain.log.read_text()),
         }
-        for promise, kept in promises.items():
-            print(f"{'kept  ' if kept else 'BROKEN'} {promise}")
-        if not all(promises.values()):
-            print(chain.log.read_text())
-        return 0 if all(promises.values()) else 1
+        return verdict(promises, chain.log)
 
 
 if __name__ == "__main__":

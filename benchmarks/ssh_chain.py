@@ -17,21 +17,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.slurm_chain import ROOT, STAGES, Chain, final_state, program_in, until
+from benchmarks.slurm_chain import COUNTING, ROOT, SESSIONS, Chain, final_state, program_in, until, verdict
 from tests.ssh_machine import HOST, SshMachine, missing, ssh_machine
 
 ON_SSH = """
-name: count
-accelerator: cpu
 platform: ssh
 ssh: {{host: {host}, folder: {folder}, python: {python}, signal_s: 0}}
-session: {{limit_s: 60, margin_s: 5, save_interval_s: 1}}
 """
-ON_KAGGLE = """
-name: count
-accelerator: cpu
-session: {limit_s: 60, margin_s: 5, save_interval_s: 1}
-"""
+PIPELINE = COUNTING + SESSIONS % (60, 5)
 AWAY_S = 10.0
 
 
@@ -39,9 +32,8 @@ class SshChain(Chain):
     """A chain whose sessions run on the machine `vm`."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        super().__init__(folder, environment)
-        section = ON_SSH.format(host=HOST, folder=self.shared, python=sys.executable)
-        self._pipeline.write_text(section + STAGES)
+        super().__init__(folder, environment, PIPELINE)
+        self._pipeline.write_text(PIPELINE + ON_SSH.format(host=HOST, folder=self.shared, python=sys.executable))
 
 
 def play(folder: Path, machine: SshMachine) -> SshChain:
@@ -83,7 +75,7 @@ def main() -> int:
         ends = chain.ask("SELECT number, attempt, outcome, cause, reason FROM session ORDER BY number, attempt")
         print(*ends, sep="\n")
         kaggle = folder / "kaggle.yaml"
-        kaggle.write_text(ON_KAGGLE + STAGES)
+        kaggle.write_text(PIPELINE)
         rehearsed = [sys.executable, "-m", "orchestrator", "--home", str(folder / "rehearsal"), "rehearse", str(kaggle)]
         subprocess.run(rehearsed, cwd=ROOT, check=True, capture_output=True)
         starts = [len(list(session.glob("claim.*"))) for session in (chain.shared / "sessions").glob("count-*")]
@@ -95,11 +87,7 @@ def main() -> int:
             "the digests of the local Kaggle": final_state(chain.home) == final_state(folder / "rehearsal"),
             "no error in the daemon's log": not re.search("Traceback", chain.log.read_text()),
         }
-        for promise, kept in promises.items():
-            print(f"{'kept  ' if kept else 'BROKEN'} {promise}")
-        if not all(promises.values()):
-            print(chain.log.read_text())
-        return 0 if all(promises.values()) else 1
+        return verdict(promises, chain.log)
 
 
 if __name__ == "__main__":
