@@ -38,6 +38,7 @@ class Unsteady:
 
     def __init__(self, gateway: Any, refusals: int) -> None:
         self._gateway, self._refusals = gateway, refusals
+        self.label = gateway.label
 
     def follow_log(self, slug: str, version: int | None, seen: int = 0) -> Iterator[LogLine]:
         for line in self._gateway.follow_log(slug, version, seen):
