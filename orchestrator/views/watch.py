@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from rich.live import Live
 from rich.segment import Segment
 from rich.text import Text
 
-from orchestrator.base.clock import Clock, Stop
+from orchestrator.base.clock import Clock, Stop, monotonic_s
 from orchestrator.base.humanize import local_time
 from orchestrator.base.terminal import escape_controls
 from orchestrator.platforms.names import KAGGLE, name_in
@@ -30,8 +31,10 @@ from state.failures import StoreUnavailable
 from state.reader import Reader
 
 EVERY_S = 2.0
-CLOCK = timedelta(seconds=10)
-"""Time after which clocks are shown anew although nothing has changed."""
+CLOCK, CLOCK_MAX = timedelta(seconds=10), timedelta(minutes=1)
+"""Shortest and longest time after which clocks are shown anew although nothing has changed."""
+RESTS = 200
+"""How many times as long as it took to show a status its clocks then stay: half a percent of a core at most."""
 REREAD = timedelta(minutes=2)
 """Time after which everything is read again although nothing has changed in the database: the disk, the forecasts."""
 EVENTS_MAX = 30
@@ -53,8 +56,8 @@ class StatusReading:
 class Watcher:
     """Polls a home folder, and reads the status again where something has changed.
 
-    Otherwise it only lets the clocks in the last status go on, every CLOCK_S seconds. While the database cannot be read,
-    the last status is shown with the error.
+    Otherwise it only lets the clocks in the last status go on, after `clock`. While the database cannot be read, the last
+    status is shown with the error.
     """
 
     def __init__(
@@ -64,32 +67,38 @@ class Watcher:
         now: Callable[[], datetime],
     ) -> None:
         self._store, self._read, self._now = store, read, now
-        self._last: StatusReading | None = None
+        self.last: StatusReading | None = None
+        """Newest status that was read."""
         self._mark: tuple[Any, ...] = ()
         self._read_at: datetime | None = None
+        self.clock = CLOCK
+
+    def showed(self, took_s: float) -> None:
+        """Let the clocks stay for longer the longer it took to show the last status, in seconds."""
+        self.clock = min(max(CLOCK, timedelta(seconds=RESTS * took_s)), CLOCK_MAX)
 
     def poll(self, run: str | None) -> StatusReading:
         """Return the current status, the same object if nothing is new. Raises StoreUnavailable if the first read fails."""
         try:
-            self._last = self._current(run)
+            self.last = self._current(run)
         except StoreUnavailable as error:
-            if self._last is None:
+            if self.last is None:
                 raise
             self._mark = ()
-            return replace(self._last, trouble=str(error))
-        return self._last
+            return replace(self.last, trouble=str(error))
+        return self.last
 
     def _current(self, run: str | None) -> StatusReading:
         store, now = self._store(), self._now()
         mark = self._change_mark(store, now)
-        last = self._last
+        last = self.last
         fresh = self._read_at is not None and self._read_at <= now < self._read_at + REREAD
         if last is None or mark != self._mark or not fresh:
             seen = self._seen(store, run)
             self._mark, self._read_at = mark, now
             return seen
         since = now - datetime.fromisoformat(last.document["at"])
-        return last if since < CLOCK else replace(last, document=aged(last.document, now))
+        return last if since < self.clock else replace(last, document=aged(last.document, now))
 
     def _change_mark(self, store: Reader | None, now: datetime) -> tuple[Any, ...]:
         if store is None:
@@ -99,7 +108,7 @@ class Watcher:
 
     def _seen(self, store: Reader | None, run: str | None) -> StatusReading:
         document = self._read(store)
-        before = self._last
+        before = self.last
         same = before is not None and _stages(before.document) == _stages(document)
         curves = before.curves if before is not None and same else curves_of(store, document)
         events = store.newest_facts(EVENTS_MAX, run) if store is not None else []
@@ -137,8 +146,11 @@ def watch(
     teller = _json_lines(on) if as_json else screen(on, view) if can_redraw(on) else _lines(on, clock)
     with teller as tell:
         while True:
-            seen = watcher.poll(run)
+            before, seen = watcher.last, watcher.poll(run)
+            began_s = monotonic_s()
             tell(seen)
+            if seen is not before:
+                watcher.showed(monotonic_s() - began_s)
             state = seen.document["runs"][0]["state"] if run else ""
             if state in SETTLED or stop.is_set():
                 return 1 if state in SETTLED and state != "finished" and not stop.is_set() else 0
@@ -186,17 +198,25 @@ class FullScreen:
         if room < -1:
             yield from _cropped(rows, len(rows) + room)
             return
-        yield above
+        for row in rows:
+            yield from row
+            yield Segment.line()
         several = len(seen.document["runs"]) > 1
         told = [
             (at, text) for happened in seen.events for at, text in _event_line(happened, seen.platforms, now, several)
         ]
-        while told and room > 0:
-            view = labelled((at, Text(text)) for at, text in told)
-            if len(console.render_lines(view, options.update(height=None), pad=False)) <= room:
-                yield view
-                return
-            del told[0]
+        first = bisect_left(
+            range(len(told)), True, key=lambda first: self._height(told[first:], console, options) <= room
+        )
+        if told[first:] and room > 0:
+            yield _events(told[first:])
+
+    def _height(self, told: list[tuple[str, str]], console: Console, options: ConsoleOptions) -> int:
+        return len(console.render_lines(_events(told), options.update(height=None), pad=False))
+
+
+def _events(told: Sequence[tuple[str, str]]) -> RenderableType:
+    return labelled((at, Text(text)) for at, text in told)
 
 
 def _cropped(rows: list[list[Segment]], fitting: int) -> RenderResult:

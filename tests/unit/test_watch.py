@@ -225,6 +225,21 @@ def test_the_clock_of_a_live_session_goes_on_without_a_read(watched: Watched) ->
     assert aged == status_document(store, watched.place.home, clock.now(), "r-0001")["runs"][0]["sessions"]
 
 
+@pytest.mark.parametrize(("took_s", "rests_s"), [(0.001, 10.0), (0.2, 40.0), (30.0, 60.0)])
+def test_the_clocks_of_a_screen_that_takes_long_to_draw_go_on_less_often(
+    watched: Watched, took_s: float, rests_s: float
+) -> None:
+    clock, store = VirtualClock(), ReadOnlyStore(watched.place.home)
+    watched.append(*RUNNING)()
+    watcher = Watcher(lambda: store, lambda s: status_document(s, watched.place.home, clock.now(), "r-0001"), clock.now)
+    first = watcher.poll("r-0001")
+    watcher.showed(took_s)
+    clock.sleep(rests_s - 1.0)
+    assert watcher.poll("r-0001") is first
+    clock.sleep(1.0)
+    assert watcher.poll("r-0001") is not first
+
+
 def test_a_small_window_says_how_much_it_hides(watched: Watched) -> None:
     terminal = Console(file=watched.out, force_terminal=True, width=40, height=12, legacy_windows=False, _environ={})
     assert watched.watch(Script(watched.append(*RUNNING), lambda: None), console=terminal) == 0
