@@ -21,6 +21,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -287,6 +288,7 @@ def main() -> int:
     parser.add_argument("--steps", type=float, default=1.0, metavar="SHARE", help="share of the example's steps")
     parser.add_argument("--plot", type=Path, help="write a plot of all chains to this file")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as after Ctrl-C, nothing that it started stays behind
     if asked.steps <= 0:
         raise SystemExit("--steps: a share above 0")
     example = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
