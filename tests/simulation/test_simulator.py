@@ -27,7 +27,7 @@ from tests.simulation.pipelines import pipeline
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SHARD = 60
-FIRST = range(1, 301)
+FIRST = range(1, 181)
 FOUND = (2701, 2755, 2801, 5500, 9780)
 """Seeds beyond the first that showed a fault of relay's own, which was mended then."""
 

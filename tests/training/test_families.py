@@ -36,7 +36,7 @@ BY_HASH = {"tests.training.odd_rewards:by_hash": 1.0}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", NEW)
+@pytest.mark.parametrize("kind", [NEW[0], *(pytest.param(kind, marks=pytest.mark.nightly) for kind in NEW[1:])])
 def test_a_run_that_is_cut_computes_what_the_uncut_one_computes(kind: str, tmp_path: Path) -> None:
     """An adapter by SFT and greedy answers; for one family GRPO too, whose loss knows padding by another token than 0."""
     rollouts = {**ROLLOUTS, "max_prompt_length": 160, "rewards": BY_HASH}

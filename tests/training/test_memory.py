@@ -54,7 +54,9 @@ def test_the_plan_that_is_read_before_compiling_ends_is_that_of_the_compiled_pro
     assert all(found["written"])
 
 
+@pytest.mark.nightly
 def test_a_plan_from_few_layers_is_that_from_all_layers() -> None:
+    """Three whole compilations; what is computed from them is tested in `tests/unit/test_memory_depths.py`."""
     found = probe("few-layers")
     assert found["few"]["sizes"] == found["all"]["sizes"]
     assert found["few"]["part"] == pytest.approx(found["all"]["part"], rel=GAP_MAX)
