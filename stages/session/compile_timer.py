@@ -1,4 +1,7 @@
-"""Books the time that JAX spends on tracing, lowering and compiling as compilation instead of training steps."""
+"""Books the time that JAX spends on tracing, lowering and compiling as compilation instead of training steps.
+
+Memory that a long one has freed is given back, before the compiler begins and when it has ended.
+"""
 
 import contextlib
 import importlib
@@ -7,6 +10,7 @@ import threading
 from collections.abc import Iterator
 
 from stages.session.async_checkpointer import THREAD
+from stages.session.freed_memory import COMPILED_LONG_S, give_back
 from stages.session.time_accounting import TimeAccount, TimeClass
 
 MEASURED = (
@@ -40,3 +44,5 @@ class Compilations:
         in_background = threading.current_thread().name.startswith(THREAD)
         if not self._stopped and event in MEASURED and not in_background:
             self._account.spent(TimeClass.COMPILE, duration_s)
+            if duration_s >= COMPILED_LONG_S:
+                give_back()

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stages.session.freed_memory import give_back
+
 DEVICE, DEVICE_LIMIT, HOST, HOST_LIMIT = "device_bytes", "device_limit_bytes", "host_bytes", "host_limit_bytes"
 """Names of the values of `peaks`."""
 PROC = Path("/proc")
@@ -58,8 +60,10 @@ class PeakMemory:
 def begin_stage(proc: Path = PROC) -> None:
     """Let the host's peak begin anew, so that a stage's peak is not that of a larger stage before it.
 
-    Without effect where the system does not allow it. The devices' peaks cannot be reset: see `PeakMemory.now`.
+    Without effect where the system does not allow it. What the stage before has freed is given back first. The devices'
+    peaks cannot be reset: see `PeakMemory.now`.
     """
+    give_back()
     try:
         (proc / "self" / "clear_refs").write_text(RESET_PEAK, encoding="ascii")
     except OSError:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from stages.session import compile_timer
 from stages.session.async_checkpointer import THREAD
 from stages.session.compile_timer import Compilations
 from stages.session.time_accounting import TimeAccount, TimeClass
@@ -65,3 +66,17 @@ def test_nobody_listens_any_more_once_the_stage_is_over() -> None:
     with account.doing(TimeClass.STEP):
         compile_something(20_264)
     assert "compile" not in account.seconds()
+
+
+def test_what_a_compilation_has_freed_goes_back_to_the_system_before_the_program_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_back: list[float] = []
+    monkeypatch.setattr(compile_timer, "COMPILED_LONG_S", 0.0)
+    monkeypatch.setattr(compile_timer, "give_back", lambda: given_back.append(0.0))
+    with Compilations(TimeAccount(Steps())).heard():
+        compile_something(20_264)
+        assert len(given_back) >= 2, "before the compiler begins, for its own sake, and when it has ended"
+    counted = len(given_back)
+    compile_something(20_265)
+    assert len(given_back) == counted, "its session is over"
