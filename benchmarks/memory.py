@@ -2,6 +2,7 @@
 
     python -m benchmarks.memory FOLDER
     python -m benchmarks.memory FOLDER --kind gemma3 --phases sft grpo evaluate --steps 2
+    python -m benchmarks.memory FOLDER --together        # one session for all: does a stage pay for the one before?
 
 FOLDER holds a model's weights and tokenizer, such as Gemma 3 270M from Hugging Face. Each phase is a pipeline of one
 stage with `accelerator: cpu`. It is planned first; then a session runs a few steps of it in a process of its own, as the
@@ -14,6 +15,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,26 +40,34 @@ PHASES: dict[str, dict[str, Any]] = {
 """Options by phase. `full` is SFT of every weight; it is not among the default phases, as it takes most."""
 
 
-def pipeline_of(phase: str, model: dict[str, Any], steps: int) -> Pipeline:
-    """Return the pipeline of one stage for a CPU."""
-    kind = "sft" if phase == "full" else phase
-    stage = {"name": phase, "kind": kind, "steps": steps, "options": PHASES[phase]}
-    value = {"name": f"memory-{phase}", "accelerator": "cpu", "model": model, "stages": [stage]}
-    return loader.check(value, phase)
+def pipeline_of(phases: Sequence[str], model: dict[str, Any], steps: int) -> Pipeline:
+    """Return the pipeline for a CPU that has these phases as stages."""
+    stages = [
+        {"name": each, "kind": "sft" if each == "full" else each, "steps": steps, "options": PHASES[each]}
+        for each in phases
+    ]
+    value = {"name": f"memory-{phases[0]}", "accelerator": "cpu", "model": model, "stages": stages}
+    return loader.check(value, phases[0])
 
 
-def planned_bytes(pipeline: Pipeline, cache: Path) -> tuple[int, str]:
-    """Return the peak of the plan, and the phase in which it is."""
+def planned_bytes(pipeline: Pipeline, cache: Path) -> dict[str, tuple[int, str]]:
+    """Return the peak of each stage's plan, and the phase in which it is, by the stage's name."""
     document = memory_document(pipeline, pipeline.name, lambda line: print(line, file=sys.stderr), cache)
-    (stage,) = document["stages"]
-    largest = max(stage["phases"], key=lambda each: each["peak"])
-    return int(largest["peak"]), str(largest["phase"])
+    largest = {
+        name: max(stage["phases"], key=lambda each: each["peak"])
+        for stage in document["stages"]
+        for name in stage["names"]
+    }
+    return {name: (int(each["peak"]), str(each["phase"])) for name, each in largest.items()}
 
 
-def measured_bytes(pipeline: Pipeline, root: Path) -> int:
-    """Run a session; return the peak of its host's memory."""
-    (stage,) = pipeline.stages
-    lengths = {"prompt": stage.options.get("max_prompt_length", 64), "whole": stage.options.get("max_seq_length", 64)}
+def measured_bytes(pipeline: Pipeline, root: Path) -> dict[str, int]:
+    """Run a session of all stages; return the peaks of its host's memory by the stage's name."""
+
+    def longest(option: str) -> int:
+        return max([stage.options[option] for stage in pipeline.stages if option in stage.options], default=64)
+
+    lengths = {"prompt": longest("max_prompt_length"), "whole": longest("max_seq_length")}
     write_filled(root / "inputs", fit(Model, dict(pipeline.model), "model"), **lengths)
     order = Order(
         run="bench-0001",
@@ -68,15 +78,18 @@ def measured_bytes(pipeline: Pipeline, root: Path) -> int:
         pipeline_digest="f" * 64,
         seed=0,
         model=dict(pipeline.model),
-        stages=(StageSpec(name=stage.name, kind=stage.kind, steps=stage.steps, options=dict(stage.options)),),
-        start=Cursor(stage=stage.name, step=0),
+        stages=tuple(
+            StageSpec(name=stage.name, kind=stage.kind, steps=stage.steps, options=dict(stage.options))
+            for stage in pipeline.stages
+        ),
+        start=Cursor(stage=pipeline.stages[0].name, step=0),
         parent=None,
         budget_s=36_000.0,
         limit_s=36_000.0,
         save_interval_s=36_000.0,
     )
     report, _, _ = session(order, root / "session", inputs=root / "inputs")
-    return report.stages[stage.name].memory["host_bytes"]
+    return {name: stage.memory["host_bytes"] for name, stage in report.stages.items()}
 
 
 def row(phase: str, options: dict[str, Any], planned: int, where: str, measured: int) -> str:
@@ -93,17 +106,19 @@ def main() -> int:
     arguments.add_argument("--kind", default="gemma3", help="model.kind [gemma3]")
     arguments.add_argument("--phases", nargs="+", choices=PHASES, default=["sft", "grpo", "evaluate"])
     arguments.add_argument("--steps", type=int, default=2, help="steps of each session [2]: the second holds most")
+    arguments.add_argument("--together", action="store_true", help="measure all phases in one session, in this order")
     asked = arguments.parse_args()
     model = {"kind": asked.kind, "source": str(asked.folder.resolve()), "system": ""}
     errors = []
     print(f"{'phase':10}{'planned':>9}{'measured':>10}{'error':>8}  {'peak of the plan':22} options (GiB)", flush=True)
-    for phase in asked.phases:
+    for phases in [asked.phases] if asked.together else [[phase] for phase in asked.phases]:
         with tempfile.TemporaryDirectory(prefix="relay-memory-") as folder:
-            pipeline = pipeline_of(phase, model, asked.steps)
-            planned, where = planned_bytes(pipeline, Path(folder, "plans"))
+            pipeline = pipeline_of(phases, model, asked.steps)
+            planned = planned_bytes(pipeline, Path(folder, "plans"))
             measured = measured_bytes(pipeline, Path(folder))
-        print(row(phase, PHASES[phase], planned, where, measured), flush=True)
-        errors.append(abs(planned / measured - 1))
+        for phase in phases:
+            print(row(phase, PHASES[phase], *planned[phase], measured[phase]), flush=True)
+            errors.append(abs(planned[phase][0] / measured[phase] - 1))
     return 1 if max(errors) > ERROR_MAX else 0
 
 

@@ -23,7 +23,7 @@ def test_a_plan_for_a_cpu_is_what_a_session_takes_whose_rows_are_as_long_as_may_
     stage = {"name": "sft", "kind": "sft", "steps": 2, "options": OPTIONS}
     model = {"kind": "gemma3", "source": str(folder), "system": ""}
     pipeline = loader.check({"name": "cpu", "accelerator": "cpu", "model": model, "stages": [stage]}, "cpu")
-    planned, where = planned_bytes(pipeline, tmp_path / "plans")
-    measured = measured_bytes(pipeline, tmp_path)
+    planned, where = planned_bytes(pipeline, tmp_path / "plans")["sft"]
+    measured = measured_bytes(pipeline, tmp_path)["sft"]
     assert planned == pytest.approx(measured, rel=ERROR_MAX)
     assert where == "step" and measured > 1.5 * GIB, "libraries alone would take a quarter of it"
