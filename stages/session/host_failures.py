@@ -5,12 +5,13 @@ that is killed leaves nothing: the launcher then ends the others, and the sessio
 """
 
 import json
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from stages.session import packing
@@ -18,12 +19,27 @@ from stages.session.context import RunningSession
 from stages.session.failure_report import Failure
 from stages.session.hosts import Hosts
 from stages.session.session_report import report_of
+from stages.stage import StageFailed
 
 LOOK_S = 1.0
 """Interval between two looks at the folder, in seconds."""
 GRACE_S = 10.0
 """Seconds that the first process has to fail by itself, as all do for a reason that they share, before the failure of
 another one ends it."""
+LOST = re.compile(
+    r"gloo|nccl|coordination service|heartbeat|barrier|connection (reset|closed|refused)|UNAVAILABLE|DEADLINE_EXCEEDED",
+    re.IGNORECASE,
+)
+"""Wording of JAX's errors for a process that does not answer any more."""
+
+
+def judged(hosts: Hosts, failed: Failure, error: BaseException) -> Failure:
+    """Return the failure of this process as `host-lost` (transient) if its error says that another one does not answer."""
+    if hosts.count == 1 or isinstance(error, StageFailed) or not LOST.search(str(error)):
+        return failed
+    return replace(
+        failed, cause="host-lost", reason=f"another process of this session was lost: {failed.reason}", transient=True
+    )
 
 
 def tell(hosts: Hosts, failed: Failure) -> None:

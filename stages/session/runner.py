@@ -138,6 +138,7 @@ def _run(session: RunningSession, broken: StageFailed | None) -> Report:
     except BaseException as error:  # noqa: BLE001 - every failure of a stage must be reported
         session.failing = True
         failed = failure_report.of(error, session.reached.stage, session.memory.now())
+        failed = host_failures.judged(session.hosts, failed, error)
         host_failures.tell(session.hosts, failed)
         session.saver.close()  # let a checkpoint in progress finish
         session.note_memory()
