@@ -161,11 +161,11 @@ class FollowingOutput(Output):
     """The same folder in a process that is not its session's first: it waits for what that one writes, and writes nothing."""
 
     def checkpoint(self, cursor: Cursor, directory: Path, digests: Mapping[str, str]) -> Manifest:
-        """Wait for the checkpoint at `cursor`, and return its manifest. Raises StageFailed `hosts-lost` if none appears."""
+        """Wait for the checkpoint at `cursor`, and return its manifest. Raises StageFailed `host-lost` if none appears."""
         place = self.folder(cursor) / MANIFEST_NAME
         if not _appears(lambda: place.is_file() or self.report_path.is_file(), CHECKPOINT_S_MAX) or not place.is_file():
             raise StageFailed(
-                "hosts-lost",
+                "host-lost",
                 f"the first process of this session wrote no checkpoint {cursor.stage} {cursor.step}",
                 transient=True,
             )

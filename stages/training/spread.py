@@ -17,7 +17,7 @@ TEXT_BYTES_MAX = 2048
 
 def is_spread() -> bool:
     """Return whether the session has several processes."""
-    return jax.process_count() > 1
+    return bool(jax.process_count() > 1)
 
 
 def placed(value: Any, sharding: Sharding | None) -> jax.Array:
