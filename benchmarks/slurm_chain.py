@@ -240,7 +240,9 @@ def main() -> int:
         text, on_slurm = written(folder, training=training), ON_SLURM
         if hosts > 1:
             text = text.replace("kind: gemma2", f"kind: gemma2, mesh_fsdp: {hosts}")
-            on_slurm = on_slurm.replace("slurm: {shared", SEVERAL % hosts)
+            on_slurm = on_slurm.replace("slurm: {shared", SEVERAL % hosts).replace(
+                " JAX_COMPILATION_CACHE_DIR=COMPILED", ""
+            )
         with slurm_cluster(folder / "slurm") as environment:
             chain = play(folder, environment, text, on_slurm)
             told = [

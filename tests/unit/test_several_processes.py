@@ -1,5 +1,6 @@
 """Processes that run one session together: the first one decides and writes, and the others do what it decided."""
 
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from stages.contract import Accelerator, Cursor, Order, Report
 from stages.session import runner
 from stages.session.accelerator import STAND_IN
 from stages.session.failure_report import Failure
-from stages.session.host_failures import found, heeding_others, tell
+from stages.session.host_failures import found, heeding_others, judged, tell
 from stages.session.hosts import Hosts, decided, devices_here, said
 from stages.stage import Context, Next, StageFailed
 from tests.unit.counting_runs import Clock, Kaggle, events, kaggle, order, own
@@ -84,6 +85,16 @@ def train(context: Context) -> None:
             return
 
 
+def signalled(context: Context) -> None:
+    """A stage that gets in its second step the signal which srun passes on."""
+    for step in range(1, context.spec.steps + 1):
+        if step == 2:
+            signal.raise_signal(signal.SIGUSR1)
+        if context.step_done(step, {}) is not Next.GO_ON:
+            context.save(step, lambda _directory: {"nothing": "0"})
+            return
+
+
 class Ticking(Clock):
     """A clock by which each look takes some time."""
 
@@ -129,6 +140,13 @@ def test_all_begin_the_next_stage_from_the_checkpoint_that_the_first_process_wro
     ends = [report_of(world).checkpoint for world in (alone, several)]
     assert ends[0] is not None and ends[0].cursor == Cursor(stage="second", step=4)
     assert ends[0] == ends[1]
+
+
+def test_the_signal_that_srun_passes_on_ends_a_session_at_its_next_step(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    _, report = kaggle(tmp_path / "kaggle").run(order(stages=(own("first", 7, signalled),)))
+    assert (report.outcome, report.reached) == ("yielded", Cursor(stage="first", step=2))
+    assert signal.getsignal(signal.SIGUSR1) is before
 
 
 def test_a_process_alone_exchanges_nothing() -> None:
@@ -211,6 +229,23 @@ def test_the_failure_of_another_process_is_reported_where_the_first_hangs(tmp_pa
         session.failing = False
         assert left.wait(PATIENCE_S)
     assert (reports[0].outcome, reports[0].cause) == ("failed", "out-of-memory")
+
+
+@pytest.mark.parametrize(
+    ("error", "processes", "cause"),
+    [
+        (RuntimeError("Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:4711"), 2, "host-lost"),
+        (RuntimeError("UNAVAILABLE: failed to connect to all addresses"), 2, "host-lost"),
+        (RuntimeError("Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:4711"), 1, "out-of-memory"),
+        (ValueError("operands could not be broadcast together"), 2, "out-of-memory"),
+        (StageFailed("bad-data", "the barrier of examples is empty"), 2, "out-of-memory"),
+    ],
+)
+def test_an_error_that_says_that_another_process_is_gone_is_transient(
+    error: Exception, processes: int, cause: str, tmp_path: Path
+) -> None:
+    failed = judged(Hosts(0, processes, tmp_path), FAILED, error)
+    assert (failed.cause, failed.transient) == (cause, cause == "host-lost")
 
 
 def _reported(asked: Order) -> dict[str, Any]:
