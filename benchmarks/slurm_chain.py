@@ -57,6 +57,9 @@ QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PERSISTENT_CACHE_MIN_COMPIL
 """Variables of both platforms' sessions that halve the time in which XLA compiles."""
 SESSIONS = "session: {limit_s: %d, margin_s: %d, save_interval_s: 1}"
 PATIENCE_S = 1800.0
+ENDS = {"CANCELLED", "FAILED", "TIMEOUT", "COMPLETED"}
+"""States of jobs that Slurm records. Of several processes the others may end the session before its time limit, once the
+frozen one has not answered for a while."""
 ROWS = range(90), range(90, 98)
 """Problems to train on, and those held out."""
 
@@ -260,7 +263,7 @@ def main() -> int:
             "at least four jobs": len(told) >= 4,
             "each session is one job, by Slurm's own records": set(started.values()) == {1}
             and len(started) == len(ends),
-            "Slurm saw each end": {"CANCELLED", "FAILED", "TIMEOUT", "COMPLETED"} <= {job["JobState"] for job in told},
+            "Slurm saw each end": ENDS - ({"TIMEOUT"} if hosts > 1 else set()) <= {job["JobState"] for job in told},
             f"the digests of {'the uncut run' if hosts > 1 else 'the local Kaggle'}": final_state(chain.home)
             == final_state(other),
             "no error in the daemon's log": not re.search("Traceback", chain.log.read_text()),

@@ -73,7 +73,8 @@ class Hosts:
             return
         import jax
 
-        jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from the session
+        if "jax_enable_preemption_service" in jax.config.values:  # it would take SIGTERM away from the session
+            jax.config.update("jax_enable_preemption_service", False)
         if promised.platform == "cpu":
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
         try:
