@@ -67,7 +67,8 @@ class Hosts:
     def connect(self, promised: Accelerator, environ: Mapping[str, str]) -> None:
         """Connect the session's processes through JAX; call it before anything asks JAX for devices.
 
-        Does nothing in a session of one process, and where they can exchange texts already. Raises StageFailed `hosts-missing` (transient) if they do not all appear.
+        Does nothing in a session of one process, and where they can exchange texts already. Raises StageFailed
+        `hosts-missing` (transient) if they do not all appear.
         """
         if self.count == 1 or self._exchange is not None:
             return
