@@ -242,7 +242,9 @@ def main() -> int:
         folder = Path(name)
         text, on_slurm = written(folder, training=training), ON_SLURM
         if hosts > 1:
-            text = text.replace("kind: gemma2", f"kind: gemma2, mesh_fsdp: {hosts}")
+            text = text.replace("kind: gemma2", f"kind: gemma2, mesh_fsdp: {hosts}").replace(
+                "limit_s: 120", "limit_s: 420"
+            )
             on_slurm = on_slurm.replace("slurm: {shared", SEVERAL % hosts).replace(
                 " JAX_COMPILATION_CACHE_DIR=COMPILED", ""
             )

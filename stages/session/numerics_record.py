@@ -144,7 +144,7 @@ def _machine(jax: Any, order: Order) -> dict[str, str]:
         CHIP: "" if first.platform == "cpu" else first.device_kind,
         PLATFORM: first.platform,
         DEVICES: str(len(devices)),
-        PROCESSES: str(jax.process_count()) if jax.process_count() > 1 else "",
+        PROCESSES: str(order.accelerator.processes or ""),
         MESH: f"fsdp {order.model.get('mesh_fsdp', 1)}, tp {order.model.get('mesh_tp', 1)}",
         COMPILER: _build(str(getattr(first.client, "platform_version", ""))),
         DRIVER: driver_of(_text(Path("/proc/driver/nvidia/version"))),
