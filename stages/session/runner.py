@@ -102,10 +102,13 @@ def _status(hosts: Hosts, report: Report, leave: Callable[[int], object] | None)
     return 1
 
 
-def _begin(order: Order, working: Path, inputs: Path, clock: Callable[[], float], hosts: Hosts) -> RunningSession:
+def _begin(
+    order: Order, working: Path, inputs: Path, clock: Callable[[], float], hosts: Hosts | None = None
+) -> RunningSession:
     """Create the session's state, and a folder for temporary files outside the output."""
     large = working.parent / "tmp"  # Kaggle's large disk, if there is one
     scratch = Path(tempfile.mkdtemp(prefix="relay-", dir=large if large.is_dir() else None))
+    hosts = hosts or Hosts()
     log = Log(clock) if hosts.first else SilentLog(clock)
     sinks = partial(metrics.sinks_of, order, working, scratch, log.say) if hosts.first else tuple
     return RunningSession(
