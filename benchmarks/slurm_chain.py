@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -198,6 +199,8 @@ def play(folder: Path, environment: dict[str, str], text: str, on_slurm: str = O
 def uncut(folder: Path, environment: dict[str, str], text: str, on_slurm: str) -> Path:
     """Run the same pipeline on the same cluster without a fault, and return its home folder."""
     (folder / "uncut").mkdir()
+    for file in folder.glob("*.jsonl"):
+        shutil.copy(file, folder / "uncut")
     chain = Chain(folder / "uncut", environment, text, on_slurm)
     chain.start()
     daemon = chain.daemon()
