@@ -43,7 +43,7 @@ class TwoProcesses:
         for file in rows.iterdir():
             os.link(file, place / "input" / file.name)
 
-    def run(self, **kill: int) -> tuple[list[int], list[str]]:
+    def run(self) -> tuple[list[int], list[str]]:
         """Run the session; returns exit status and output of each process."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
