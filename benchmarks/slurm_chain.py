@@ -1,18 +1,23 @@
 """Plays a chain of sessions on a real Slurm on this machine, and the same chain on the local Kaggle.
 
-    python -m benchmarks.slurm_chain [--training]
+    python -m benchmarks.slurm_chain [--training | --hosts N]
 
 The sessions count; with `--training` they train a tiny Gemma 2 (SFT) with JAX. Session 1 is cancelled with
 scancel. While session 2 runs, the daemon is killed, and then the session's program. Session 3 is frozen until Slurm ends
 it at its time limit, and the daemon is killed again meanwhile. Session 4 finishes. Then the digests are compared, and the
 jobs counted by Slurm's own record. Takes about three minutes; with `--training` ten on two busy cores. Needs Slurm, and
 says what to install.
+
+With `--hosts N` each session is N processes, started by srun, that train the model together. The cluster is this machine, so
+they are N tasks on one node. In session 2 the last of them is killed, in session 3 the first one frozen, and the digests are
+those of the same pipeline, on the same cluster, uncut.
 """
 
 import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -48,10 +53,14 @@ ON_SLURM = """
 platform: slurm
 slurm: {shared: SHARED, python: PYTHON, signal_s: 0, setup: ["export QUICK JAX_COMPILATION_CACHE_DIR=COMPILED"]}
 """
+SEVERAL = "slurm: {tasks_per_node: %d, shared"
 QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 """Variables of both platforms' sessions that halve the time in which XLA compiles."""
 SESSIONS = "session: {limit_s: %d, margin_s: %d, save_interval_s: 1}"
 PATIENCE_S = 1800.0
+ENDS = {"CANCELLED", "FAILED", "TIMEOUT", "COMPLETED"}
+"""States of jobs that Slurm records. Of several processes the others may end the session before its time limit, once the
+frozen one has not answered for a while."""
 ROWS = range(90), range(90, 98)
 """Problems to train on, and those held out."""
 
@@ -75,13 +84,13 @@ def written(folder: Path, *, training: bool) -> str:
 class Chain:
     """A home folder, the daemon on it, and the shared folder of the cluster."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], text: str) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], text: str, on_slurm: str = ON_SLURM) -> None:
         self.home, self.shared, self.log = folder / "home", folder / "shared", folder / "daemon.log"
         self._environment = {**environment, "HOME": str(folder)}
         self._pipeline = folder / "slurm.yaml"
         places = {"SHARED": str(self.shared), "PYTHON": sys.executable, "COMPILED": str(folder / "compiled")}
         places["QUICK"] = " ".join(f"{name}={value}" for name, value in QUICK.items())
-        on_slurm = re.sub("|".join(places), lambda found: places[found[0]], ON_SLURM)
+        on_slurm = re.sub("|".join(places), lambda found: places[found[0]], on_slurm)
         self._pipeline.write_text(text + on_slurm)
 
     def relay(self, *arguments: str) -> str:
@@ -132,17 +141,21 @@ def until(what: str, true: Callable[[], Any]) -> Any:
     return found
 
 
-def program_in(folder: Path) -> int:
-    """Return the process that runs a session in this folder."""
+def programs_in(folder: Path) -> list[int]:
+    """Return the processes that run a session in this folder, in their order."""
+    found: dict[bytes, int] = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if (process / "cwd").resolve() == (folder / "working").resolve() and b"python" in (
-                process / "cmdline"
-            ).read_bytes():
-                return int(process.name)
+            if (process / "cwd").resolve() != (folder / "working").resolve():
+                continue
+            words, environment = ((process / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
         except OSError:
             continue
-    raise SystemExit(f"no program runs in {folder}")
+        if b"python" in words[0]:
+            found[next((each for each in environment if each.startswith(b"RELAY_PROCESS=")), b"")] = int(process.name)
+    if not found:
+        raise SystemExit(f"no program runs in {folder}")
+    return [found[name] for name in sorted(found)]
 
 
 def final_state(folder: Path) -> dict[str, str]:
@@ -158,9 +171,9 @@ def final_state(folder: Path) -> dict[str, str]:
     return found
 
 
-def play(folder: Path, environment: dict[str, str], text: str) -> Chain:
+def play(folder: Path, environment: dict[str, str], text: str, on_slurm: str = ON_SLURM) -> Chain:
     """Play the chain with its four ends of sessions."""
-    chain = Chain(folder, environment, text)
+    chain = Chain(folder, environment, text, on_slurm)
     chain.start()
     daemon = chain.daemon()
     first = until("session 1 has a checkpoint: scancel", lambda: chain.running(1))
@@ -168,12 +181,12 @@ def play(folder: Path, environment: dict[str, str], text: str) -> Chain:
     second = until("session 2 has a checkpoint: the daemon is killed, then its program", lambda: chain.running(2))
     daemon.kill()
     daemon.wait()
-    os.kill(program_in(second), signal.SIGKILL)
+    os.kill(programs_in(second)[-1], signal.SIGKILL)
     daemon = chain.daemon()
     third = until(
         "session 3 has a checkpoint: frozen until its time limit, and the daemon is killed", lambda: chain.running(3)
     )
-    os.kill(program_in(third), signal.SIGSTOP)
+    os.kill(programs_in(third)[0], signal.SIGSTOP)
     daemon.kill()
     daemon.wait()
     daemon = chain.daemon()
@@ -181,6 +194,20 @@ def play(folder: Path, environment: dict[str, str], text: str) -> Chain:
     daemon.terminate()
     daemon.wait()
     return chain
+
+
+def uncut(folder: Path, environment: dict[str, str], text: str, on_slurm: str) -> Path:
+    """Run the same pipeline on the same cluster without a fault, and return its home folder."""
+    (folder / "uncut").mkdir()
+    for file in folder.glob("*.jsonl"):
+        shutil.copy(file, folder / "uncut")
+    chain = Chain(folder / "uncut", environment, text, on_slurm)
+    chain.start()
+    daemon = chain.daemon()
+    until("the uncut run is over", lambda: chain.ask("SELECT status FROM run")[0][0] in ("finished", "parked"))
+    daemon.terminate()
+    daemon.wait()
+    return chain.home
 
 
 def rehearsed(folder: Path, text: str) -> Path:
@@ -208,18 +235,29 @@ def main() -> int:
     """Play the chain and compare it; returns 0 if everything is as promised."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--training", action="store_true", help="train a tiny Gemma 2 in place of counting")
-    training = parser.parse_args().training
+    parser.add_argument("--hosts", type=int, default=1, help="processes that train a tiny Gemma 2 together")
+    asked = parser.parse_args()
+    hosts, training = asked.hosts, asked.training or asked.hosts > 1
     if why := missing():
         print(why)
         return 2
     with tempfile.TemporaryDirectory(prefix="relay-slurm-chain-") as name:
         folder = Path(name)
-        text = written(folder, training=training)
+        text, on_slurm = written(folder, training=training), ON_SLURM
+        if hosts > 1:
+            text = text.replace("kind: gemma2", f"kind: gemma2, mesh_fsdp: {hosts}").replace(
+                "limit_s: 120", "limit_s: 420"
+            )
+            on_slurm = on_slurm.replace("slurm: {shared", SEVERAL % hosts).replace(
+                " JAX_COMPILATION_CACHE_DIR=COMPILED", ""
+            )
         with slurm_cluster(folder / "slurm") as environment:
-            chain = play(folder, environment, text)
+            chain = play(folder, environment, text, on_slurm)
             told = [
                 {key: job.get(key, "") for key in ("JobId", "Name", "JobState")} for job in ended_jobs(folder / "slurm")
             ]
+            other = uncut(folder, environment, text, on_slurm) if hosts > 1 else None
+        other = other or rehearsed(folder, text)
         for job in told:
             print(job)
         ends = chain.ask("SELECT number, attempt, outcome, cause FROM session ORDER BY number, attempt")
@@ -230,8 +268,9 @@ def main() -> int:
             "at least four jobs": len(told) >= 4,
             "each session is one job, by Slurm's own records": set(started.values()) == {1}
             and len(started) == len(ends),
-            "Slurm saw each end": {"CANCELLED", "FAILED", "TIMEOUT", "COMPLETED"} <= {job["JobState"] for job in told},
-            "the digests of the local Kaggle": final_state(chain.home) == final_state(rehearsed(folder, text)),
+            "Slurm saw each end": ENDS - ({"TIMEOUT"} if hosts > 1 else set()) <= {job["JobState"] for job in told},
+            f"the digests of {'the uncut run' if hosts > 1 else 'the local Kaggle'}": final_state(chain.home)
+            == final_state(other),
             "no error in the daemon's log": not re.search("Traceback", chain.log.read_text()),
         }
         return verdict(promises, chain.log)

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.slurm_chain import COUNTING, ROOT, SESSIONS, Chain, final_state, program_in, until, verdict
+from benchmarks.slurm_chain import COUNTING, ROOT, SESSIONS, Chain, final_state, programs_in, until, verdict
 from tests.ssh_machine import HOST, SshMachine, missing, ssh_machine
 
 ON_SSH = """
@@ -45,9 +45,9 @@ def play(folder: Path, machine: SshMachine) -> SshChain:
     first = until(
         "session 1 has a checkpoint, and its start had no answer: its program is killed", lambda: chain.running(1)
     )
-    os.kill(program_in(first), signal.SIGKILL)
+    os.kill(programs_in(first)[0], signal.SIGKILL)
     second = until("session 2 has a checkpoint: frozen until its time limit", lambda: chain.running(2))
-    os.kill(program_in(second), signal.SIGSTOP)
+    os.kill(programs_in(second)[0], signal.SIGSTOP)
     third = until("session 3 has a checkpoint: the daemon is killed, the machine away", lambda: chain.running(3))
     daemon.kill()
     daemon.wait()

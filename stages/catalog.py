@@ -25,6 +25,8 @@ class StageKind:
     needs_jax: bool = True
     loads_model: bool = True
     """False if a stage that needs JAX does not itself load the pipeline's `model:`."""
+    several: bool = False
+    """True if the processes of a session on several hosts can run the stage together."""
 
     def load(self) -> Callable[[Context], None]:
         """Import the stage's function. Imports are deferred until here so that a counting stage never imports JAX."""
@@ -42,7 +44,7 @@ class StageKind:
 
 KINDS: dict[str, StageKind] = {
     "counting": StageKind("stages.counting:train", options.Counting, needs_jax=False),
-    "sft": StageKind("stages.sft:train", options.Sft),
+    "sft": StageKind("stages.sft:train", options.Sft, several=True),
     "grpo": StageKind("stages.grpo:train", options.Grpo),
     "curate": StageKind("stages.curate:train", options.Curate),
     "continued": StageKind("stages.continued:train", options.Continued),

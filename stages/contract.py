@@ -95,12 +95,16 @@ class StageSpec(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Accelerator(Document):
-    """Accelerator that the session was promised. `machine_shape` is Kaggle's name; `devices` is 0
+    """Accelerator that the session was promised. `machine_shape` is Kaggle's name; `devices`, those of all processes, is 0
     where any number is accepted."""
+
+    absent_if_none: ClassVar[tuple[str, ...]] = ("processes",)
 
     machine_shape: str = ""
     platform: str = "cpu"
     devices: int = 0
+    processes: int | None = None
+    """Number of processes, on one or several hosts, that run the session together; None for one."""
 
 
 @dataclass(frozen=True, kw_only=True)

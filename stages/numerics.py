@@ -19,9 +19,9 @@ WARN, STRICT = "warn", "strict"
 NUMERICS_CHANGED = "numerics-changed"
 """Failure cause of a session that would not compute what the sessions before it did."""
 
-CHIP, PLATFORM, DEVICES, MESH = "chip", "platform", "devices", "mesh"
+CHIP, PLATFORM, DEVICES, PROCESSES, MESH = "chip", "platform", "devices", "processes", "mesh"
 COMPILER, DRIVER, CPU, THREADS, PYTHON = "compiler build", "driver", "CPU", "CPU threads", "Python"
-MACHINE = (CHIP, PLATFORM, DEVICES, MESH, COMPILER, DRIVER, CPU, THREADS, PYTHON)
+MACHINE = (CHIP, PLATFORM, DEVICES, PROCESSES, MESH, COMPILER, DRIVER, CPU, THREADS, PYTHON)
 """Names of the parts of a machine, in the order in which they are told."""
 
 OF_PLATFORM = {
@@ -77,7 +77,7 @@ class Numerics(Document):
     """Record of what determines a session's bits; without any part if no stage up to the checkpoint needs JAX."""
 
     machine: dict[str, str] = field(default_factory=dict)
-    """Chip, platform, devices, mesh, compiler build, driver, CPU, threads and Python."""
+    """Chip, platform, devices, processes if there are several, mesh, compiler build, driver, CPU, threads and Python."""
     settings: dict[str, str] = field(default_factory=dict)
     """Compiler flags and configuration of JAX that may change numbers, by name."""
     packages: dict[str, str] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from stages.training.initial_state import FrozenWeightsCheck, StageState, equip,
 from stages.training.losses import TaughtBatch, TaughtLoss, parts, taught_input
 from stages.training.optimizers import measurements
 from stages.training.probe_eval import check
+from stages.training.spread import rows_placed
 from stages.training.stage_data import worked_examples
 from stages.training.steps import LatestMetrics, checked, do_steps, quiet_libraries
 from stages.training.taught_batches import ChooseLayout, TaughtBatches, best_layout, shape_of
@@ -49,7 +50,8 @@ def _train(context: Context, options: Sft, choose: ChooseLayout) -> None:
 
     def micro_batches(batch: TaughtBatch, next_number: int) -> Iterator[TaughtBatch]:
         """Yield the batch's micro-batches; prepare the next batch while the device computes the last one."""
-        yield from parts(batch, options.gradient_accumulation_steps)
+        for part in parts(batch, options.gradient_accumulation_steps):
+            yield rows_placed(part, stage_state.foundation.mesh)
         if next_number <= context.spec.steps:
             prepared[next_number] = batches.at(next_number)
             context.may_compile(int(shape_of(prepared[next_number]) not in compiled))

@@ -45,7 +45,8 @@ Digests = Mapping[str, str]
 """Digests of contents: name → SHA-256 in hex."""
 Write = Callable[[Path], Digests | Callable[[], Digests]]
 """Function that writes everything into an empty directory and returns the digests, or returns a function that finishes
-writing in the background and returns the digests. That function must not read anything that the next step changes."""
+writing in the background and returns the digests. That function must not read anything that the next step changes. Of
+several processes each calls it, with the same directory, and the digests that the first one returns count."""
 
 
 class Next(StrEnum):

@@ -87,6 +87,8 @@ def _promised(old: Pipeline, new: Pipeline) -> Iterator[str]:
         yield f"chip {before.platform} → {after.platform}"
     if before.devices != after.devices:
         yield f"devices {before.devices or 1} → {after.devices or 1}"
+    if before.processes != after.processes:
+        yield f"processes {before.processes or 1} → {after.processes or 1}"
 
 
 def _packages(record: Numerics | None, new: Pipeline) -> Iterator[str]:

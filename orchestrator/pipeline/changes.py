@@ -54,6 +54,8 @@ WEIGHTS = ChangeRule(When.NOT_BEGUN, "it decides which weights are trained")
 UPDATE = ChangeRule(When.NOT_BEGUN, "it is a part of every update")
 SAMPLES = ChangeRule(When.NOT_BEGUN, "it decides which completions are sampled and judged")
 RESULT = ChangeRule(When.NOT_BEGUN, "one result belongs to one setting")
+DEVICES = ChangeRule(When.UNTRAINED, "another number of devices computes other numbers", moves=True)
+PROCESSES = ChangeRule(When.UNTRAINED, "another number of processes may compute other numbers", moves=True)
 
 SLURM_ANY_TIME = ("login", "partition", "account", "gres", "cpus", "memory", "jobs", "python", "setup", "signal_s", "options")  # fmt: skip
 
@@ -68,13 +70,10 @@ KEYS: dict[str, ChangeRule] = {
     "accelerator": ChangeRule(When.NEVER, "another machine rounds differently and has a quota of its own", moves=True),
     "platform": ELSEWHERE,
     "slurm.shared": ELSEWHERE,
-    "slurm.gpus": ChangeRule(When.UNTRAINED, "another number of devices computes other numbers", moves=True),
     **dict.fromkeys((f"slurm.{name}" for name in SLURM_ANY_TIME), ANY_TIME),
     "ssh.folder": ELSEWHERE,
-    **dict.fromkeys(
-        ("ssh.tpus", "ssh.gpus"),
-        ChangeRule(When.UNTRAINED, "another number of devices computes other numbers", moves=True),
-    ),
+    **dict.fromkeys(("slurm.gpus", "ssh.tpus", "ssh.gpus"), DEVICES),
+    **dict.fromkeys(("slurm.nodes", "slurm.tasks_per_node"), PROCESSES),
     **dict.fromkeys((f"ssh.{name}" for name in SSH_ANY_TIME), ANY_TIME),
     "session.limit_s": ANY_TIME,
     "session.margin_s": ANY_TIME,

@@ -8,6 +8,8 @@ from orchestrator.pipeline.ssh_section import SshOptions
 
 ON_KAGGLE: dict[str, Any] = {"platform": "kaggle", "slurm": SlurmOptions(), "ssh": SshOptions()}
 """Keys that say where a pipeline runs, of one that runs on Kaggle."""
+LATER_KEYS_OF_SECTIONS = (("expect", "accelerator", None), ("slurm", "nodes", 1), ("slurm", "tasks_per_node", 1))
+"""Sections, with a key of theirs, that the canonical text leaves out where it has this value."""
 
 LATER_KEYS: dict[str, Any] = {
     "expect": Expect(),

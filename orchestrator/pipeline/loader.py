@@ -19,6 +19,7 @@ from orchestrator.pipeline.model_folder import home_problem, similar_folder, sou
 from orchestrator.pipeline.pins import canonical_pin, pin_problems
 from orchestrator.pipeline.references import dataset_problem, model_problem
 from orchestrator.pipeline.sections import EXPECTED_S_MAX, SLUG, OriginOptions
+from orchestrator.pipeline.several_hosts import problems_of_several
 from orchestrator.pipeline.slurm_section import SlurmOptions
 from orchestrator.pipeline.ssh_section import SshOptions
 from stages import options
@@ -179,7 +180,7 @@ def _mistakes_of_platform(pipeline: Pipeline, where: str) -> Iterator[str]:
         kaggle = kaggle or bool(pipeline.model_sources)
     section: SlurmOptions | SshOptions = pipeline.slurm if pipeline.platform == "slurm" else pipeline.ssh
     problems = section.problems(pipeline.accelerator, pipeline.session.limit_s, kaggle)
-    yield from (f"{where}: {problem}" for problem in problems)
+    yield from (f"{where}: {problem}" for problem in (*problems, *problems_of_several(pipeline)))
 
 
 def _mistakes_of_inputs(pipeline: Pipeline, where: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from orchestrator.pipeline.environments import DEFAULT, ENVIRONMENTS, HARDWARE, Hardware, lock_of, pins_of
-from orchestrator.pipeline.later_keys import LATER_KEYS
+from orchestrator.pipeline.later_keys import LATER_KEYS, LATER_KEYS_OF_SECTIONS
 from orchestrator.pipeline.sections import (
     STRICT,
     AccountOptions,
@@ -286,8 +286,10 @@ class Pipeline(BaseModel):
         for key, default in LATER_KEYS.items():
             if getattr(self, key) == default:
                 del value[key]
-        if self.expect.accelerator is None:
-            value.get("expect", {}).pop("accelerator", None)
+        for section, key, default in LATER_KEYS_OF_SECTIONS:
+            inner = value.get(section, {})
+            if key in inner and inner[key] == default:
+                del inner[key]
         return _canonical(value)
 
     def same_work(self, other: "Pipeline") -> bool:

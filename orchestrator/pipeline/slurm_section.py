@@ -17,7 +17,7 @@ LIMIT_S_MAX = 366 * 24 * HOUR_S
 SIGNAL_EARLY_S = 60.0
 """Seconds by which Slurm may send its signal too early (source: sbatch(1), `--signal`)."""
 OWN_OPTIONS = re.compile(
-    r"--(job-name|comment|time|signal|requeue|no-requeue|output|error|chdir|array|nodes|ntasks|parsable|wrap|export\S*|open-mode)"
+    r"--(job-name|comment|time|signal|requeue|no-requeue|output|error|chdir|array|nodes|ntasks|ntasks-per-node|parsable|wrap|export\S*|open-mode)"
     r"(=.*)?|-[JtoeDaNn].*"
 )
 """Options of sbatch that relay sets itself, or that would start more than one process of a session."""
@@ -38,14 +38,20 @@ class SlurmOptions(BaseModel):
     """Partition of the jobs; default: the cluster's own."""
     account: str = ""
     """Account that the time is charged to; default: the user's own."""
+    nodes: Annotated[int, Field(ge=1)] = 1
+    """Nodes of a session. With several nodes or tasks the processes of a session train one model together, through
+    `jax.distributed`."""
+    tasks_per_node: Annotated[int, Field(ge=1)] = 1
+    """Processes of a session on each node; one can use all GPUs of its node."""
     gpus: Annotated[int, Field(ge=0)] = 0
-    """Number of GPUs of a session, all on one node; 0 for a session on the processor."""
+    """Number of GPUs of a session, equally many on each node and for each task; 0 for a session on the processor, where
+    each task is one device."""
     gres: str = ""
-    """Generic resources in Slurm's words, such as `gpu:a100:4`, in place of `--gpus` for `gpus`."""
+    """Generic resources of each node in Slurm's words, such as `gpu:a100:4`, in place of `--gpus` for `gpus`."""
     cpus: Annotated[int, Field(ge=1)] | None = None
-    """Processor cores of a session; default: the cluster's own."""
+    """Processor cores of each task of a session; default: the cluster's own."""
     memory: str = ""
-    """Memory of a session in Slurm's words, such as `64G`; default: the cluster's own."""
+    """Memory of a session on each node in Slurm's words, such as `64G`; default: the cluster's own."""
     jobs: Annotated[int, Field(ge=1)] = 100
     """Sessions of this user that relay lets queue or run at once, over all runs."""
     python: str = "python3"
@@ -59,9 +65,19 @@ class SlurmOptions(BaseModel):
     """More options for sbatch, such as `--qos=long`, one in each entry."""
 
     @property
+    def tasks(self) -> int:
+        """Number of processes of a session."""
+        return self.nodes * self.tasks_per_node
+
+    @property
     def hardware(self) -> Hardware:
         """Promises of a session to its stages, and its limits; there is no quota that relay counts."""
-        promise = Accelerator(platform="gpu", devices=self.gpus) if self.gpus else Accelerator(platform="cpu")
+        several = self.tasks if self.tasks > 1 else None
+        promise = (
+            Accelerator(platform="gpu", devices=self.gpus, processes=several)
+            if self.gpus
+            else Accelerator(platform="cpu", devices=several or 0, processes=several)
+        )
         return Hardware(promise, LIMIT_S_MAX, self.jobs, "")
 
     def problems(self, accelerator: str, limit_s: float | None, kaggle_sources: bool) -> Iterator[str]:
@@ -85,6 +101,11 @@ class SlurmOptions(BaseModel):
             yield "inputs: a cluster mounts no datasets, models or wheels of Kaggle: take files, or a model by its folder or hub name"
         if self.gres and not self.gpus:
             yield "slurm.gpus is missing: beside slurm.gres, write how many devices that is"
+        if self.gpus % self.tasks:
+            yield (
+                f"slurm.gpus is {self.gpus}, which slurm.nodes × slurm.tasks_per_node, {self.tasks}, does not divide: give each "
+                "task equally many"
+            )
         yield from self._problems_of_words()
 
     def _problems_of_words(self) -> Iterator[str]:

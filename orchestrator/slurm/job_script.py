@@ -24,10 +24,10 @@ leave() {{ echo "$1" > ended.part && mv ended.part ended; exit "$1"; }}
 {setup}
 python={python} lacking=
 {environment}cd working || leave 1
-RELAY_PREPARED_S=$(($(date +%s) - began)) RELAY_NOT_PREPARED="$lacking" "$python" -u ../script.py &
+{start}
 session=$!
 signalled=
-trap 'signalled=1; kill -TERM "$session" 2>/dev/null' USR1 TERM
+trap 'signalled=1; kill -{asks} "$session" 2>/dev/null' USR1 TERM
 while :; do
   status=0
   wait "$session" || status=$?
@@ -36,6 +36,18 @@ while :; do
 done
 cd .. && leave "$status"
 """
+
+START = 'RELAY_PREPARED_S=$(($(date +%s) - began)) RELAY_NOT_PREPARED="$lacking" "$python" -u ../script.py &'
+"""Part of the script that starts the session's program."""
+START_SEVERAL = """export RELAY_PREPARED_S=$(($(date +%s) - began)) RELAY_NOT_PREPARED="$lacking"
+set -- "$python" -u ../script.py
+if [ -z "$lacking" ]; then  # one process alone reports what is lacking
+  set -- srun --kill-on-bad-exit=1 --wait=60 --nodes={nodes} --ntasks={tasks} --ntasks-per-node={tasks_per_node} \\
+    ${{SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"}} \\
+    sh -c 'export RELAY_PROCESS="$SLURM_PROCID" RELAY_LOCAL_PROCESS="$SLURM_LOCALID"; exec "$@"' relay "$@"
+fi
+"$@" &"""
+"""The same for a session of several processes: one that fails or is killed ends them all, and with them the session."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +60,20 @@ class JobPlaces:
     python: str
     setup: tuple[str, ...] = ()
     """Lines of shell to run before the session, such as `module load python/3.12`."""
+    nodes: int = 1
+    tasks_per_node: int = 1
+
+    @property
+    def tasks(self) -> int:
+        """Number of processes of a session."""
+        return self.nodes * self.tasks_per_node
+
+    @property
+    def start(self) -> str:
+        """Return the lines that start the session's processes."""
+        if self.tasks == 1:
+            return START
+        return START_SEVERAL.format(nodes=self.nodes, tasks=self.tasks, tasks_per_node=self.tasks_per_node)
 
 
 def job_script(places: JobPlaces, order: Order | None) -> str:
@@ -57,4 +83,6 @@ def job_script(places: JobPlaces, order: Order | None) -> str:
         setup="\n".join(places.setup),
         python=shlex.quote(places.python),
         environment=environment_script(order, places.environments),
+        start=places.start,
+        asks="TERM" if places.tasks == 1 else "USR1",  # srun passes USR1 on to its tasks, and kills them at TERM
     )

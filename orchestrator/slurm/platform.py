@@ -75,6 +75,8 @@ class SlurmPlatform(FolderPlatform):
             environments=str(self._folder.root / "environments"),
             python=self._options.python,
             setup=self._options.setup,
+            nodes=self._options.nodes,
+            tasks_per_node=self._options.tasks_per_node,
         )
         texts = {"script.py": kernel.source, "job.sh": job_script(places, order), **requirement_files(order)}
         self._folder.place_session(kernel.slug, texts, self._mounts(kernel))

@@ -17,6 +17,7 @@ from stages.session import parent_checkpoint, throughput
 from stages.session.async_checkpointer import SavedCheckpoint, Saver
 from stages.session.budget import Budget
 from stages.session.duration_text import duration
+from stages.session.hosts import Hosts
 from stages.session.metrics import Metrics
 from stages.session.peak_memory import PeakMemory
 from stages.session.progress import Log
@@ -52,6 +53,10 @@ class RunningSession:
     """Manifest of the newest checkpoint that this session saved."""
     stages: dict[str, StageReport] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
+    hosts: Hosts = field(default_factory=Hosts)
+    """This process among those of the session."""
+    failing: bool = False
+    """True once this process has failed by itself."""
     told_to_stop: str = ""
     """Reason why the session was asked from outside to end at the next step; empty if it was not."""
     trace: Trace | None = None
@@ -64,6 +69,11 @@ class RunningSession:
     memory: PeakMemory = field(default_factory=PeakMemory)
     accounted_s: float = 0.0
     """Time of the last `account` event on the session's clock."""
+
+    def writing(self, step: int) -> Path:
+        """Return the folder in which a checkpoint is built: one that all processes see, if there are several."""
+        shared = self.hosts.folder
+        return self.scratch / "writing" if shared is None else shared / f"writing-{step}"
 
     @property
     def cut(self) -> str:
@@ -142,7 +152,7 @@ class StageContext:
         measured |= self._speed_and_memory(step, measured, took_s)
         self._session.stages[self.spec.name] = self._report(measured)
         self._session.metrics.step_done(self.spec.name, step, measured)
-        answer, why = self._next(now_s)
+        answer, why = self._agreed(*self._next(now_s))
         always = answer is Next.STOP or step == self.start_step + 1
         self._session.log.step(self.spec.name, step, self.spec.steps, measured, always=always)
         if why and not self._stopping:
@@ -167,8 +177,8 @@ class StageContext:
             self._record_saved(session.saver.wait())
             session.metrics.flush()
             began_s, seconds = session.clock(), session.account.seconds()
-            directory = session.scratch / "writing"
-            rest = _start_write(directory, write)
+            directory = session.writing(step)
+            rest = _start_write(directory, write, session.hosts)
             self._saved_step = step
             held_s = session.clock() - began_s
             cursor = Cursor(stage=self.spec.name, step=step)
@@ -230,6 +240,13 @@ class StageContext:
         wanted = self._session.reached in self._session.order.save_at
         return (Next.SAVE if wanted or budget.must_save(now_s) else Next.GO_ON), ""
 
+    def _agreed(self, answer: Next, why: str) -> tuple[Next, str]:
+        """Return the first process's next action and reason, after a check that all have read the same data."""
+        begins = self._done == self.start_step + 1
+        read = self.pins.described() if begins and self._session.hosts.count > 1 else None
+        decided, _, reason = self._session.hosts.agreed(f"{answer}\n{why}", same=read).partition("\n")
+        return Next(decided), reason
+
     def _speed_and_memory(self, step: int, metrics: Mapping[str, float], took_s: float) -> dict[str, float]:
         """Return speed and memory metrics. A stage's first step here is mostly loading and
         compiling, so it gets no speed."""
@@ -279,7 +296,8 @@ class StageContext:
         try:
             manifest = session.output.checkpoint(cursor, directory, rest() if callable(rest) else rest)
         finally:
-            shutil.rmtree(directory)
+            if session.hosts.first:
+                shutil.rmtree(directory)
         session.checkpoint = manifest
         saved = SavedCheckpoint(manifest, began_s, session.clock())
         metrics = {"save_s": saved.ended_s - began_s, "hold_s": held_s, "size_bytes": float(manifest.size_bytes)}
@@ -318,12 +336,15 @@ class StageContext:
         )
 
 
-def _start_write(directory: Path, write: Write) -> Digests | Callable[[], Digests]:
+def _start_write(directory: Path, write: Write, hosts: Hosts) -> Digests | Callable[[], Digests]:
     """Call `write`; returns the digests or the function that finishes writing. Removes the
-    directory if `write` fails."""
-    directory.mkdir()
+    directory if `write` fails. Of several processes the first one makes the directory for all."""
+    if hosts.first:
+        directory.mkdir(parents=True)
+    hosts.agreed("the directory is there")
     try:
         return write(directory)
     except BaseException:
-        shutil.rmtree(directory)
+        if hosts.first:
+            shutil.rmtree(directory)
         raise

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.contract import Order
-from stages.numerics import CHIP, COMPILER, CPU, DEVICES, DRIVER, MESH, PLATFORM, PYTHON, THREADS, Numerics
+from stages.numerics import CHIP, COMPILER, CPU, DEVICES, DRIVER, MESH, PLATFORM, PROCESSES, PYTHON, THREADS, Numerics
 from stages.session.accelerator import STAND_IN
 from stages.session.package_lock import normalised
 
@@ -144,6 +144,7 @@ def _machine(jax: Any, order: Order) -> dict[str, str]:
         CHIP: "" if first.platform == "cpu" else first.device_kind,
         PLATFORM: first.platform,
         DEVICES: str(len(devices)),
+        PROCESSES: str(order.accelerator.processes or ""),
         MESH: f"fsdp {order.model.get('mesh_fsdp', 1)}, tp {order.model.get('mesh_tp', 1)}",
         COMPILER: _build(str(getattr(first.client, "platform_version", ""))),
         DRIVER: driver_of(_text(Path("/proc/driver/nvidia/version"))),

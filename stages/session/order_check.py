@@ -20,6 +20,13 @@ def check_order(order: Order) -> None:
             "order-inconsistent",
             f"the order starts at {order.start.stage} {order.start.step} without a parent checkpoint",
         )
+    if order.accelerator.processes is not None:
+        for spec in order.stages:
+            if spec.kind not in catalog.KINDS or not catalog.KINDS[spec.kind].several:
+                raise StageFailed(
+                    "order-inconsistent",
+                    f"stage {spec.name} is {spec.kind}, which {order.accelerator.processes} processes cannot run together",
+                )
     for cursor in (order.stop_at, *order.save_at):
         if cursor is not None and cursor.stage not in names:
             raise StageFailed(

@@ -77,6 +77,13 @@ class Log:
             _discard_stdout()  # go on training if the log's reader is gone: the session's files still count
 
 
+class SilentLog(Log):
+    """Log of a process that leaves events and text to the first process of its session."""
+
+    def _write(self, text: str) -> None:
+        """Write nothing."""
+
+
 def _discard_stdout() -> None:
     """Redirect standard output to the null device, including buffered output and that of stages."""
     devnull = os.open(os.devnull, os.O_WRONLY)

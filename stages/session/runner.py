@@ -2,6 +2,7 @@
 long as the time budget allows."""
 
 import contextlib
+import os
 import shutil
 import signal
 import tempfile
@@ -16,20 +17,33 @@ from types import FrameType
 from stages import catalog
 from stages.contract import Cursor, Manifest, Order, Report, StageReport, StageSpec
 from stages.numerics import NUMERICS_CHANGED, STRICT, Numerics, compared, refusal
-from stages.session import accelerator, failure_report, metrics, numerics_record, packages, packing, parent_checkpoint
+from stages.session import (
+    accelerator,
+    failure_report,
+    host_failures,
+    metrics,
+    numerics_record,
+    packages,
+    packing,
+    parent_checkpoint,
+)
 from stages.session.budget import Budget
 from stages.session.compilation_cache import Compiled
 from stages.session.compile_timer import Compilations
 from stages.session.context import RunningSession, StageContext
 from stages.session.duration_text import duration
+from stages.session.hosts import Hosts
 from stages.session.last_exit import leaving_in_time
 from stages.session.order_check import check_order
-from stages.session.progress import Log
-from stages.session.session_output import Output
+from stages.session.progress import Log, SilentLog
+from stages.session.session_output import FollowingOutput, Output
 from stages.session.session_report import report_of
 from stages.session.time_accounting import TimeAccount, TimeClass
 from stages.session.tracing import Trace
 from stages.stage import OpenedCheckpoint, StageFailed
+
+ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Signals that ask a session to end; Slurm's `srun` passes SIGUSR1 on to several processes, and kills them at SIGTERM."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,8 @@ class Ready:
 
     took_s: float = 0.0
     problem: StageFailed | None = None
+    hosts: Hosts | None = None
+    """This process among those of its session; if None, it follows from the order and the environment."""
 
 
 def main(
@@ -53,38 +69,61 @@ def main(
 ) -> int:
     """Carry out the order; returns 0 if the session finished or yielded, 1 if it failed. The report is always written.
 
+    A session of several processes calls this in each of them; the first one writes for all.
+
     `started_s` is the value of `clock` when the process started. `leave` ends the process immediately with an exit
     status (`os._exit`); it is called shortly before the limit if the session has not ended by then.
     """
     ready = ready or Ready()
-    session = _begin(order, working, inputs, lambda: clock() - started_s)
+    hosts = ready.hosts or Hosts.of(order.accelerator, os.environ, working.parent / "hosts")
+    session = _begin(order, working, inputs, lambda: clock() - started_s, hosts)
     session.account.spent(TimeClass.INSTALL, ready.took_s)
     try:
-        with _stopped_by_sigterm(session), leaving_in_time(session, leave):
+        with (
+            _stopped_by_sigterm(session),
+            leaving_in_time(session, leave),
+            host_failures.heeding_others(session, leave),
+        ):
             report = _run(session, ready.problem)
         session.output.report(report)
     finally:
         _end(session)
-    return 1 if report.outcome == "failed" else 0
+    return _status(session.hosts, report, leave)
 
 
-def _begin(order: Order, working: Path, inputs: Path, clock: Callable[[], float]) -> RunningSession:
+def _status(hosts: Hosts, report: Report, leave: Callable[[int], object] | None) -> int:
+    """Return the exit status. Of several processes, one that failed ends at once: at the exit of the interpreter JAX would
+    wait for the others, which may wait for this one."""
+    if report.outcome != "failed":
+        hosts.part()
+        return 0
+    if hosts.count > 1 and leave is not None:
+        leave(1)
+    return 1
+
+
+def _begin(
+    order: Order, working: Path, inputs: Path, clock: Callable[[], float], hosts: Hosts | None = None
+) -> RunningSession:
     """Create the session's state, and a folder for temporary files outside the output."""
     large = working.parent / "tmp"  # Kaggle's large disk, if there is one
     scratch = Path(tempfile.mkdtemp(prefix="relay-", dir=large if large.is_dir() else None))
-    log = Log(clock)
+    hosts = hosts or Hosts()
+    log = Log(clock) if hosts.first else SilentLog(clock)
+    sinks = partial(metrics.sinks_of, order, working, scratch, log.say) if hosts.first else tuple
     return RunningSession(
         order=order,
         inputs=inputs,
         scratch=scratch,
         clock=clock,
         log=log,
-        output=Output(working, order),
+        output=Output(working, order) if hosts.first else FollowingOutput(working, order),
+        hosts=hosts,
         account=TimeAccount(clock),
         budget=Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s, known=order.times),
         reached=order.start,
-        trace=Trace(working) if order.trace else None,
-        metrics=metrics.Metrics(order, partial(metrics.sinks_of, order, working, scratch, log.say), log.say),
+        trace=Trace(working) if order.trace and hosts.first else None,
+        metrics=metrics.Metrics(order, sinks, log.say),
     )
 
 
@@ -100,9 +139,12 @@ def _run(session: RunningSession, broken: StageFailed | None) -> Report:
             raise broken
         outcome = _carry_out(session)
     except BaseException as error:  # noqa: BLE001 - every failure of a stage must be reported
+        session.failing = True
+        failed = failure_report.of(error, session.reached.stage, session.memory.now())
+        failed = host_failures.judged(session.hosts, failed, error)
+        host_failures.tell(session.hosts, failed)
         session.saver.close()  # let a checkpoint in progress finish
         session.note_memory()
-        failed = failure_report.of(error, session.reached.stage, session.memory.now())
         session.log.event("failed", stage=session.reached.stage, step=session.reached.step, note=failed.headline)
         session.log.say(failed.traceback)
         return report_of(session, "failed", failed)
@@ -123,7 +165,7 @@ def _carry_out(session: RunningSession) -> str:
     opened = _restore_parent(session)
     _compare_numerics(session, numerics, opened)
     for spec in remaining:
-        if why := _no_time(session):
+        if why := session.hosts.agreed(_no_time(session)):
             session.log.event("stopping", stage=spec.name, target=spec.steps, note=why)
             return "yielded"
         saved = _run_stage(session, spec, opened)
@@ -145,19 +187,21 @@ def _end(session: RunningSession) -> None:
 
 @contextlib.contextmanager
 def _stopped_by_sigterm(session: RunningSession) -> Iterator[None]:
-    """Handle SIGTERM within the `with` block by asking the session to save and end at the next step."""
+    """Handle SIGTERM, and SIGUSR1 in its place, within the `with` block by asking the session to save and end at the next
+    step."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def remember(_signal: int, _frame: FrameType | None) -> None:
-        session.told_to_stop = "the session was asked to end (SIGTERM)"
+    def remember(number: int, _frame: FrameType | None) -> None:
+        session.told_to_stop = f"the session was asked to end ({signal.Signals(number).name})"
 
-    before = signal.signal(signal.SIGTERM, remember)
+    before = {each: signal.signal(each, remember) for each in ASKING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 # --- the steps of an order, in order -----------------------------------------
@@ -183,6 +227,7 @@ def _find_accelerator(session: RunningSession, remaining: Sequence[StageSpec]) -
         return Numerics()
     session.output.compiled = Compiled.begin(session.scratch, order.accelerator.platform, session.log.say)
     with session.account.doing(TimeClass.ACCELERATOR):
+        session.hosts.connect(order.accelerator, os.environ)
         session.log.say(accelerator.check(order.accelerator))
         return numerics_record.recorded(order)
 

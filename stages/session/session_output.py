@@ -2,7 +2,8 @@
 checkpoints, each complete or absent."""
 
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stages.contract import (
@@ -29,6 +30,13 @@ from stages.stage import StageFailed
 UNFINISHED = ".unfinished"
 """Folder for unfinished files: on the same file system as the final place, so that a rename completes
 them, and hidden from readers."""
+
+LOOK_S = 0.2
+"""Interval at which a process looks for what the first one writes, in seconds."""
+CHECKPOINT_S_MAX = 3600.0
+"""Longest wait for a checkpoint that the first process packs and hashes, in seconds."""
+REPORT_S_MAX = 60.0
+"""Longest wait for the first process's report, in seconds."""
 
 
 class Output:
@@ -99,6 +107,11 @@ class Output:
             part.replace(self._root / name)
         packing.sync_directory(self._root)
 
+    @property
+    def report_path(self) -> Path:
+        """Return the path of the report, which need not exist."""
+        return self._root / REPORT_NAME
+
     def _show(self, artifacts: Path) -> None:
         """Copy the artifacts out as plain files: the packed state cannot be opened on Kaggle's page."""
         for path in sorted(path for path in artifacts.glob("*") if path.is_file()):
@@ -142,3 +155,39 @@ class Output:
                 "disk-full",
                 f"a checkpoint of {needed_bytes:,} bytes does not fit into the {free_bytes:,} that are free",
             )
+
+
+class FollowingOutput(Output):
+    """The same folder in a process that is not its session's first: it waits for what that one writes, and writes nothing."""
+
+    def checkpoint(self, cursor: Cursor, directory: Path, digests: Mapping[str, str]) -> Manifest:
+        """Wait for the checkpoint at `cursor`, and return its manifest. Raises StageFailed `host-lost` if none appears."""
+        place = self.folder(cursor) / MANIFEST_NAME
+        if not _appears(lambda: place.is_file() or self.report_path.is_file(), CHECKPOINT_S_MAX) or not place.is_file():
+            raise StageFailed(
+                "host-lost",
+                f"the first process of this session wrote no checkpoint {cursor.stage} {cursor.step}",
+                transient=True,
+            )
+        manifest = Manifest.from_json(place.read_bytes())
+        self._kept.append((place.parent, manifest))
+        return manifest
+
+    def withdraw(self) -> Manifest | None:
+        """Forget this session's newest checkpoint, which the first process deletes; returns the newest remaining one."""
+        self._kept.pop()
+        return self._kept[-1][1] if self._kept else None
+
+    def report(self, report: Report) -> None:
+        """Wait until the first process has written its report, for a while: ending before it might end that process too."""
+        _appears(self.report_path.is_file, REPORT_S_MAX)
+
+
+def _appears(there: Callable[[], bool], seconds_max: float) -> bool:
+    """Wait until a condition holds; returns False if it does not within so many seconds."""
+    deadline_s = time.monotonic() + seconds_max
+    while not there():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(LOOK_S)
+    return True

@@ -27,10 +27,12 @@ from stages.contract import ARTIFACTS_DIRECTORY
 from stages.stage import StageFailed
 from stages.training import finite
 from stages.training.lora import Adapter
+from stages.training.spread import on_host
 
 FORMAT = 1
 CHUNK_BYTES = 64 * 2**20
 """Largest chunk of an array in a checkpoint's files, in bytes."""
+NOT_FINITE = "{name} is not finite after {after}, so no checkpoint is made of it: lower learning_rate or clip_norm"
 TOKENIZER_PIN = "tokenizer"
 """Name under which a run pins its tokenizer."""
 
@@ -102,21 +104,29 @@ def write(state: TrainingState, directory: Path, after: str = "this step") -> di
     names the step in its message.
     """
     if name := not_finite(state):
-        raise StageFailed(
-            "not-a-number",
-            f"{name} is not finite after {after}, so no checkpoint is made of it: lower learning_rate or clip_norm",
-        )
-    items = {name: dict(arrays) for name, arrays in _items(state).items()}
-    saves = {name: ocp.args.PyTreeSave(arrays, save_args=_in_chunks(arrays)) for name, arrays in items.items()}
+        raise StageFailed("not-a-number", NOT_FINITE.format(name=name, after=after))
+    saves = save_args(state)
     if saves:
-        with _checkpointer(saves) as checkpointer:
+        with ocp.Checkpointer(handler(saves)) as checkpointer:
             checkpointer.save((directory / "arrays").absolute(), args=ocp.args.Composite(**saves))
-    text = json.dumps({"format": FORMAT, "items": sorted(items), **_description(state)}, sort_keys=True, indent=1)
+    describe(state, directory)
+    return digests(state)
+
+
+def save_args(state: TrainingState) -> dict[str, Any]:
+    """Return Orbax's arguments for saving each item of a state, by name."""
+    items = {name: dict(arrays) for name, arrays in _items(state).items()}
+    return {name: ocp.args.PyTreeSave(arrays, save_args=_in_chunks(arrays)) for name, arrays in items.items()}
+
+
+def describe(state: TrainingState, directory: Path) -> None:
+    """Write everything but the arrays: `state.json` and the artifacts."""
+    items = sorted(_items(state))
+    text = json.dumps({"format": FORMAT, "items": items, **_description(state)}, sort_keys=True, indent=1)
     (directory / "state.json").write_text(text, encoding="ascii")
     for name, artifact in state.artifacts.items():
         (directory / ARTIFACTS_DIRECTORY).mkdir(exist_ok=True)
         (directory / ARTIFACTS_DIRECTORY / name).write_text(artifact, encoding="utf-8")
-    return digests(state)
 
 
 def _in_chunks(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,12 +134,15 @@ def _in_chunks(arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {name: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES) for name in arrays}
 
 
-def read(directory: Path) -> TrainingState:
-    """Read the state that `write` wrote, with arrays on the host; raises StageFailed for an unknown format."""
+def read(directory: Path, *, alone: bool = False) -> TrainingState:
+    """Read the state that `write` wrote, with arrays on the host; raises StageFailed for an unknown format.
+
+    In a session of several processes all of them must call this, unless `alone`: then this one reads without the others.
+    """
     about = json.loads((directory / "state.json").read_text(encoding="ascii"))
     if about["format"] != FORMAT:
         raise StageFailed("checkpoint-format", f"the state has format {about['format']}, and this relay reads {FORMAT}")
-    items = _arrays(directory / "arrays", about["items"])
+    items = _arrays(directory / "arrays", about["items"], alone=alone)
     return TrainingState(
         weights=_weights(items, "", about["adapters"]),
         made=about["made"],
@@ -176,7 +189,7 @@ def tree_digest(arrays: Mapping[str, Any]) -> str:
     """Compute the SHA-256 over name, type, shape and bytes of every array, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.asarray(arrays[name])
+        array = on_host(arrays[name])
         digest.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode())
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
@@ -209,18 +222,24 @@ def _description(state: TrainingState) -> dict[str, Any]:
     }
 
 
-def _arrays(directory: Path, names: list[str]) -> dict[str, dict[str, Any]]:
+def _arrays(directory: Path, names: list[str], *, alone: bool) -> dict[str, dict[str, Any]]:
     if not names:
         return {}
-    with _checkpointer(names) as checkpointer:
+    this = jax.process_index() if alone else 0
+    options = ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this} if alone else None)
+    with ocp.Checkpointer(handler(names, options), multiprocessing_options=options) as checkpointer:
         structure = checkpointer.metadata(directory.absolute()).item_metadata
         wanted = {name: _to_host(structure[name]) for name in names}
         restored = checkpointer.restore(directory.absolute(), args=ocp.args.Composite(**wanted))
     return {name: dict(restored[name]) for name in names}
 
 
-def _checkpointer(names: Iterable[str]) -> Any:
-    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**{name: ocp.PyTreeCheckpointHandler() for name in names}))
+def handler(names: Iterable[str], options: Any = None) -> Any:
+    """Return Orbax's handler of a checkpoint with these items."""
+    options = options or ocp.options.MultiprocessingOptions()
+    items = {name: ocp.PyTreeCheckpointHandler(multiprocessing_options=options) for name in names}
+    together = ocp.CompositeOptions(multiprocessing_options=options)
+    return ocp.CompositeCheckpointHandler(composite_options=together, **items)
 
 
 def _to_host(metadata: Any) -> Any:

@@ -17,6 +17,7 @@ from stages.stage import StageFailed
 from stages.training.model_files import ModelFiles
 from stages.training.model_sizes import declared_config
 from stages.training.port import Port
+from stages.training.spread import placed
 
 __all__ = [
     "FULL_SIZE",
@@ -175,5 +176,5 @@ def _put(model: nnx.Module, arrays: Mapping[str, Any], layout: Mapping[str, Any]
         if tuple(array.shape) != tuple(leaf.shape):
             raise ValueError(f"{name} is {tuple(array.shape)} and should be {tuple(leaf.shape)}")
         # One array at a time, straight from the host to its devices: no device ever holds a second model.
-        filled.append((path, leaf.replace(jax.device_put(array.astype(jnp.dtype(dtype), copy=False), layout[name]))))
+        filled.append((path, leaf.replace(placed(array.astype(jnp.dtype(dtype), copy=False), layout[name]))))
     nnx.update(model, nnx.from_flat_state(filled))

@@ -27,6 +27,7 @@ from stages.training.lora import Adapter
 from stages.training.master_weights import held_part, live_part, masters_of, optimizer_in_float32
 from stages.training.model import Arrays, Foundation, arrays_of, copy_of, load, put_arrays
 from stages.training.optimizers import optimizer, schedule_counts
+from stages.training.spread import on_host, placed
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def made_of(model: nnx.Module) -> str:
     sums = _checksums(arrays)
     known = tuple((name, sums[name], str(array.dtype), array.shape) for name, array in arrays.items())
     if known not in _MADE:
-        if name := not_finite(arrays):
+        if name := next((name for name, array in arrays.items() if not_finite({name: on_host(array)})), ""):
             raise StageFailed(
                 "model-not-finite", f"{name} in the model's files is not finite: name other files in model.source"
             )
@@ -210,7 +211,7 @@ def whole(model: nnx.Module, weights: Weights) -> Iterator[tuple[str, jax.Array]
 
 def _base_weight(name: str, now: Arrays, weights: Weights) -> jax.Array:
     """Return a weight in float32, before any adapter."""
-    array = now[name] if weights.base is None else jax.device_put(weights.base[name], now[name].sharding)
+    array = now[name] if weights.base is None else placed(weights.base[name], now[name].sharding)
     return array.astype(jnp.float32)
 
 

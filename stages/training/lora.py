@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import qwix
 from flax import nnx
 
@@ -20,6 +19,7 @@ from stages.options import TrainingOptions
 from stages.stage import StageFailed
 from stages.training.master_weights import live_part
 from stages.training.model import Arrays, arrays_of, place, put_arrays
+from stages.training.spread import on_host, placed
 
 _A, _B = "_lora_a", "_lora_b"
 
@@ -131,8 +131,8 @@ def _fill_below(model: nnx.Module, below: Sequence[Adapter], scale: float) -> No
         rest = (first[..., held:], jnp.zeros_like(second[held:]))
         firsts = [jnp.asarray(part[0]).astype(first.dtype) for part in parts]
         seconds = [part[1].astype(second.dtype) for part in parts]
-        arrays[name + _A] = jax.device_put(jnp.concatenate([*firsts, rest[0]], -1), first.sharding)
-        arrays[name + _B] = jax.device_put(jnp.concatenate([*seconds, rest[1]], 0), second.sharding)
+        arrays[name + _A] = placed(jnp.concatenate([*firsts, rest[0]], -1), first.sharding)
+        arrays[name + _B] = placed(jnp.concatenate([*seconds, rest[1]], 0), second.sharding)
     put_arrays(model, arrays, nnx.LoRAParam)
 
 
@@ -180,8 +180,8 @@ def check_alive(arrays: Arrays, targets: str) -> None:
     unknown = sorted({name for name in arrays if name.split(".")[-2] not in _PRODUCTS})
     if unknown:
         raise StageFailed("lora-unmergeable", f"lora_targets {targets!r} matches {unknown[0]}, which cannot be merged")
-    firsts = [np.asarray(value) for name, value in arrays.items() if name.endswith(_A)]
-    seconds = [np.asarray(value) for name, value in arrays.items() if name.endswith(_B)]
+    firsts = [on_host(value) for name, value in arrays.items() if name.endswith(_A)]
+    seconds = [on_host(value) for name, value in arrays.items() if name.endswith(_B)]
     if not firsts or len(firsts) != len(seconds):
         raise StageFailed(
             "lora-missing", f"no module of the model matches lora_targets {targets!r}: nothing would be trained"
@@ -201,7 +201,7 @@ def check_moved(arrays: Arrays) -> None:
     Callers must not count steps without a gradient (as in reinforcement learning if all groups
     are idle): they change nothing.
     """
-    still = sorted(name for name, value in arrays.items() if name.endswith(_B) and not np.asarray(value).any())
+    still = sorted(name for name, value in arrays.items() if name.endswith(_B) and not on_host(value).any())
     if still:
         raise StageFailed(
             "lora-still-zero",

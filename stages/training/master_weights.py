@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from stages.training.model import Arrays, arrays_of
+from stages.training.spread import placed
 
 
 class Master(nnx.Variable):  # type: ignore[misc]
@@ -29,7 +30,7 @@ class Masters(nnx.Module):  # type: ignore[misc]
             if now.size:
                 value = values.get(name, now)
                 if isinstance(now, jax.Array) and not isinstance(now, jax.core.Tracer):
-                    value = jax.device_put(value, now.sharding)
+                    value = placed(value, now.sharding)
                 setattr(self, name, Master(value.astype(jnp.float32), **variable.get_metadata()))
 
 

@@ -18,6 +18,7 @@ from stages.stage import StageFailed
 from stages.training import families, model_files, tokenizer
 from stages.training.model_files import ModelFiles
 from stages.training.model_sizes import read_sizes
+from stages.training.spread import is_spread, placed
 from stages.training.tokenizer import Tokenizer
 
 Arrays = dict[str, jax.Array]
@@ -104,7 +105,7 @@ def place(module: nnx.Module, mesh: jax.sharding.Mesh) -> None:
     state = nnx.state(module)
     specs = nnx.get_partition_spec(state)
     layout = jax.tree.map(lambda spec: jax.sharding.NamedSharding(mesh, spec or jax.sharding.PartitionSpec()), specs)
-    nnx.update(module, jax.device_put(state, layout))
+    nnx.update(module, jax.tree.map(placed, state, layout))
 
 
 def copy_of(module: nnx.Module) -> nnx.Module:
@@ -125,7 +126,7 @@ def _filled(path: tuple[Any, ...], old: Any, value: Any) -> Any:
             f"{_name(path)} is {value.dtype}{value.shape} in the checkpoint and {now.dtype}{now.shape} in the model",
         )
     # An uncommitted counter stays uncommitted: bound to the first device, it could not be used on a mesh of several.
-    return old.replace(jax.device_put(value, now.sharding if now.committed else None))
+    return old.replace(placed(value, now.sharding if now.committed else None))
 
 
 def _mesh(options: Model) -> jax.sharding.Mesh:
@@ -136,6 +137,12 @@ def _mesh(options: Model) -> jax.sharding.Mesh:
             "accelerator-missing",
             f"the model is laid out on {wanted} devices and this session has {len(found)}",
             transient=True,
+        )
+    if is_spread() and len(found) > wanted:
+        raise StageFailed(
+            "mesh-unfit",
+            f"the model is laid out on {wanted} of the {len(found)} devices of this session's {jax.process_count()} processes, "
+            f"each of which needs its part: make mesh_fsdp × mesh_tp {len(found)}",
         )
     return jax.sharding.Mesh(np.array(found[:wanted]).reshape(shape), ("fsdp", "tp"))
 

@@ -19,9 +19,10 @@ import numpy as np
 from stages.options import Options, TrainingOptions, fit
 from stages.session.time_accounting import TimeClass
 from stages.stage import Context, Next, StageFailed
-from stages.training import checkpoints
+from stages.training import checkpoints, sharded_save
 from stages.training.checkpoints import TrainingState
 from stages.training.optimizers import learning_rates
+from stages.training.spread import is_spread
 
 
 class LatestMetrics:
@@ -88,6 +89,8 @@ def _metrics_from_options(options: TrainingOptions | None, steps: int) -> Callab
 
 def _copy_state(state: Callable[[], TrainingState], after: str, directory: Path) -> Callable[[], dict[str, str]]:
     """Copy the state, which the next step overwrites; returns the function that checks and writes the copy."""
+    if is_spread():
+        return sharded_save.begin(state(), directory, after)
     return partial(checkpoints.write, checkpoints.held(state()), directory, after)
 
 

@@ -130,6 +130,12 @@ def test_what_is_known_to_differ_in_numbers_is_said_before() -> None:
     assert "ends before its first step" in consequence
 
 
+def test_another_number_of_processes_is_said_to_change_numbers() -> None:
+    on_nodes = pipeline(ON_GPUS, slurm={"shared": "/scratch/relay", "gpus": 2, "nodes": 2})
+    other = number_lines(trained(ON_TPU, TPU), trained(ON_TPU, TPU).head, pipeline(ON_TPU), on_nodes)[0]
+    assert "devices 8 → 2; processes 1 → 2" in other
+
+
 def test_what_sessions_had_there_before_is_said_exactly() -> None:
     known = trained(ON_TPU, TPU)
     earlier = replace(trained(ON_TPU, GPU).checkpoints[0], session=1)

@@ -21,6 +21,7 @@ from orchestrator.slurm.jobs import SessionRecord, SlurmJob, jobs_in, refusal, s
 from orchestrator.slurm.options import ClusterOptions
 from orchestrator.slurm.platform import SlurmPlatform
 from orchestrator.views.fact_text import describe_fact
+from stages.contract import Accelerator
 from tests.unit.test_machine import SAMPLES
 
 FILE = """
@@ -109,6 +110,12 @@ def test_sbatch_is_asked_for_whole_minutes_and_for_what_the_file_says() -> None:
     assert "--no-requeue" in asked
     assert asked[-1] == "--qos=long"
     assert {"--partition=short", "--gpus=2", "--cpus-per-task=8", "--mem=64G", "--signal=B:USR1@60"} <= set(asked)
+
+
+def test_a_session_of_several_tasks_asks_for_its_nodes_and_for_the_gpus_of_each() -> None:
+    options = ClusterOptions(shared="/s", nodes=2, tasks_per_node=4, gpus=16)
+    assert {"--nodes=2", "--ntasks=8", "--ntasks-per-node=4", "--gpus-per-node=8"} <= set(options.sbatch(600))
+    assert not [option for option in ClusterOptions(shared="/s", gpus=2).sbatch(600) if "per-node" in option]
 
 
 class LostAnswers(ShellHost):
@@ -204,8 +211,62 @@ def test_the_stored_text_of_a_pipeline_on_kaggle_does_not_know_of_platforms() ->
         ("/scratch/relay}", "/scratch/relay, partitoin: a}", "slurm.partitoin.*did you mean 'partition'"),
         ("platform: slurm", "platform: slrm", "platform"),
         ("limit_s: 600", "limit_s: 9.0e+8", r"session.limit_s is 9e\+08, and that is longer than a year"),
+        (
+            "/scratch/relay}",
+            "/scratch/relay, nodes: 2}",
+            r"stages\[0\]: the 2 processes of a session can run stages of kind sft alone, and one is counting: write 1 for "
+            "slurm.nodes, or put one into a pipeline of its own",
+        ),
+        ("/scratch/relay}", "/scratch/relay, options: ['--ntasks-per-node=2']}", "relay sets --ntasks-per-node itself"),
+        ("/scratch/relay}", "/scratch/relay, tasks_per_node: 0}", "slurm.tasks_per_node"),
     ],
 )
 def test_a_mistake_about_the_cluster_is_one_sentence_with_its_key(old: str, new: str, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         loader.parse(FILE.replace(old, new), "count.yaml")
+
+
+SEVERAL = """
+name: small
+accelerator: cpu
+platform: slurm
+slurm: {shared: /scratch/relay, nodes: 2, tasks_per_node: 2}
+session: {limit_s: 600}
+model: {kind: gemma2, source: /models/tiny, mesh_fsdp: 2, mesh_tp: 2}
+stages: [{name: sft, kind: sft, steps: 4}]
+"""
+
+
+def test_the_processes_of_a_session_are_promised_to_it_and_a_pipeline_of_one_is_stored_as_before() -> None:
+    pipeline = loader.parse(SEVERAL, "small.yaml")
+    assert pipeline.hardware.promise == Accelerator(platform="cpu", devices=4, processes=4)
+    assert Pipeline.from_canonical(pipeline.canonical()) == pipeline
+    alone = loader.parse(FILE, "count.yaml")
+    assert alone.hardware.promise == Accelerator(platform="cpu")
+    assert "nodes" not in alone.canonical()
+    assert "tasks_per_node" not in alone.canonical()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("mesh_tp: 2", "mesh_tp: 1", r"mesh_fsdp × model.mesh_tp is 2, and the 4 processes .* make the product 4"),
+        (
+            "kind: sft",
+            "kind: grpo",
+            r"stages of kind sft alone, and sft is grpo: write 1 for slurm.nodes and slurm.tasks",
+        ),
+        ("kind: sft", "kind: own:train", "sft is own:train"),
+        ("steps: 4", "steps: 4, options: {probe_problems: 8}", "probe_problems is 8.* leave it out"),
+        (
+            "accelerator: cpu\nplatform: slurm\nslurm: {",
+            "accelerator: NvidiaTeslaT4\nplatform: slurm\nslurm: {gpus: 6, ",
+            r"slurm.gpus is 6, which .* 4, does not divide",
+        ),
+    ],
+)
+def test_what_several_processes_cannot_do_together_is_refused_with_the_remedy(
+    old: str, new: str, sentence: str
+) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        loader.parse(SEVERAL.replace(old, new), "small.yaml")

@@ -38,6 +38,27 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 print("ready", flush=True)
 time.sleep(60)
 """
+WAITS_FOR_USR1 = """import os, signal, sys, time
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(7))
+print(f"process {os.environ['RELAY_PROCESS']} of this host: {os.environ['RELAY_LOCAL_PROCESS']}", flush=True)
+time.sleep(60)
+"""
+SRUN = """#!/bin/sh
+# Starts two tasks, as srun would, passes USR1 on to them, and ends with the status of the last.
+shown=
+while :; do
+  case "$1" in
+    --kill-on-bad-exit=*|--ntasks=*) shown="$shown${shown:+ }$1"; shift ;;
+    --*) shift ;;
+    *) break ;;
+  esac
+done
+echo "$shown"
+SLURM_PROCID=0 SLURM_LOCALID=0 "$@" & first=$!
+SLURM_PROCID=1 SLURM_LOCALID=1 "$@" & second=$!
+trap 'kill -USR1 $first $second' USR1
+wait $second || wait $second
+"""
 
 
 class ForgetfulSlurm(ShellHost):
@@ -54,17 +75,24 @@ class ForgetfulSlurm(ShellHost):
 
 
 def pushed(
-    folder: Path, program: str, *, python: str = sys.executable, slug: str = SLUG, setup: tuple[str, ...] = ()
+    folder: Path,
+    program: str,
+    *,
+    python: str = sys.executable,
+    slug: str = SLUG,
+    setup: tuple[str, ...] = (),
+    tasks: int = 1,
 ) -> tuple[SlurmPlatform, Path]:
-    options = ClusterOptions(shared=str(folder / "shared"), python=python, setup=setup)
+    options = ClusterOptions(shared=str(folder / "shared"), python=python, setup=setup, tasks_per_node=tasks)
     platform = SlurmPlatform(options, sleep=lambda _: None, host=ForgetfulSlurm())
     assert platform.owner().endswith("@tiny")
     platform.push(KernelPush(slug=slug, source=program, timeout_s=60))
     return platform, folder / "shared" / "sessions" / slug
 
 
-def job(folder: Path, number: int) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "SLURM_JOB_ID": str(number)}
+def job(folder: Path, number: int, *programs: Path) -> "subprocess.Popen[str]":
+    path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
+    environment = {**os.environ, "SLURM_JOB_ID": str(number), "PATH": path}
     return subprocess.Popen(["sh", folder / "job.sh"], env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -125,6 +153,27 @@ def test_a_session_whose_environment_cannot_be_made_reports_why_and_asks_for_ano
         True,
         True,
     )
+
+
+def test_srun_starts_the_processes_of_a_session_and_is_asked_to_end_by_the_signal_that_it_passes_on(
+    tmp_path: Path,
+) -> None:
+    srun = tmp_path / "srun"
+    srun.write_text(SRUN)
+    srun.chmod(0o755)
+    platform, folder = pushed(tmp_path, WAITS_FOR_USR1, tasks=2)
+    running = job(folder, 4711, tmp_path)
+    assert running.stdout is not None
+    told = [running.stdout.readline() for _ in range(3)]
+    assert sorted(told) == [
+        "--kill-on-bad-exit=1 --ntasks=2\n",
+        "process 0 of this host: 0\n",
+        "process 1 of this host: 1\n",
+    ]
+    running.send_signal(signal.SIGTERM)
+    running.communicate()
+    assert (folder / "ended").read_text() == "7\n"
+    assert platform.session(SLUG, 1).worker is Worker.ERROR
 
 
 @pytest.mark.parametrize("sent", [signal.SIGUSR1, signal.SIGTERM])
