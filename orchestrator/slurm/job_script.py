@@ -5,9 +5,8 @@ RELAY_NOT_PREPARED why the environment could not be made, which the program then
 """
 
 import shlex
-from dataclasses import dataclass
 
-from orchestrator.platforms.environment_script import environment_script
+from orchestrator.platforms.environment_script import SessionPlaces, environment_script
 from stages.contract import Order
 
 SCRIPT = """#!/bin/sh
@@ -38,19 +37,7 @@ cd .. && leave "$status"
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobPlaces:
-    """Folders on the cluster, and its Python."""
-
-    folder: str
-    """The session's own folder."""
-    environments: str
-    python: str
-    setup: tuple[str, ...] = ()
-    """Lines of shell to run before the session, such as `module load python/3.12`."""
-
-
-def job_script(places: JobPlaces, order: Order | None) -> str:
+def job_script(places: SessionPlaces, order: Order | None) -> str:
     """Return the batch script of a session with this order; None for a program that relay did not build."""
     return SCRIPT.format(
         folder=shlex.quote(places.folder),

@@ -6,14 +6,14 @@ from pathlib import PurePosixPath
 
 from kaggle_kernels import build
 from orchestrator.base.errors import Ambiguous, BadInput, NameTaken, Transient
-from orchestrator.platforms.environment_script import requirement_files
+from orchestrator.platforms.environment_script import SessionPlaces, requirement_files
 from orchestrator.platforms.folder_platform import FolderPlatform
 from orchestrator.platforms.names import PLATFORM_NAMES
 from orchestrator.platforms.port import KernelPush, KernelPushed, SessionSeen, Worker
 from orchestrator.platforms.shared_folder import REVOKED
 from orchestrator.platforms.shell_host import ShellHost
 from orchestrator.slurm import jobs
-from orchestrator.slurm.job_script import JobPlaces, job_script
+from orchestrator.slurm.job_script import job_script
 from orchestrator.slurm.options import ClusterOptions
 
 LOGIN = "run relay on a login node of the cluster, or name one in slurm.login"
@@ -70,7 +70,7 @@ class SlurmPlatform(FolderPlatform):
         if record is not None and (record.claimed or self._queue.find(kernel.slug, self._user)):
             raise NameTaken(f"there is a session {kernel.slug} in {self._folder.sessions} already")
         folder, order = self._folder.sessions / kernel.slug, build.order_in(kernel.source)
-        places = JobPlaces(
+        places = SessionPlaces(
             folder=str(folder),
             environments=str(self._folder.root / "environments"),
             python=self._options.python,
