@@ -160,3 +160,7 @@ def _process_name(number: str) -> str:
         return f" ({Path(f'/proc/{number}/comm').read_text(encoding='utf-8').strip()})"
     except OSError:
         return ""
+
+
+class IllegalTransition(Exception):
+    """The current phase or status of a run or session does not allow this fact."""
