@@ -6,6 +6,7 @@ Source of the format: https://github.com/prometheus/OpenMetrics/blob/v1.0.0/spec
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from orchestrator.views.run_choice import STATES
@@ -63,6 +64,14 @@ def _about_runs(runs: Iterable[Mapping[str, Any]]) -> Iterator[MetricFamily]:
     for name, key, about in SESSION_CLOCKS:
         clock = [({**label, "session": str(s["number"])}, s[key]) for label, s in live if s[key] is not None]
         yield MetricFamily(f"relay_session_{name}_seconds", about, clock, unit="seconds")
+    ends = [
+        (label, datetime.fromisoformat(run["forecast"]["finish_at"]).timestamp())
+        for label, run in each
+        if run["forecast"]
+    ]
+    yield MetricFamily(
+        "relay_run_finish_timestamp_seconds", "Expected end of a run, as a Unix time.", ends, unit="seconds"
+    )
     used = [(label, sum(s["seconds"] or 0.0 for s in run["sessions"])) for label, run in each]
     yield MetricFamily(
         "relay_run_machine_seconds", "Time of the run's sessions on their machines.", used, unit="seconds"
