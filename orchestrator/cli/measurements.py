@@ -40,8 +40,8 @@ def metrics(
 ) -> None:
     """Export the metrics of RUN: all sessions as one series, each step once.
 
-    Of a step that several sessions did, the last one that is in a verified checkpoint counts. --to sends each step once,
-    however often it is typed.
+    If several sessions did the same step, the last one that a verified checkpoint contains counts. --to sends each step
+    once, however often you repeat the command.
 
     Example: relay metrics gsm-3f9a -o gsm.parquet
     """
@@ -95,7 +95,7 @@ def _sent(app: "Workspace", run: str, found: "JoinedMetrics", tracker: str, proj
 def tensorboard(context: click.Context, run: str, no_start: bool, port: int | None) -> None:
     """Write the metrics of RUN, all sessions joined, as event files, and start TensorBoard on them.
 
-    Type it again to add what is new.
+    Repeat the command to add new steps.
 
     Example: relay tensorboard gsm-3f9a
     """

@@ -221,11 +221,11 @@ def test_what_cannot_move_is_refused_in_one_sentence_and_nothing_is_asked_for(fo
     assert two.chain.store.requests(RUN) == ()
     said = told(two.chain, *edit, "--yes", PATH=path).splitlines()
     assert (
-        "The run goes on on another platform, from its newest verified checkpoint, which relay publishes there once."
+        "The run continues on another platform, from its newest verified checkpoint, which relay publishes there once."
         in said
     )
     assert "  No stage computes with JAX: every number stays the same." in said
-    assert any(line.startswith("Session 1 keeps its order") for line in said)
+    assert any(line.startswith("Session 1 is not affected") for line in said)
     (request,) = two.chain.store.requests(RUN)
     assert request.arguments["owner"].endswith("@lab")
 
