@@ -123,7 +123,7 @@ def is_transient(error: sqlite3.Error) -> bool:
 def unread(database: Path, why: str) -> str:
     """Return the message for a disk that fails to return the file's content."""
     return (
-        f"{database} cannot be read ({shortened(why)}): see to the disk that holds it, and try again; where it stays so, relay "
+        f"{database} cannot be read ({shortened(why)}): check the disk that holds it, and try again; where it stays so, relay "
         "restore brings back a backup"
     )
 

@@ -51,7 +51,7 @@ def metrics(
     if tracker and (layout or output):
         raise BadInput("--to sends the metrics and writes no file: leave out --format and --output")
     if project is not None and not tracker:
-        raise BadInput("--project is one of Weights & Biases or trackio: add --to wandb or --to trackio")
+        raise BadInput("--project names a project of Weights & Biases or trackio: add --to wandb or --to trackio")
     layout = chosen_format(layout, output)
     if tracker:
         from orchestrator.app.metrics.trackers import require_tracker
