@@ -122,8 +122,8 @@ def test_a_cancelled_run_shows_how_it_is_taken_back_and_that_it_was_asked_for(ho
     Store.at(home).append("r-0001", [RunCancelled()], SystemClock().now())
     (run,) = json.loads(relay(home, "status", "--json").stdout)["runs"]
     assert run["to_do"]["message"] == (
-        "nothing to do: it is cancelled, and its session goes on until it ends by itself; relay resume r-0001 takes "
-        "that back"
+        "nothing to do: it is cancelled, and its session goes on until it ends by itself; relay resume r-0001 undoes "
+        "that"
     )
     resumed = relay(home, "resume", "r-0001")
     assert resumed.exit_code == 0, resumed.stderr
