@@ -35,7 +35,7 @@ from state.queries import (
 )
 from state.rows import from_row
 from state.run_queue import ChangeToken
-from state.run_rows import AnsweredRequest, ListedRun, listed_runs, requests_made
+from state.run_rows import AnsweredRequest, ListedRun, RunTotals, listed_runs, requests_made, run_totals
 from state.sql import Query, Row, moment
 
 NEWEST_FACTS = "SELECT * FROM fact ORDER BY id DESC LIMIT :most"
@@ -196,6 +196,11 @@ class Reader(ABC):
         """
         with self._query() as query:
             return [*listed_runs(query, now, runs, self._verify if verified else None)]
+
+    def run_totals(self) -> dict[str, RunTotals]:
+        """Return the numbers of sessions and of damaged files of every run that has any."""
+        with self._query() as query:
+            return run_totals(query)
 
     def _verify(self, query: Query, run: str) -> None:
         """Raise RunDamaged if the run's rows do not agree with its log."""

@@ -11,7 +11,7 @@ from state.model.metrics import Metric
 from state.model.poll_state import PollState
 from state.model.run_state import Checkpoint, Run, RunState, Session
 from state.model.snapshot import Request
-from state.model.statuses import CheckpointStatus, RunStatus
+from state.model.statuses import CheckpointStatus, Outcome, RunStatus
 from state.queries import open_requests, watch_of
 from state.rows import from_row
 from state.sql import Query, Row, moment, scalar, stamp
@@ -52,6 +52,11 @@ CHANGES = """
     (SELECT max(read_at) FROM quota) AS quota, (SELECT fence FROM lease) AS fence,
     (SELECT max(computed_at) FROM forecast) AS forecast
 """
+SESSION_COUNTS = f"""
+    SELECT run, count(*) AS sessions,
+    coalesce(sum(outcome IN ('{Outcome.FAILED.value}', '{Outcome.LOST.value}')), 0) AS failed FROM session GROUP BY run
+"""
+DAMAGE = "SELECT run, count(*) AS damage FROM fact WHERE name = :name GROUP BY run"
 REQUESTS_MADE = "SELECT * FROM request WHERE run = :run ORDER BY id DESC LIMIT :most"
 
 
@@ -68,6 +73,16 @@ class ListedRun:
     watch: PollState
     requests: tuple[Request, ...]
     newest_fact: int
+
+
+@dataclass(frozen=True)
+class RunTotals:
+    """Numbers of a run's sessions, with attempts, and of the files of its checkpoints that were found damaged."""
+
+    sessions: int = 0
+    failed: int = 0
+    """Sessions that failed or were lost."""
+    damage: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,6 +130,15 @@ def _listed(query: Query, row: Row, now: datetime) -> ListedRun:
                 steps = tuple(from_row(Metric, found) for found in rows)
     requests = open_requests(query, run)
     return ListedRun(state, earlier_s, steps, watch_of(query, run), requests, int(row["newest_fact"] or 0))
+
+
+def run_totals(query: Query) -> dict[str, RunTotals]:
+    """Return the totals of every run that has sessions or damage."""
+    from state.facts.checkpoint import DamageFound  # on use, as in `queries.fact_in`
+
+    damage = {str(row["run"]): int(row["damage"]) for row in query(DAMAGE, name=DamageFound.name)}
+    counts = {str(row["run"]): (int(row["sessions"]), int(row["failed"])) for row in query(SESSION_COUNTS)}
+    return {run: RunTotals(*counts.get(run, (0, 0)), damage.get(run, 0)) for run in {**counts, **damage}}
 
 
 def change_mark(query: Query) -> tuple[object, ...]:

@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -83,7 +83,7 @@ def most_urgent(runs: "Sequence[Run]", most: int | None) -> list[str]:
     return [run.id for run in sorted(kept, key=lambda run: (run.created_at, run.id))]
 
 
-def hours_used_s(run: dict[str, Any]) -> float:
+def hours_used_s(run: Mapping[str, Any]) -> float:
     """Return the seconds of machine time of all sessions of a run of the status document, also of one told in brief."""
     return float(run.get("earlier_s", 0.0) + sum(session["seconds"] or 0.0 for session in run["sessions"]))
 

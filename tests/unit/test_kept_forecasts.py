@@ -20,6 +20,7 @@ from orchestrator.base.clock import SystemClock, VirtualClock
 from orchestrator.core.commands import Wait
 from orchestrator.engine.tick import TickResult
 from orchestrator.views.document import status_document
+from orchestrator.views.monitor_document import monitor_document
 from orchestrator.views.open_metrics import open_metrics
 from orchestrator.views.open_run_forecast import CODE, KEPT_FOR, computed_forecast, holds, kept_forecasts
 from orchestrator.views.overview import status_view
@@ -107,7 +108,7 @@ def test_a_kept_forecast_is_the_computed_one_and_every_view_shows_it(desk: Desk)
     one_run = status_document(store, home, desk.clock.at, "live-0002")["runs"][0]
     listed = ListSource(desk.relay).document(desk.relay.reader)
     assert one_run["forecast"] == kept["live-0002"]["forecast"]
-    told = open_metrics(desk.document())
+    told = open_metrics(monitor_document(desk.relay.reader, desk.clock.at))
     for run, end in ends.items():
         at = datetime.fromisoformat(end).timestamp()
         assert f'relay_run_finish_timestamp_seconds{{run="{run}"}} {at!r}\n' in told
