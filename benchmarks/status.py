@@ -3,26 +3,34 @@
     python -m benchmarks.status
     python -m benchmarks.status --runs 100 --live 10 --sessions 100 --watch-s 60
 
-Printed are the processor and wall time of whole processes, medians of five, also as a multiple of `relay --version` on the same
-machine; then the share of a core that `relay status --watch` takes in a terminal of 100 × 40 characters of its own while nothing
-changes.
+Forecasts are kept as the daemon keeps them, and measured without them too. Printed are the processor and wall time of whole
+processes, medians of five, also as a multiple of `relay --version` in the same turn, since both cost more on a busy machine; then
+what a forecast costs the daemon, and the share of a core that `relay status --watch` takes in a terminal of 100 × 40 characters of
+its own while nothing changes.
 """
 
 import argparse
 import os
 import pty
 import resource
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.homes import finished_run, live_run
 from benchmarks.watching import processor_s
+from orchestrator.app.app import App
+from orchestrator.app.forecast_keeper import ForecastKeeper
+from orchestrator.app.settings import Settings
+from orchestrator.base.clock import monotonic_s
 from state.store import Store
 
 STARTS = 5
@@ -45,16 +53,41 @@ def command(home: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "orchestrator", "--home", str(home), *arguments]
 
 
-def process_s(home: Path, *arguments: str) -> tuple[float, float]:
-    """Return the median processor and wall time of a command in seconds, without the first start."""
-    found = []
-    for _ in range(STARTS + 1):
-        before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run(command(home, *arguments), check=True, stdout=subprocess.DEVNULL)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        found.append((used_s, time.perf_counter() - begin))
-    return statistics.median(cpu for cpu, _ in found[1:]), statistics.median(wall for _, wall in found[1:])
+@dataclass(frozen=True)
+class Started:
+    """One process from its start to its end."""
+
+    used_s: float
+    """Processor time."""
+    wall_s: float
+
+
+def started(home: Path, *arguments: str) -> Started:
+    """Start a command and wait for its end."""
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command(home, *arguments), check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Started(used_s, time.perf_counter() - begin)
+
+
+def compared(home: Path, *arguments: str) -> str:
+    """Return a command's median times, and its multiple of `relay --version`; the first start is left out."""
+    turns = [(started(home, "--version"), started(home, *arguments)) for _ in range(STARTS + 1)][1:]
+    used_s, wall_s = (statistics.median(getattr(one, name) for _, one in turns) for name in ("used_s", "wall_s"))
+    ratio = statistics.median(one.used_s / base.used_s for base, one in turns)
+    return f"{used_s:.2f} s of processor time ({ratio:.1f} × relay --version), {wall_s:.2f} s"
+
+
+def keep_forecasts(home: Path) -> float:
+    """Keep the forecasts of all runs that go on, as the daemon does; return the processor seconds of one in its process."""
+    app = App(Settings(home, {}))
+    ForecastKeeper(app, print, monotonic_s).renew()  # imports what it needs
+    with closing(sqlite3.connect(app.home.database)) as database, database:
+        kept = database.execute("DELETE FROM forecast").rowcount
+    begin = time.process_time()
+    ForecastKeeper(app, print, monotonic_s).renew()
+    return (time.process_time() - begin) / kept
 
 
 def watch_share(home: Path, seconds: float) -> float:
@@ -87,12 +120,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="relay-status-") as folder:
         home = Path(folder) / "home"
         fill(home, asked.runs, asked.live, asked.sessions)
-        base_s, _ = process_s(home, "--version")
-        for name, arguments in (("relay status", ["status"]), ("relay status RUN", ["status", "live-0000"])):
-            used_s, wall_s = process_s(home, *arguments)
-            print(
-                f"{name:18} {used_s:.2f} s of processor time ({used_s / base_s:.1f} × relay --version), {wall_s:.2f} s"
-            )
+        print(f"relay status, no forecast kept  {compared(home, 'status')}")
+        one_s = keep_forecasts(home)
+        print(f"relay status                    {compared(home, 'status')}")
+        print(f"relay status --all              {compared(home, 'status', '--all')}")
+        print(f"relay status RUN                {compared(home, 'status', 'live-0000')}")
+        print(f"one forecast in the daemon      {one_s:.3f} s of processor time")
         if asked.watch_s:
             print(f"relay status --watch: {100 * watch_share(home, asked.watch_s):.2f} % of a core")
 

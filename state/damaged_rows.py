@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from state.failures import RunDamaged, shortened
+from state.failures import IllegalTransition, RunDamaged, shortened
 from state.rows import from_row
 from state.sql import Row
-from state.transitions import IllegalTransition
 
 Observed = TypeVar("Observed")
 

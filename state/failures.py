@@ -123,7 +123,7 @@ def is_transient(error: sqlite3.Error) -> bool:
 def unread(database: Path, why: str) -> str:
     """Return the message for a disk that fails to return the file's content."""
     return (
-        f"{database} cannot be read ({shortened(why)}): see to the disk that holds it, and try again; where it stays so, relay "
+        f"{database} cannot be read ({shortened(why)}): check the disk that holds it, and try again; where it stays so, relay "
         "restore brings back a backup"
     )
 
@@ -160,3 +160,7 @@ def _process_name(number: str) -> str:
         return f" ({Path(f'/proc/{number}/comm').read_text(encoding='utf-8').strip()})"
     except OSError:
         return ""
+
+
+class IllegalTransition(Exception):
+    """The current phase or status of a run or session does not allow this fact."""

@@ -6,11 +6,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from state import machine
 from state.damaged_rows import UNREADABLE, reporting_damage
 from state.digests import BEGINNING
 from state.facts.base import Fact
-from state.facts.registry import FACTS
 from state.failures import RunDamaged
 from state.fold_marks import NEWEST_FACT_ROW, marked_log
 from state.model.run_state import RunState
@@ -90,6 +88,8 @@ def checked_with_facts(
     query: Query, run: str, kinds: Collection[type[Fact]] | None = None, *, marks: bool = False
 ) -> tuple[FoldCache, list[tuple[datetime, Fact]]]:
     """Return the run's state, verified as by `checked`, and its facts of these kinds (None: all), oldest first."""
+    from state.facts.registry import FACTS
+
     stored = stored_rows(query, run)
     rows = stored.parsed(run)
     if marks and (log := marked_log(query, run, stored)):
@@ -102,6 +102,8 @@ def checked_with_facts(
 
 
 def _checked_whole_log(query: Query, run: str, rows: RunState, facts: Iterable[tuple[datetime, Fact]]) -> FoldCache:
+    from state import machine  # imported on use, as in `queries.fact_in`
+
     newest = next(query(NEWEST_FACT_ROW, run=run), None)
     if newest is None:
         raise RunDamaged(run, "it has no facts")
@@ -114,6 +116,8 @@ def _checked_whole_log(query: Query, run: str, rows: RunState, facts: Iterable[t
 
 def _continued(query: Query, run: str, known: FoldCache) -> FoldCache | None:
     """Apply the facts after `known`. Return None if the log does not continue it, as after a restored backup."""
+    from state import machine
+
     rows = list(query(FACTS_SINCE, run=run, known=known.fact))
     if not rows or (rows[0]["id"], rows[0]["digest"]) != (known.fact, known.digest):
         return None

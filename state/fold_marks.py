@@ -16,6 +16,11 @@ from state.tables import upsert
 
 MARK = "SELECT * FROM fold_mark WHERE run = :run"
 NEWEST_FACT_ROW = "SELECT id, digest FROM fact WHERE run = :run ORDER BY id DESC LIMIT 1"
+STORED_BYTES = """
+    SELECT typeof(at) = 'text' AND typeof(name) = 'text' AND typeof(data) = 'text' AS texts,
+    CAST(at AS BLOB), CAST(name AS BLOB), CAST(data AS BLOB), CAST(digest AS BLOB)
+    FROM fact WHERE run = :run ORDER BY id
+"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,22 @@ def marked_log(query: Query, run: str, rows: StoredRows) -> MarkedLog | None:
     if not facts or (facts[-1]["id"], _chained(run, facts)) != (mark["fact"], mark["log_digest"]):
         return None
     return MarkedLog(mark["fact"], mark["log_digest"], facts)
+
+
+def agrees_with_mark(query: Query, run: str) -> bool:
+    """Return whether the bytes of the run's log and rows agree with its mark. Raises KeyError for an unknown run."""
+    mark = next(query(MARK, run=run), None)
+    if mark is None or mark["rows_digest"] != rows_digest(stored_rows(query, run)):
+        return False
+    newest = next(query(NEWEST_FACT_ROW, run=run), None)
+    if newest is None or (newest["id"], newest["digest"]) != (mark["fact"], mark["log_digest"]):
+        return False
+    digest, name_of_run = BEGINNING.encode(), run.encode()
+    for texts, at, name, data, stated in query(STORED_BYTES, run=run):  # as `digests.link_text`, without decoding
+        digest = hashlib.sha256(b"\n".join((digest, name_of_run, at, name, data))).hexdigest().encode()
+        if not texts or digest != stated:
+            return False
+    return True
 
 
 def rows_digest(rows: StoredRows) -> str:

@@ -31,12 +31,13 @@ from state.facts.run import (
     RunTakenOver,
     RunWaiting,
 )
+from state.failures import IllegalTransition
 from state.model.left_platform import LeftPlatform
 from state.model.run_origin import OFFERED, PUBLISHED, RunOrigin
 from state.model.run_state import Run, RunState
 from state.model.statuses import CheckpointStatus, InputsStatus, RunStatus
 from state.session_changes import apply_to_session
-from state.transitions import RUN_TRANSITIONS, IllegalTransition
+from state.transitions import RUN_TRANSITIONS
 
 
 def begin(fact: RunStarted, at: datetime) -> RunState:

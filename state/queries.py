@@ -7,7 +7,6 @@ from datetime import datetime
 from state.damaged_rows import readable, reporting_damage
 from state.digests import BEGINNING, link
 from state.facts.base import Fact
-from state.facts.registry import FACTS
 from state.failures import RunDamaged
 from state.model.poll_state import PollState
 from state.model.run_origin import RunOrigin
@@ -88,7 +87,9 @@ def linked(run: str, before: str, rows: Iterable[Row]) -> Iterator[tuple[datetim
 
 
 def fact_in(row: Row) -> Fact:
-    """Parse a row of the log."""
+    """Parse a row of the log. The classes of facts are imported on use: lists of runs need none of them."""
+    from state.facts.registry import FACTS
+
     return FACTS[row["name"]].from_dict(document(row["data"]))
 
 

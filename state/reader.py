@@ -12,6 +12,8 @@ from state.database import Database
 from state.facts.base import Fact, LoggedFact
 from state.failures import StoreCorrupt, shortened
 from state.fold_check import FoldCache, VerifiedStates, checked, checked_with_facts
+from state.fold_marks import agrees_with_mark
+from state.kept_forecasts import ForecastBasis, forecast_bases
 from state.leases import Lease
 from state.model.metrics import CurvePoint, Metric, StepEdges, StepSeen
 from state.model.poll_state import PollState
@@ -33,7 +35,7 @@ from state.queries import (
 )
 from state.rows import from_row
 from state.run_queue import ChangeToken
-from state.run_rows import AnsweredRequest, ListedRun, listed_runs, requests_made
+from state.run_rows import AnsweredRequest, ListedRun, RunTotals, listed_runs, requests_made, run_totals
 from state.sql import Query, Row, moment
 
 NEWEST_FACTS = "SELECT * FROM fact ORDER BY id DESC LIMIT :most"
@@ -185,10 +187,25 @@ class Reader(ABC):
         with self._query() as query:
             return run_queue.change_tokens(query)
 
-    def listed(self, now: datetime) -> list[ListedRun | tuple[str, StoreCorrupt]]:
-        """Return every run for a list, oldest first, not verified; of an unreadable one its id and the error."""
+    def listed(
+        self, now: datetime, runs: Collection[str] | None = None, *, verified: bool = False
+    ) -> list[ListedRun | tuple[str, StoreCorrupt]]:
+        """Return these runs (None: all) for a list, oldest first; of an unreadable one its id and the error.
+
+        With `verified` an open run whose rows do not agree with its log is one of the unreadable ones.
+        """
         with self._query() as query:
-            return [*listed_runs(query, now)]
+            return [*listed_runs(query, now, runs, self._verify if verified else None)]
+
+    def run_totals(self) -> dict[str, RunTotals]:
+        """Return the numbers of sessions and of damaged files of every run that has any."""
+        with self._query() as query:
+            return run_totals(query)
+
+    def _verify(self, query: Query, run: str) -> None:
+        """Raise RunDamaged if the run's rows do not agree with its log."""
+        if not (self._trusts_marks and agrees_with_mark(query, run)):
+            self._checked(query, run)
 
     def change_mark(self) -> tuple[Any, ...]:
         """Return a value that differs after any change that a status shows."""
@@ -201,6 +218,14 @@ class Reader(ABC):
         """Return a run's poll state."""
         with self._query() as query:
             return watch_of(query, run)
+
+    def forecast_bases(self, code: str, run: str = "") -> list[ForecastBasis]:
+        """Return what forecasts of runs that go on by themselves are computed from, and those that are kept.
+
+        Oldest run first; with `run` that one, or none if it does not go on. `code`: the version of the computing code.
+        """
+        with self._query() as query:
+            return forecast_bases(query, code, run)
 
     def machine_times(self, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
         """Return the machine time after `since` of relay's sessions on the account and accelerator."""

@@ -37,6 +37,7 @@ CHANGES = (
     "SELECT count(*), max(read_at), sum(outdated) FROM quota",
     "SELECT holder, fence FROM lease",
     "SELECT count(*) FROM run",
+    "SELECT max(computed_at) FROM forecast",
 )
 """Queries of a row or so each, answered in less than a millisecond."""
 COUNT = "SELECT count(*) AS runs FROM run"

@@ -1,6 +1,7 @@
 """Rows of all runs for a list: of each run its newest session and checkpoint, and totals; no run's log is read."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,15 +11,17 @@ from state.model.metrics import Metric
 from state.model.poll_state import PollState
 from state.model.run_state import Checkpoint, Run, RunState, Session
 from state.model.snapshot import Request
-from state.model.statuses import CheckpointStatus
+from state.model.statuses import CheckpointStatus, Outcome, RunStatus
 from state.queries import open_requests, watch_of
 from state.rows import from_row
 from state.sql import Query, Row, moment, scalar, stamp
 
 RUNS = """
     SELECT run.*, (SELECT max(fact.id) FROM fact WHERE fact.run = run.id) AS newest_fact
-    FROM run ORDER BY created_at, id
+    FROM run {where} ORDER BY created_at, id
 """
+THESE = "WHERE id IN (SELECT value FROM json_each(:runs))"
+OVER = (RunStatus.FINISHED, RunStatus.CANCELLED)
 NEWEST_SESSION = "SELECT * FROM session WHERE run = :run ORDER BY number DESC, attempt DESC LIMIT 1"
 HEAD = f"""
     SELECT * FROM checkpoint WHERE run = :run AND name = (
@@ -46,14 +49,20 @@ CHANGES = """
     SELECT (SELECT max(id) FROM fact) AS fact, (SELECT max(id) FROM request) AS request,
     (SELECT count(*) FROM request WHERE fulfilled_at IS NULL) AS open,
     (SELECT max(polled_at) FROM poll_state) AS polled_at, (SELECT total(log_lines + failures) FROM poll_state) AS seen,
-    (SELECT max(read_at) FROM quota) AS quota, (SELECT fence FROM lease) AS fence
+    (SELECT max(read_at) FROM quota) AS quota, (SELECT fence FROM lease) AS fence,
+    (SELECT max(computed_at) FROM forecast) AS forecast
 """
+SESSION_COUNTS = f"""
+    SELECT run, count(*) AS sessions,
+    coalesce(sum(outcome IN ('{Outcome.FAILED.value}', '{Outcome.LOST.value}')), 0) AS failed FROM session GROUP BY run
+"""
+DAMAGE = "SELECT run, count(*) AS damage FROM fact WHERE name = :name GROUP BY run"
 REQUESTS_MADE = "SELECT * FROM request WHERE run = :run ORDER BY id DESC LIMIT :most"
 
 
 @dataclass(frozen=True)
 class ListedRun:
-    """Run as a list shows it: unverified rows, which cost the same however long the run's log is."""
+    """Run as a list shows it: few rows, which cost the same however long the run's log is."""
 
     state: RunState
     """The run with only its newest session and its newest usable checkpoint."""
@@ -67,6 +76,16 @@ class ListedRun:
 
 
 @dataclass(frozen=True)
+class RunTotals:
+    """Numbers of a run's sessions, with attempts, and of the files of its checkpoints that were found damaged."""
+
+    sessions: int = 0
+    failed: int = 0
+    """Sessions that failed or were lost."""
+    damage: int = 0
+
+
+@dataclass(frozen=True)
 class AnsweredRequest:
     """Request of the user, answered or not."""
 
@@ -74,10 +93,21 @@ class AnsweredRequest:
     fulfilled_at: datetime | None
 
 
-def listed_runs(query: Query, now: datetime) -> Iterator[ListedRun | tuple[str, StoreCorrupt]]:
-    """Yield every run, oldest first; of an unreadable one its id and the error."""
-    for row in query(RUNS):
+def listed_runs(
+    query: Query,
+    now: datetime,
+    runs: Collection[str] | None = None,
+    verify: Callable[[Query, str], None] | None = None,
+) -> Iterator[ListedRun | tuple[str, StoreCorrupt]]:
+    """Yield these runs (None: all), oldest first; of an unreadable one its id and the error.
+
+    `verify` is called for each open run and raises StoreCorrupt if it is damaged.
+    """
+    rows = query(RUNS.format(where="")) if runs is None else query(RUNS.format(where=THESE), runs=json.dumps([*runs]))
+    for row in rows:
         try:
+            if verify is not None and row["status"] not in OVER:
+                verify(query, str(row["id"]))
             yield _listed(query, row, now)
         except StoreCorrupt as error:
             yield str(row["id"]), error
@@ -102,10 +132,19 @@ def _listed(query: Query, row: Row, now: datetime) -> ListedRun:
     return ListedRun(state, earlier_s, steps, watch_of(query, run), requests, int(row["newest_fact"] or 0))
 
 
+def run_totals(query: Query) -> dict[str, RunTotals]:
+    """Return the totals of every run that has sessions or damage."""
+    from state.facts.checkpoint import DamageFound  # on use, as in `queries.fact_in`
+
+    damage = {str(row["run"]): int(row["damage"]) for row in query(DAMAGE, name=DamageFound.name)}
+    counts = {str(row["run"]): (int(row["sessions"]), int(row["failed"])) for row in query(SESSION_COUNTS)}
+    return {run: RunTotals(*counts.get(run, (0, 0)), damage.get(run, 0)) for run in {**counts, **damage}}
+
+
 def change_mark(query: Query) -> tuple[object, ...]:
     """Return a value that changes whenever anything is written that a list of runs shows."""
     row = next(query(CHANGES))
-    return tuple(row[name] for name in ("fact", "request", "open", "polled_at", "seen", "quota", "fence"))
+    return tuple(row[name] for name in ("fact", "request", "open", "polled_at", "seen", "quota", "fence", "forecast"))
 
 
 def requests_made(query: Query, run: str, most: int) -> list[AnsweredRequest]:

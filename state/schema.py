@@ -1,4 +1,4 @@
-"""Database tables. `fact` is append-only; the others hold the fold of the facts, or observations."""
+"""Database tables. `fact` is append-only; the others hold the fold of the facts, observations, or what is derived from both."""
 
 import functools
 import sqlite3
@@ -99,6 +99,16 @@ CREATE TABLE fold_mark (
     fact INTEGER NOT NULL,
     log_digest TEXT NOT NULL,
     rows_digest TEXT NOT NULL,
+    PRIMARY KEY (run),
+    FOREIGN KEY(run) REFERENCES run (id)
+);
+
+CREATE TABLE forecast (
+    run TEXT NOT NULL,
+    computed_at DATETIME NOT NULL,
+    basis TEXT NOT NULL,
+    steps TEXT NOT NULL,
+    document JSON NOT NULL,
     PRIMARY KEY (run),
     FOREIGN KEY(run) REFERENCES run (id)
 );

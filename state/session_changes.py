@@ -33,9 +33,10 @@ from state.facts.session import (
     TwinEnded,
     TwinSeen,
 )
+from state.failures import IllegalTransition
 from state.model.run_state import Checkpoint, RunState, Session
 from state.model.statuses import CheckpointStatus, Outcome, Phase, RunStatus
-from state.transitions import SESSION_TRANSITIONS, IllegalTransition
+from state.transitions import SESSION_TRANSITIONS
 
 CHECKPOINT_DAMAGED = "checkpoint-damaged"
 """Cause recorded for a session whose progress is lost because its checkpoint was damaged later."""

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from state import machine
 from state.backups import file_problems
@@ -14,6 +15,7 @@ from state.facts.session import SeenEnded, SessionLost
 from state.failures import RunExists, StoreCorrupt
 from state.fold_check import FoldCache
 from state.fold_marks import NEWEST_FACT_ROW, write_mark
+from state.kept_forecasts import ForecastBasis, keep_forecast
 from state.leases import Lease, check_fence, taken
 from state.model.metrics import Metric
 from state.model.poll_state import POLL_TIMES, PollState
@@ -166,6 +168,11 @@ class Store(Reader):
         """Store the account's weekly quota."""
         with self._query() as query:
             upsert(query, "quota", to_row(quota), ["owner", "accelerator"])
+
+    def keep_forecast(self, of: ForecastBasis, at: datetime, part: dict[str, Any]) -> None:
+        """Store a run's forecast, computed from `of` at that time. Lists read it instead of computing it."""
+        with self._query() as query:
+            keep_forecast(query, of, at, part)
 
     # --- requests ------------------------------------------------------------
 

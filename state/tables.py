@@ -12,7 +12,7 @@ from state.rows import to_columns, to_row
 from state.sql import Query, scalar
 
 NEWEST_DIGEST = "SELECT digest FROM fact WHERE run = :run ORDER BY id DESC LIMIT 1"
-TABLES_OF_RUN = ("fact", "fold_mark", "poll_state", "request", "metric", "checkpoint", "session")
+TABLES_OF_RUN = ("fact", "fold_mark", "forecast", "poll_state", "request", "metric", "checkpoint", "session")
 """Tables with a column `run`, in an order in which no foreign key is left without its row."""
 
 

@@ -50,11 +50,6 @@ from state.facts.session import (
 )
 from state.model.statuses import Phase, RunStatus
 
-
-class IllegalTransition(Exception):
-    """The current phase or status does not allow this fact."""
-
-
 SESSION_TRANSITIONS: dict[Phase, dict[type[SessionFact], Phase]] = {
     Phase.PLANNED: {SessionResized: Phase.PLANNED, PushIntended: Phase.PUSHING, SessionLost: Phase.LOST},
     Phase.PUSHING: {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.app.forecast_keeper import ForecastKeeper
 from orchestrator.app.notify import config as notify_config
 from orchestrator.app.origins import beginning, begun_as_named
 from orchestrator.app.platforms import Platforms
@@ -250,6 +251,7 @@ class App(Workspace):
         """Advance each run as far as possible without waiting."""
         with self._daemon(listener) as daemon:
             daemon.round()
+            daemon.between()
 
     def working_daemon(self) -> str:
         """Return the process that is known to work on this home folder as its daemon; empty if there is none."""
@@ -270,17 +272,22 @@ class App(Workspace):
         try:
             with LeaseKeeper(self.store, self.clock) as keeper, self._senders(keeper) as senders:
                 keep_evidence = KeepsEvidence(self, self.notice)
+                forecasts = ForecastKeeper(self, self.notice, monotonic_s)
 
                 def hear(run: str, tick: TickResult) -> None:
                     listener(run, tick)
                     keep_evidence(run, tick)
+                    forecasts.heard(run, tick)
                     if any(isinstance(fact, CheckpointPublished) for fact in tick.facts):
                         self._back_up()
                     if senders is not None and (tick.facts or tick.failure):
                         senders.wake()
 
                 self.begun()
-                yield Daemon(self.store, self.shell_for, self.clock, keeper, hear, self.notice, monotonic_s, self.stop)
+                yield Daemon(
+                    *(self.store, self.shell_for, self.clock, keeper, hear, self.notice, monotonic_s, self.stop),
+                    between=forecasts.renew,
+                )
         except LeaseLost as error:
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
 

@@ -28,9 +28,9 @@ from orchestrator.app.web.visits import VisitAccess
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import BadInput
 from orchestrator.base.local_server import LOOPBACK, server_of
-from orchestrator.views.document import status_document
 from orchestrator.views.log_tail import log_part
 from orchestrator.views.moment import moment_of, moment_of_any
+from orchestrator.views.monitor_document import monitor_document
 from orchestrator.views.open_metrics import MEDIA_TYPE, open_metrics
 from orchestrator.views.pages import render, working
 from orchestrator.views.run_list import arranged, chosen_rows
@@ -213,7 +213,7 @@ class Dashboard:
 
     def _status(self) -> Mapping[str, Any]:
         with moment_of_any(self._store(), self._now) as (store, now):
-            return status_document(store, self.relay.home.path, now, None, self.relay.warnings())
+            return monitor_document(store, now)
 
     def _list(self) -> dict[str, Any]:
         return self._source.document(self._store())

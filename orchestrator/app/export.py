@@ -114,7 +114,7 @@ def require_whole(app: App, state: RunState, checkpoint: Checkpoint, asked: str)
     bring_back(app, state, [checkpoint], asked)
     if damage := damage_here(checkpoint, app.home):
         raise BadInput(
-            f"{checkpoint.name} is not whole: {next(iter(damage.values())).says}: choose another --checkpoint"
+            f"{checkpoint.name} is incomplete: {next(iter(damage.values())).says}: choose another --checkpoint"
         )
 
 

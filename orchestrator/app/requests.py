@@ -93,7 +93,7 @@ def _require_checkpoint(app: App, state: RunState, chosen: Checkpoint | None) ->
     older = next((c for c in reversed(state.checkpoints) if c.usable and c != chosen and exists(c)), None)
     if chosen is None or older is None:
         raise BadInput(
-            f"{run.id} cannot be taken back, since none of its checkpoints is left on this disk or on {name_in(run.pipeline)}: relay start "
+            f"{run.id} cannot be resumed, since none of its checkpoints is left on this disk or on {name_in(run.pipeline)}: relay start "
             f"{run.pipeline_path} begins another run"
         )
     raise BadInput(
@@ -112,7 +112,7 @@ def _require_origin(app: App, state: RunState) -> None:
     there = checkpoint is not None and is_mountable(checkpoint)
     if not there and will_never_come(checkpoint, other):
         raise BadInput(
-            f"{run.id} cannot be taken back, since the checkpoint {origin.place} of {origin.run}, which it begins from, is not "
+            f"{run.id} cannot be resumed, since the checkpoint {origin.place} of {origin.run}, which it begins from, is not "
             f"on {name_in(run.pipeline)} and will not be published any more: begin another run from a checkpoint that exists"
         )
 

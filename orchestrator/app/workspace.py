@@ -1,6 +1,7 @@
 """Read access to one home folder: its database, runs and warnings. No Kaggle, no daemon, fast to import."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from orchestrator.app.settings import Settings
 from orchestrator.base.clock import Stop, SystemClock
@@ -12,7 +13,9 @@ from state.model.run_state import RunState
 from state.read_only import ReadOnlyStore
 from state.reader import Reader
 from state.revisions import SchemaError
-from state.store import Store
+
+if TYPE_CHECKING:  # imported on use: what only reads needs no classes of facts
+    from state.store import Store
 
 
 class Workspace:
@@ -27,8 +30,10 @@ class Workspace:
         self.stop.tell(self.clock.wake)
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> "Store":
         """The database, created if it does not exist."""
+        from state.store import Store
+
         try:
             return Store.at(self.home.path)
         except SchemaError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for rich
 
 PROMPT = "ask> "
 QUIT = ("/quit", "/exit")
-HELP = "at this prompt there are /quit and /exit, which end, and /help; every other line is a question"
+HELP = "/quit and /exit leave, /help shows this; any other line is a question"
 
 
 @click.command()
@@ -67,7 +67,7 @@ HELP = "at this prompt there are /quit and /exit, which end, and /help; every ot
     "asked_file",
     metavar="QUESTIONS",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Have a session answer a .jsonl file with a question on each line; waits for nothing.",
+    help="Have a session answer a .jsonl file with a question on each line; returns at once.",
 )
 @click.option("--accelerator", help="With --file: accelerator of the session; default: the run's.")
 @click.option("--raw", is_flag=True, help="Print the text as it is, with its tags.")
@@ -114,7 +114,7 @@ def _question(given: str | None, *, as_json: bool) -> str | None:
         return None
     question = (sys.stdin.read() if given is None else given).strip()
     if not question and given is None:
-        raise BadInput("there is no QUESTION on the command line, and standard input is empty: write one there or here")
+        raise BadInput("no QUESTION was given: add it to the command, or write it to standard input")
     if not question:
         raise BadInput("the question is empty")
     return question
@@ -174,7 +174,7 @@ def _converse(process: "AnsweringProcess", title: str, drawing: "Drawing", *, ra
         if not question:
             continue
         if is_word(question):
-            said = HELP if question == "/help" else f"there is no {question}: {HELP}"
+            said = HELP if question == "/help" else f"unknown command {question}: {HELP}"
             click.echo(f"relay: {said}", err=True)
             continue
         try:

@@ -37,7 +37,8 @@ RUN_OR_NONE = click.argument("run", required=False, shell_complete=completing.ru
 ABANDON_SESSION = click.option(
     "--abandon-session",
     is_flag=True,
-    help="Stop waiting for the session and start the next one in its place.",
+    help="Stop waiting for the session and start the next one in its place. A job of a cluster or a process on a machine "
+    "is stopped first; a session on Kaggle goes on until it ends.",
 )
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print a stable document for programs (docs/json.md).")

@@ -15,10 +15,10 @@ from orchestrator.cli.common import JSON, workspace_of
 @JSON
 @click.pass_context
 def compare(context: click.Context, runs: tuple[str, ...], html: Path | None, as_json: bool) -> None:
-    """Compare two or more runs, each with the first one named.
+    """Compare two or more runs with the first one that is named.
 
     Shows how their pipelines differ, whether they have the same weights, their accuracies with tests of the
-    differences, the quota hours of each and what they bought, and their curves. Needs no credentials.
+    differences, their quota hours and what was gained per hour, and their curves. Needs no credentials.
 
     Example: relay compare gsm-3f9a gsm-77c0 --html gsm.html
     """

@@ -80,14 +80,14 @@ def daemon(context: click.Context, /, once: bool, launchd: bool, **how: Any) -> 
 def up(context: click.Context, /, pipeline: Path, **how: Any) -> None:
     """Start PIPELINE, or continue its open run, until it finishes or is parked.
 
-    If a daemon is running, it executes the run, and this command shows how it goes.
+    If a daemon is running, it executes the run, and this command follows it.
 
     Example: relay up examples/tiny.yaml
     """
     app = app_of(context)
     run = app.start_or_continue(pipeline)
     if daemon := app.working_daemon():
-        click.echo(f"{run.id} is executed by the daemon that is running ({daemon}); Ctrl-C leaves it to that", err=True)
+        click.echo(f"{run.id} is executed by the running daemon ({daemon}); Ctrl-C only ends this view", err=True)
         context.exit(watch_status(app, run.id, how["log_format"] == "json", ListOptions()))
     with open_daemon_log(app, **how) as journal:
         journal.begin(run.id, run.status.value)

@@ -20,7 +20,7 @@ CHANGED_FILE = click.option(
     shell_complete=completing.pipelines,
     help="The changed pipeline file.",
 )
-YES = click.option("--yes", "-y", is_flag=True, help="Take the change over without asking.")
+YES = click.option("--yes", "-y", is_flag=True, help="Apply the change without asking.")
 
 
 @click.command()
@@ -32,9 +32,9 @@ YES = click.option("--yes", "-y", is_flag=True, help="Take the change over witho
 def edit(context: click.Context, run: str, pipeline: Path | None, yes: bool, as_json: bool) -> None:
     """Change the pipeline of a run that has begun.
 
-    Opens the pipeline in $VISUAL or $EDITOR, or takes a changed FILE. Shows what differs, and asks. A session that is
-    under way keeps its order; the next one follows the changed pipeline. What earlier steps depend on cannot change. With
-    another platform in the file, the run goes on there from its newest checkpoint once that session has ended.
+    Opens the pipeline in $VISUAL or $EDITOR, or takes a changed FILE. Shows what differs, and asks. A running
+    session is not affected; the next one follows the changed pipeline. What finished steps depend on cannot change. If
+    the file names another platform, the run continues there from its newest checkpoint once that session has ended.
 
     Example: relay edit gsm-3f9a --pipeline gsm.yaml
     """
@@ -90,7 +90,7 @@ def _interactive() -> bool:
 def _confirmed(planned: "PlannedChange", as_json: bool) -> bool:
     command = f"relay {planned.verb} {planned.run} --pipeline"
     if as_json:
-        raise BadInput(f"{command} --json cannot ask: add --yes to take the change over without a question")
+        raise BadInput(f"{command} --json cannot ask: add --yes to apply the change without asking")
     if not _interactive():
-        raise BadInput(f"{command} asks first, and there is no terminal to ask on: add --yes to take the change over")
-    return click.confirm(f"Take this over for {planned.run}?")
+        raise BadInput(f"{command} asks first, and there is no terminal to ask on: add --yes to apply the change")
+    return click.confirm(f"Apply this to {planned.run}?")

@@ -54,8 +54,8 @@ def publish(context: click.Context, pipeline: Path, as_json: bool) -> None:
 def lock(pipeline: Path, output: Path | None, as_json: bool) -> None:
     """Resolve the packages of PIPELINE's sessions and write all of them, with versions and hashes, as a lock file.
 
-    Of these files a session installs every package that the image has not in this version. relay's own environments have a lock already; this is for a list of
-    your own, and to resolve a lock anew.
+    A session installs those of the locked packages that its image lacks or has in another version. relay's own
+    environments are locked already; this is for a list of your own, or to update a lock.
 
     Example: relay environment lock gsm.yaml -o gsm.lock.txt
     """

@@ -38,8 +38,8 @@ if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic
 def fork(context: click.Context, run: str, at: str | None, to: Path | None, start: bool, as_json: bool) -> None:
     """Write RUN's pipeline as a file that continues from one of its checkpoints.
 
-    Change the file and type relay start FILE: that run has the same history until there, and a future of its own.
-    Nothing is copied on Kaggle. With another platform in the file, relay publishes the checkpoint there once.
+    Change the file and type relay start FILE: the new run continues from that checkpoint, and RUN is not affected.
+    Nothing is copied on Kaggle. If the file names another platform, relay publishes the checkpoint there once.
 
     Example: relay fork gsm-3f9a --at sft:500 -o gsm-longer.yaml
     """
@@ -74,7 +74,7 @@ def fork(context: click.Context, run: str, at: str | None, to: Path | None, star
 @JSON
 @click.pass_context
 def sweep(context: click.Context, pipeline: Path, settings: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    """Start runs of PIPELINE that differ in some options and share the stages before.
+    """Start runs of PIPELINE that differ in some options and share the stages before those.
 
     The first run trains the shared stages; the others fork from it. relay compare shows them side by side.
 

@@ -40,8 +40,8 @@ def metrics(
 ) -> None:
     """Export the metrics of RUN: all sessions as one series, each step once.
 
-    Of a step that several sessions did, the last one that is in a verified checkpoint counts. --to sends each step once,
-    however often it is typed.
+    If several sessions did the same step, the last one that a verified checkpoint contains counts. --to sends each step
+    once, however often you repeat the command.
 
     Example: relay metrics gsm-3f9a -o gsm.parquet
     """
@@ -51,7 +51,7 @@ def metrics(
     if tracker and (layout or output):
         raise BadInput("--to sends the metrics and writes no file: leave out --format and --output")
     if project is not None and not tracker:
-        raise BadInput("--project is one of Weights & Biases or trackio: add --to wandb or --to trackio")
+        raise BadInput("--project names a project of Weights & Biases or trackio: add --to wandb or --to trackio")
     layout = chosen_format(layout, output)
     if tracker:
         from orchestrator.app.metrics.trackers import require_tracker
@@ -95,7 +95,7 @@ def _sent(app: "Workspace", run: str, found: "JoinedMetrics", tracker: str, proj
 def tensorboard(context: click.Context, run: str, no_start: bool, port: int | None) -> None:
     """Write the metrics of RUN, all sessions joined, as event files, and start TensorBoard on them.
 
-    Type it again to add what is new.
+    Repeat the command to add new steps.
 
     Example: relay tensorboard gsm-3f9a
     """

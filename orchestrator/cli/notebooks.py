@@ -23,7 +23,7 @@ from orchestrator.cli.common import PIPELINE
 def notebook(pipeline: Path, output: Path, model: str, title: str, force: bool) -> None:
     """Write PIPELINE as a notebook that anybody can run on Kaggle without relay.
 
-    It holds the code of the pipeline's stages, stops itself in time, and goes on from its own output.
+    The notebook contains the code of the pipeline's stages, stops before Kaggle's limit, and resumes from its own output.
 
     Example: relay notebook examples/gemma2_2b.yaml -o train.ipynb --model me/gemma2-reasons
     """

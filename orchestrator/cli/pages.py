@@ -55,7 +55,7 @@ def report(context: click.Context, run: str, output: Path | None, open_it: bool,
 def dashboard(context: click.Context, port: int | None, open_it: bool) -> None:
     """Serve live pages of all runs, reachable only from this machine, until Ctrl-C.
 
-    Everybody who can open them may read. Their buttons work for those who give the token that is printed.
+    Anybody who can open the pages can read them. Their buttons ask for the token that this command prints.
 
     Example: relay dashboard --open
     """
@@ -71,7 +71,7 @@ def dashboard(context: click.Context, port: int | None, open_it: bool) -> None:
     dashboard_ = Dashboard(app_of(context))
     with Served(dashboard_, listener) as served:
         click.echo(f"{served.url} shows all runs; Ctrl-C ends it")
-        click.echo(f"its buttons work for those who give this token: {dashboard_.access.token}")
+        click.echo(f"its buttons ask for this token: {dashboard_.access.token}")
         sys.stdout.flush()
         if open_it:
             _show(served.url)

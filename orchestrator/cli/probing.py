@@ -33,7 +33,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--yes", "-y", is_flag=True, help="With --accelerator: spend the quota without asking.")
 @click.option("--again", is_flag=True, help="Repeat a probe that is still fresh.")
 @click.option("--export", "exported", type=FILE, metavar="FILE", help="Write the account's evidence without any names.")
-@click.option("--import", "imported", type=FILE, metavar="FILE", help="Take over evidence that somebody else exported.")
+@click.option("--import", "imported", type=FILE, metavar="FILE", help="Import evidence that somebody else exported.")
 @JSON
 @click.pass_context
 def probe(context: click.Context, /, pipeline: Path | None, **options: Any) -> None:
@@ -123,7 +123,10 @@ def _probe(context: click.Context, path: Path, options: dict[str, Any]) -> bool:
     typed = f"relay probe {shell_word(str(path))}{' --accelerator' if options['measure'] else ''}"
     document = _kept(app, trained.name, begun, typed, settled=settled)
     if options["measure"] and settled and view.is_stopped(document):
-        click.echo("relay: the accelerator is not measured: what the first sessions saw stops a run", err=True)
+        click.echo(
+            "relay: the accelerator is not measured, because the first sessions found something that stops a run",
+            err=True,
+        )
     elif options["measure"] and settled:
         begun.append(command.begin_measuring(app, trained, path, again=again))
         document = _kept(app, trained.name, begun, typed, settled=_carry_out(app, begun[-1], as_json=as_json))
@@ -158,7 +161,7 @@ def _carry_out(app: "App", begun: "ProbeBegun", *, as_json: bool) -> bool:
     run = begun.run
     if not begun.is_new:
         over = app.store.load(run.id).run.status in SETTLED
-        said = "shows what it saw; --again repeats it" if over else "is under way, and is followed"
+        said = "shows what it saw; --again repeats it" if over else "is still running: following it"
         click.echo(f"{run.id} {said}", err=True)
 
     def daemon(settled: Callable[[], bool]) -> None:

@@ -24,7 +24,7 @@ def show_schema(output: Path | None) -> None:
         click.echo(text, nl=False)
         return
     write_schema(output, text)
-    click.echo(f"{output} is written; let a pipeline file begin with this line:")
+    click.echo(f"{output} is written; put this line first in a pipeline file:")
     click.echo(f"# yaml-language-server: $schema={output.resolve()}")
 
 

@@ -37,7 +37,9 @@ def pause(context: click.Context, run: str, as_json: bool) -> None:
     "--from-step", help="Resume from an older checkpoint: STEP, or STAGE:STEP.", shell_complete=completing.steps
 )
 @ABANDON_SESSION
-@click.option("--take-over", is_flag=True, help="Take over the run from another home folder, which stops.")
+@click.option(
+    "--take-over", is_flag=True, help="Take the run over from another home folder, which then stops working on it."
+)
 @JSON
 @click.pass_context
 def resume(
@@ -77,7 +79,7 @@ def retry(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Retry a parked run after its cause was fixed, also by a change of its pipeline.
+    """Retry a parked run once the cause is fixed, if need be with a changed pipeline.
 
     Example: relay retry gsm-3f9a --pipeline gsm.yaml
     """
@@ -91,7 +93,7 @@ def retry(
         return
     if from_step is not None:
         raise BadInput(
-            f"--from-step belongs to --pipeline here: relay resume {run} --from-step {from_step} changes nothing"
+            f"--from-step needs --pipeline here: relay resume {run} --from-step {from_step} resumes with the same pipeline"
         )
     report_request(context, requests.retry(app, run, abandon_session=abandon_session), as_json)
 
@@ -105,7 +107,7 @@ def cancel(context: click.Context, run: str, yes: bool, as_json: bool) -> None:
     """Cancel a run, after asking.
 
     A session on Kaggle continues until it ends: Kaggle offers no way to stop it from outside. A job of a cluster is
-    cancelled. relay resume takes the cancel back as long as the run's checkpoints exist.
+    cancelled. relay resume undoes the cancellation as long as the run's checkpoints exist.
 
     Example: relay cancel gsm-3f9a
     """
@@ -125,11 +127,9 @@ def _confirmed(state: "RunState", now: "datetime", as_json: bool) -> bool:
 
     command = f"relay cancel {state.run.id}"
     if as_json:
-        raise BadInput(f"{command} --json cannot ask: add --yes to cancel without a question")
+        raise BadInput(f"{command} --json cannot ask: add --yes to cancel without asking")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise BadInput(
-            f"{command} asks first, and there is no terminal to ask on: add --yes to cancel without a question"
-        )
+        raise BadInput(f"{command} asks first, and there is no terminal to ask on: add --yes to cancel without asking")
     for line in cancel_lines(state, now):
         click.echo(line)
     return click.confirm(f"Cancel {state.run.id}?")

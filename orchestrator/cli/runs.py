@@ -68,7 +68,7 @@ def start(
 @click.option(
     "--level", type=click.Choice(["info", "warning", "error"]), help="Show only lines of this level and above."
 )
-@click.option("--raw", is_flag=True, help="Print every line as it is, with the events that are relay's bookkeeping.")
+@click.option("--raw", is_flag=True, help="Print every line unchanged, with relay's own events.")
 @JSON
 @click.pass_context
 def logs(
@@ -188,7 +188,7 @@ def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None
 def adopt(context: click.Context, run: str | None, pipeline: Path | None, as_json: bool) -> None:
     """Rebuild RUN in the database from what its platform has; without RUN, list the runs there.
 
-    That is Kaggle, or with --pipeline the platform of that file.
+    The platform is Kaggle, or with --pipeline that of the file.
 
     Example: relay adopt gsm-3f9a
     """

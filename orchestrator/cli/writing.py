@@ -36,7 +36,7 @@ def writeup(
 ) -> None:
     """Write up RUN: a text of at most 1,500 words, diagrams, curves, tables and a cover, in one folder.
 
-    numbers.json in it says of each number where in the database it comes from.
+    numbers.json in that folder gives the source of each number in the database.
 
     Example: relay writeup gsm-3f9a -o gsm-writeup
     """

@@ -129,7 +129,7 @@ def walk(pipeline: Pipeline, pace: Pace, standing: RunPosition, hours: Hours | N
     try:
         return _walked(pipeline, pace, standing, hours)
     except OverflowError as error:
-        raise Unforeseeable("the durations that it would be made of lead beyond every calendar") from error
+        raise Unforeseeable("the run would end after the year 9999") from error
 
 
 def _walked(pipeline: Pipeline, pace: Pace, standing: RunPosition, hours: Hours | None) -> Walk:

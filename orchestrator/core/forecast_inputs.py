@@ -58,6 +58,9 @@ def _by_now(session: Session | None, now: datetime) -> Session | None:
     """Return the session with future times cut to `now`; a clock that was ahead recorded them."""
     if session is None:
         return None
+    times = (session.planned_at, session.pushed_at, session.running_at, session.ended_at)
+    if all(at is None or at <= now for at in times):
+        return session
 
     def by_now(at: datetime | None) -> datetime | None:
         return None if at is None else min(at, now)

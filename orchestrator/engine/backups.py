@@ -124,7 +124,7 @@ class Backups:
         except OSError as error:
             if is_unread(error):
                 raise StoreUnavailable(
-                    f"{self.home.backups} cannot be read ({error.strerror}): see to the disk that holds it"
+                    f"{self.home.backups} cannot be read ({error.strerror}): check the disk that holds it"
                 ) from error
             return []
 

@@ -145,6 +145,8 @@ class Daemon:
     stop: Stop = field(default_factory=Stop)
     sleeping: dict[str, Sleep] = field(default_factory=dict)
     """Rests of the runs that wait for something, by run."""
+    between: Callable[[], None] = lambda: None
+    """Called after every round."""
 
     def round(self) -> datetime | None:
         """Tick each open run that does not rest; return when the first of them must be woken (None: none of them).
@@ -176,6 +178,7 @@ class Daemon:
             try:
                 self._handle_clock_jump(jumps)
                 wake, problem = self.round(), ""
+                self.between()
                 if done():
                     return
             except StoreUnavailable as error:

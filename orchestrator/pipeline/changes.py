@@ -147,8 +147,7 @@ def merged(old: Pipeline, given: Pipeline, progress: RunProgress, run: str, *, m
     stages, more = _merged_stages(old, given, progress)
     if problems := [*problems, *more]:
         raise BadInput(
-            f"{'; '.join(problems)}: take that back, or let relay fork {run} make another run, with the same history until "
-            "there"
+            f"{'; '.join(problems)}: undo that change, or begin another run from a checkpoint of this one with relay fork {run}"
         )
     files = {"files": old.inputs.files, "sha256": old.inputs.sha256}
     found = given.model_copy(update={"stages": stages, "inputs": given.inputs.model_copy(update=files)})

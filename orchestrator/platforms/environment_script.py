@@ -2,6 +2,7 @@
 
 import hashlib
 import shlex
+from dataclasses import dataclass
 
 from stages.contract import Order
 from stages.session.package_lock import PackageLock
@@ -29,6 +30,18 @@ fi
 It sets `$lacking` to the reason if the environment could not be made: for RELAY_NOT_PREPARED, from which the session's
 program reports it.
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionPlaces:
+    """Folders of a session on the machine or cluster that runs it, and the Python there."""
+
+    folder: str
+    """The session's own folder."""
+    environments: str
+    python: str
+    setup: tuple[str, ...] = ()
+    """Lines of shell to run before the session, such as `module load python/3.12`."""
 
 
 def environment_script(order: Order | None, environments: str) -> str:

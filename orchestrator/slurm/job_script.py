@@ -5,9 +5,8 @@ RELAY_NOT_PREPARED why the environment could not be made, which the program then
 """
 
 import shlex
-from dataclasses import dataclass
 
-from orchestrator.platforms.environment_script import environment_script
+from orchestrator.platforms.environment_script import SessionPlaces, environment_script
 from stages.contract import Order
 
 SCRIPT = """#!/bin/sh
@@ -51,15 +50,9 @@ fi
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobPlaces:
-    """Folders on the cluster, and its Python."""
+class JobPlaces(SessionPlaces):
+    """Folders on the cluster, its Python, and how many processes a session has on how many nodes."""
 
-    folder: str
-    """The session's own folder."""
-    environments: str
-    python: str
-    setup: tuple[str, ...] = ()
-    """Lines of shell to run before the session, such as `module load python/3.12`."""
     nodes: int = 1
     tasks_per_node: int = 1
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from kaggle_kernels import build
 from orchestrator.base.errors import Ambiguous, BadInput, NameTaken, NoSlot, Refused, Transient
-from orchestrator.platforms.environment_script import requirement_files
+from orchestrator.platforms.environment_script import SessionPlaces, requirement_files
 from orchestrator.platforms.folder_platform import FolderPlatform
 from orchestrator.platforms.names import PLATFORM_NAMES
 from orchestrator.platforms.port import KernelPush, KernelPushed, SessionSeen, Worker
@@ -74,14 +74,13 @@ class SshPlatform(FolderPlatform):
         self._folder.prepare()
         self._refuse_taken(kernel.slug)
         folder, order = self._folder.sessions / kernel.slug, build.order_in(kernel.source)
-        places = scripts.MachinePlaces(
+        places = SessionPlaces(
             folder=str(folder),
             environments=str(self._folder.root / "environments"),
             python=self._options.python,
             setup=self._options.setup,
-            signal_s=self._options.signal_s,
         )
-        script = scripts.session_script(places, kernel.slug, order, kernel.timeout_s)
+        script = scripts.session_script(places, kernel.slug, order, kernel.timeout_s, self._options.signal_s)
         texts = {"script.py": kernel.source, "session.sh": script, **requirement_files(order)}
         self._folder.place_session(kernel.slug, texts, self._mounts(kernel))
         self._start(kernel.slug)

@@ -1,9 +1,8 @@
 """Scripts of `sh` that run on the machine: start a session, look at it, and stop it."""
 
 import shlex
-from dataclasses import dataclass
 
-from orchestrator.platforms.environment_script import environment_script
+from orchestrator.platforms.environment_script import SessionPlaces, environment_script
 from orchestrator.platforms.shared_folder import ABSENT
 from orchestrator.ssh.lease import AT_LIMIT
 from stages.contract import Order
@@ -50,24 +49,13 @@ WATCHER = """( sleep {gentle_s}; kill -TERM $$; sleep {signal_s}; record {at_lim
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class MachinePlaces:
-    """Folders on the machine, its Python, and how sessions end there."""
-
-    folder: str
-    """The session's own folder."""
-    environments: str
-    python: str
-    setup: tuple[str, ...] = ()
-    signal_s: int = 60
-
-
-def session_script(places: MachinePlaces, slug: str, order: Order | None, limit_s: int | None) -> str:
+def session_script(places: SessionPlaces, slug: str, order: Order | None, limit_s: int | None, signal_s: int) -> str:
     """Return the script of a session that has this order and, if one is given, this time limit in seconds.
 
-    `order` is None for a program that relay did not build; its name then is its token.
+    It is asked to end `signal_s` seconds before its limit. `order` is None for a program that relay
+    did not build; its name then is its token.
     """
-    signal_s = min(places.signal_s, limit_s or 0)
+    signal_s = min(signal_s, limit_s or 0)
     watcher = WATCHER.format(gentle_s=(limit_s or 0) - signal_s, signal_s=signal_s, at_limit=AT_LIMIT)
     return SESSION.format(
         folder=shlex.quote(places.folder),

@@ -15,7 +15,7 @@ def cancel_lines(state: RunState, now: datetime) -> list[str]:
         f"Cancelling {run.id}:",
         f"  {_session_line(state, now)}",
         f"  {_kept_line(state, now)}",
-        f"  relay resume {run.id} takes it back for as long as its checkpoints exist",
+        f"  relay resume {run.id} undoes it for as long as its checkpoints exist",
     ]
 
 

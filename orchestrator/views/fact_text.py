@@ -168,7 +168,7 @@ def _after(fact: SessionFact, platform: str) -> str:
 def _pipeline(fact: PipelineChanged | PipelineKept | PlatformLeft | InputsDropped | InputsPublished) -> str:
     match fact:
         case PlatformLeft():
-            return f"goes on on another platform, as {fact.owner}: {' '.join(fact.numbers)}"
+            return f"continues on another platform, as {fact.owner}: {' '.join(fact.numbers)}"
         case PipelineChanged():
             return f"the pipeline was changed, from the next session on: {'; '.join(fact.difference.splitlines())}"
         case PipelineKept():

@@ -50,7 +50,7 @@ def run_part(
     except Unforeseeable as error:
         return {"forecast": None, "forecast_problem": str(error)}
     said = assumptions(pipeline, times, standing.position, hours, quota)
-    return {"forecast": document(found, said), "forecast_problem": ""}
+    return {"forecast": {**document(found, said), "computed_at": now.isoformat()}, "forecast_problem": ""}
 
 
 def _guessed(times: Times, stage: str) -> bool:

@@ -1,8 +1,10 @@
 """Compact formats: training metrics, hours, sizes, times, and the style of each state."""
 
 from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
-from orchestrator.base.humanize import duration
+from orchestrator.base.humanize import duration, machine_time, when
 from stages.session.throughput import HOST_MEMORY, MEASURED, MEMORY, RATES
 
 STYLES = {
@@ -78,3 +80,12 @@ def size(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}" if unit == "B" or size_bytes >= 10 else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1024
     return f"{size_bytes:.1f} GiB"
+
+
+def quota_text(quota: dict[str, Any], now: datetime) -> str:
+    """Format the remaining hours of the week's quota, and when it is renewed."""
+    if quota["total_s"] is None:
+        return "Kaggle does not report it"
+    assumed = " by relay's own count, since Kaggle does not report it" if quota["assumed"] else ""
+    renewed = f", renewed {when(datetime.fromisoformat(quota['refreshes_at']), now)}" if quota["refreshes_at"] else ""
+    return f"{machine_time(quota['left_s'])} of {machine_time(quota['total_s'])} left{assumed}{renewed}"

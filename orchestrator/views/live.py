@@ -13,11 +13,11 @@ from rich.text import Text
 from orchestrator.base.clock import Clock
 from orchestrator.base.humanize import clock_of_day, duration
 from orchestrator.engine.tick import TickResult
-from orchestrator.views.document import run_document
 from orchestrator.views.fact_text import describe_tick
 from orchestrator.views.format import elapsed_text, metrics_text
 from orchestrator.views.layout import sentence
 from orchestrator.views.printing import can_redraw, console
+from orchestrator.views.run_document import run_document
 from orchestrator.views.tables import current_stage, stages_table
 from state.store import Store
 

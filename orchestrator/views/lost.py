@@ -23,9 +23,7 @@ def lost_sentence(home: HomeLayout, lost: Sequence[str], *, gone: bool = False) 
     names = f"{', '.join(lost[:NAMED_MAX])}{more}"
     backup = Backups(home).newest()
     ways = [f"relay restore brings back {backup}"] if gone and backup is not None else []
-    ways.append(
-        f"relay adopt {lost[0]} makes {'it' if len(lost) == 1 else 'that one'} again from what its platform has"
-    )
+    ways.append(f"relay adopt {lost[0]} rebuilds {'it' if len(lost) == 1 else 'that one'} from what its platform has")
     what = (
         f"{home.database} is gone" if gone else f"{home.database} lacks runs that have folders in {home.path / 'runs'}"
     )

@@ -25,7 +25,7 @@ def next_action(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetim
     if run["state"] in OVER:
         goes_on = run["sessions"] and run["sessions"][-1]["outcome"] is None and run["sessions"][-1]["ended_at"] is None
         and_session = ", and its session goes on until it ends by itself" if goes_on else ""
-        cancelled = f"it is cancelled{and_session}; relay resume {run['id']} takes that back"
+        cancelled = f"it is cancelled{and_session}; relay resume {run['id']} undoes that"
         return _nothing("it is finished" if run["state"] == "finished" else cancelled)
     told = _unless_alone(_goes_on(run), daemon, now)
     if told["command"] is None and run.get("absent") and not run["requests"]:

@@ -1,4 +1,4 @@
-"""The status document as metrics for monitors, in the OpenMetrics text format 1.0. Pure.
+"""The runs as metrics for monitors, in the OpenMetrics text format 1.0. Pure.
 
 Source of the format: https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md
 """
@@ -6,9 +6,10 @@ Source of the format: https://github.com/prometheus/OpenMetrics/blob/v1.0.0/spec
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from orchestrator.views.run_choice import STATES
+from orchestrator.views.run_choice import STATES, hours_used_s
 
 MEDIA_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 Sample = tuple[Mapping[str, str], float]
@@ -37,7 +38,7 @@ class MetricFamily:
 
 
 def open_metrics(document: Mapping[str, Any]) -> str:
-    """Return the metrics of a status document as text."""
+    """Return the metrics of a `monitor_document` as text."""
     families = (*_about_relay(document), *_about_runs(document["runs"]), *_about_quota(document["quota"]))
     return "".join(f"{line}\n" for family in families for line in family.lines()) + "# EOF\n"
 
@@ -63,7 +64,15 @@ def _about_runs(runs: Iterable[Mapping[str, Any]]) -> Iterator[MetricFamily]:
     for name, key, about in SESSION_CLOCKS:
         clock = [({**label, "session": str(s["number"])}, s[key]) for label, s in live if s[key] is not None]
         yield MetricFamily(f"relay_session_{name}_seconds", about, clock, unit="seconds")
-    used = [(label, sum(s["seconds"] or 0.0 for s in run["sessions"])) for label, run in each]
+    ends = [
+        (label, datetime.fromisoformat(run["forecast"]["finish_at"]).timestamp())
+        for label, run in each
+        if run["forecast"]
+    ]
+    yield MetricFamily(
+        "relay_run_finish_timestamp_seconds", "Expected end of a run, as a Unix time.", ends, unit="seconds"
+    )
+    used = [(label, hours_used_s(run)) for label, run in each]
     yield MetricFamily(
         "relay_run_machine_seconds", "Time of the run's sessions on their machines.", used, unit="seconds"
     )
@@ -104,10 +113,10 @@ RUN_VALUES: tuple[tuple[str, str, Any], ...] = (
     ("steps_done", "Steps that the newest verified checkpoint contains.", lambda run: run["steps_done"]),
     ("steps_seen", "Steps that sessions reported.", lambda run: sum(stage["seen"] for stage in run["stages"])),
     ("steps_target", "Steps of the whole pipeline.", lambda run: run["steps_total"]),
-    ("sessions", "Sessions so far, with attempts.", lambda run: len(run["sessions"])),
-    ("sessions_failed", "Sessions that failed or were lost.", lambda run: sum(s["outcome"] in ("failed", "lost") for s in run["sessions"])),
+    ("sessions", "Sessions so far, with attempts.", lambda run: run["totals"].sessions),
+    ("sessions_failed", "Sessions that failed or were lost.", lambda run: run["totals"].failed),
     ("failures", "Consecutive failures of calls that will be retried.", lambda run: run["failures"]),
-    ("damage", "Files of checkpoints that were found damaged.", lambda run: len(run["damage"])),
+    ("damage", "Files of checkpoints that were found damaged.", lambda run: run["totals"].damage),
     ("needs_person", "1 if there is a command to type.", lambda run: run["to_do"]["command"] is not None),
 )  # fmt: skip
 SESSION_CLOCKS = (

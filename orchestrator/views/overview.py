@@ -11,11 +11,11 @@ from rich.text import Text
 
 from orchestrator.base.humanize import duration, local_time, machine_time
 from orchestrator.views.curves import Curves
-from orchestrator.views.format import STYLES, elapsed_text
+from orchestrator.views.format import STYLES, elapsed_text, quota_text
 from orchestrator.views.layout import FirstThatFits, HangingText, labelled, plain_table, sentence
+from orchestrator.views.next_action import OVER
 from orchestrator.views.run_choice import RUNS_LISTED, hours_used_s, in_order
 from orchestrator.views.tables import current_stage
-from orchestrator.views.text import OVER, quota_text, run_view
 
 SESSIONS_SHOWN = 5
 NAMES_SHOWN = 3
@@ -55,12 +55,16 @@ def status_view(
         said = f"No runs in {document['home']}. Start one with: relay start PIPELINE"
         return Group(*parts, Text("no run matches; relay status lists all runs" if filtered else said))
     if len(runs) == 1 and not document["damaged"]:
+        from orchestrator.views.text import run_view  # on use: lists need none of what it imports
+
         known = (curves or {}).get(runs[0]["id"])
         return Group(*parts, run_view(runs[0], now, document["quota"], known, SESSIONS_SHOWN))
     shown = in_order(runs, sort)[:most]
     parts += [_list_table(shown, now), *_things_to_do(shown)]
     if rest := len(runs) - len(shown) + document["others"]:
         parts.append(Text(f"{rest:,} more: relay status --all shows them too", style="dim"))
+    if late := document.get("unforecast", 0):
+        parts.append(Text(f"{late} runs have no current forecast: relay status RUN computes it", style="dim"))
     quotas = [(f"{q['accelerator']} quota of {q['owner']}", Text(quota_text(q, now))) for q in document["quota"]]
     parts += [labelled(quotas)] if quotas else []
     return Group(*parts, Text("one run in detail: relay status RUN", style="dim"))

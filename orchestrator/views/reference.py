@@ -20,7 +20,7 @@ def explanation_view(document: dict[str, Any]) -> RenderableType:
     for entry in document["entries"]:
         parts += _entry(entry)
     if not document["name"]:
-        parts += [Text(), Text("relay explain NAME tells all of a kind, a key or an option.")]
+        parts += [Text(), Text("relay explain NAME explains one kind, key or option.")]
     return Group(*parts)
 
 

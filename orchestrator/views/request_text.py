@@ -14,7 +14,7 @@ NEXT_TICK = "at its next tick"
 
 def receipt_line(run: str, verb: str, obeyed: str = NEXT_TICK, *, attended: bool) -> str:
     """Say that a request was stored and when it is obeyed; `attended` is False if no daemon runs to do so."""
-    type_ = "" if attended else "; no daemon runs here, so type: relay daemon"
+    type_ = "" if attended else "; no daemon is running here, so type: relay daemon"
     return f"{run}: {verb} requested; the daemon acts on it {obeyed}{type_}"
 
 
@@ -31,15 +31,15 @@ def change_lines(run: str, lines: Sequence[str], awaited: Session | None, number
     told = [f"{run}: the pipeline changes", *(f"  {line}" for line in lines)]
     if numbers:
         told += [
-            "The run goes on on another platform, from its newest verified checkpoint, which relay publishes there once.",
+            "The run continues on another platform, from its newest verified checkpoint, which relay publishes there once.",
             *(f"  {line}" for line in numbers),
         ]
     if awaited is None:
         return [*told, "The next session follows it."]
     return [
         *told,
-        f"Session {awaited.number} keeps its order; once it has ended, the next one follows the changed pipeline. "
-        "What is told here of steps then counts from its last checkpoint.",
+        f"Session {awaited.number} is not affected; once it has ended, the next one follows the changed pipeline. "
+        "Steps are then counted from its last checkpoint.",
     ]
 
 
@@ -77,7 +77,7 @@ def _session_line(state: RunState, now: datetime) -> str:
 def _continued_line(state: RunState) -> str:
     head, last = state.head, state.last
     if last is not None and last.pending:
-        return f"session {last.slug} is still under way, and relay goes on with it"
+        return f"session {last.slug} is still running, and relay continues with it"
     if head is None:
         return "there is no checkpoint yet, and the next session begins where the run began"
     return f"the next session starts from the newest verified checkpoint, {_place(head)}"
@@ -89,6 +89,6 @@ def _place(checkpoint: Checkpoint) -> str:
 
 def _quota_line(state: RunState) -> str:
     if state.run.status is RunStatus.CANCELLED:
-        return f"the cancel is taken back, as long as a checkpoint is left on this disk or on {name_in(state.run.pipeline)}"
+        return f"the cancellation is undone, as long as a checkpoint is left on this disk or on {name_in(state.run.pipeline)}"
     kind = state.run.accelerator
     return "its sessions use no quota" if kind == "cpu" else f"its sessions use this week's {kind} quota"

@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ class RunChoice:
     most: int | None = None
     """Maximum number of runs, the most urgent ones; None: all."""
     brief: bool = False
-    """True if less may be read of runs that are over, as in a list; implied by `most`."""
+    """True if less may be read of each run, as in a list; implied by `most`."""
 
     @property
     def filters(self) -> bool:
@@ -83,9 +83,9 @@ def most_urgent(runs: "Sequence[Run]", most: int | None) -> list[str]:
     return [run.id for run in sorted(kept, key=lambda run: (run.created_at, run.id))]
 
 
-def hours_used_s(run: dict[str, Any]) -> float:
-    """Return the seconds of machine time of all sessions of a run of the status document."""
-    return float(sum(session["seconds"] or 0.0 for session in run["sessions"]))
+def hours_used_s(run: Mapping[str, Any]) -> float:
+    """Return the seconds of machine time of all sessions of a run of the status document, also of one told in brief."""
+    return float(run.get("earlier_s", 0.0) + sum(session["seconds"] or 0.0 for session in run["sessions"]))
 
 
 def in_order(runs: Sequence[dict[str, Any]], by: str) -> list[dict[str, Any]]:

@@ -11,11 +11,12 @@ from orchestrator.base import process_id
 from orchestrator.base.humanize import duration
 from orchestrator.core.request_rules import actions_for
 from orchestrator.engine.home import HomeLayout
-from orchestrator.views.document import FORMAT, daemon_document, failure_document, quota_document, run_document
+from orchestrator.views.document import FORMAT, daemon_document, quota_document
 from orchestrator.views.lost import damaged_document, lost_documents
 from orchestrator.views.next_action import OVER, next_action
 from orchestrator.views.overview import session_cell
 from orchestrator.views.run_choice import STATES, is_pattern, urgency
+from orchestrator.views.run_document import failure_document, run_document
 from orchestrator.views.tables import current_stage
 from state.failures import StoreCorrupt
 from state.model.snapshot import Request
@@ -73,7 +74,7 @@ def list_document(
 
 
 def _row(found: ListedRun, now: datetime, daemon: dict[str, Any] | None, finish_at: str) -> dict[str, Any]:
-    document = run_document(found.state, found.steps, now, (), found.watch.seconds)
+    document = run_document(found.state, found.steps, now, found.watch.seconds)
     told = {**document, **failure_document(found.watch), "requests": [_request(one) for one in found.requests]}
     to_do = next_action(told, daemon, now)
     stage = current_stage(told)

@@ -21,7 +21,7 @@ def summary_view(run: dict[str, Any], home: Path) -> RenderableType:
     if run["checkpoints"]:
         contents = run["checkpoints"][-1]["contents"]
         parts += [Text(f"  {name} sha256 {digest}") for name, digest in sorted(contents.items())]
-    parts.append(Text(f"  look again: relay --home {home} status", style="dim"))
+    parts.append(Text(f"  show it again: relay --home {home} status", style="dim"))
     return Group(*parts)
 
 

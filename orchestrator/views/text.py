@@ -10,7 +10,7 @@ from rich.text import Text
 from orchestrator.base.humanize import local_time, machine_time, when
 from orchestrator.core.time_classes import TIME_CLASSES, TimeGroup
 from orchestrator.views.curves import Curves, bar
-from orchestrator.views.format import STYLES, elapsed_text, progress_text, speed_text
+from orchestrator.views.format import STYLES, elapsed_text, progress_text, quota_text, speed_text
 from orchestrator.views.history.results import stand_ins_sentence
 from orchestrator.views.layout import HangingText, labelled, sentence
 from orchestrator.views.memory_peaks import exhausted
@@ -187,15 +187,6 @@ def goodput_text(spent: dict[str, Any]) -> str:
     return f"{100 * spent['goodput']:.1f} % of {machine_time(spent['quota_s'])} went into steps that count" + (
         f"; {', '.join(told)}" if told else ""
     )
-
-
-def quota_text(quota: dict[str, Any], now: datetime) -> str:
-    """Format the remaining hours of the week's quota, and when it is renewed."""
-    if quota["total_s"] is None:
-        return "Kaggle does not report it"
-    assumed = " by relay's own count, since Kaggle does not report it" if quota["assumed"] else ""
-    renewed = f", renewed {when(_at(quota['refreshes_at']), now)}" if quota["refreshes_at"] else ""
-    return f"{machine_time(quota['left_s'])} of {machine_time(quota['total_s'])} left{assumed}{renewed}"
 
 
 def _checkpoint(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:

@@ -76,7 +76,7 @@ def test_on_a_terminal_it_says_what_happens_and_asks_and_no_changes_nothing(home
         assert status == 1, shown
         assert asked(home) == []
     assert "session r-0001-s0001 goes on until" in shown
-    assert "relay resume r-0001 takes it back" in shown
+    assert "relay resume r-0001 undoes it" in shown
     assert "Cancel r-0001? [y/N]" in shown
     status, shown = on_a_terminal(home, "y\n", "cancel", "r-0001")
     assert (status, asked(home)) == (0, ["cancel"]), shown
@@ -90,9 +90,9 @@ def test_on_a_terminal_it_says_what_happens_and_asks_and_no_changes_nothing(home
     [
         (
             (),
-            "relay cancel r-0001 asks first, and there is no terminal to ask on: add --yes to cancel without a question",
+            "relay cancel r-0001 asks first, and there is no terminal to ask on: add --yes to cancel without asking",
         ),
-        (("--json",), "relay cancel r-0001 --json cannot ask: add --yes to cancel without a question"),
+        (("--json",), "relay cancel r-0001 --json cannot ask: add --yes to cancel without asking"),
     ],
 )
 def test_without_a_terminal_or_with_json_it_needs_yes_and_changes_nothing(
@@ -122,8 +122,8 @@ def test_a_cancelled_run_shows_how_it_is_taken_back_and_that_it_was_asked_for(ho
     Store.at(home).append("r-0001", [RunCancelled()], SystemClock().now())
     (run,) = json.loads(relay(home, "status", "--json").stdout)["runs"]
     assert run["to_do"]["message"] == (
-        "nothing to do: it is cancelled, and its session goes on until it ends by itself; relay resume r-0001 takes "
-        "that back"
+        "nothing to do: it is cancelled, and its session goes on until it ends by itself; relay resume r-0001 undoes "
+        "that"
     )
     resumed = relay(home, "resume", "r-0001")
     assert resumed.exit_code == 0, resumed.stderr
@@ -162,7 +162,7 @@ def test_the_question_says_what_becomes_of_the_session(phase: Phase, changes: di
         "Cancelling r-0001:",
         f"  {sentence}",
         "  there is no checkpoint to keep yet (0 s on Kaggle's machines so far)",
-        "  relay resume r-0001 takes it back for as long as its checkpoints exist",
+        "  relay resume r-0001 undoes it for as long as its checkpoints exist",
     ]
 
 

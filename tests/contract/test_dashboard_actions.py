@@ -224,7 +224,9 @@ def test_each_action_ends_in_the_same_facts_as_the_command(house: House) -> None
             for one in (command, button):  # as the daemon would
                 app.store.append(run, [], AT, fulfilled=one.id)
             shown = visitor.ask(headers["location"])[2]
-            assert f"{run}: {verb} requested; the daemon acts on it at its next tick; no daemon runs here" in shown
+            assert (
+                f"{run}: {verb} requested; the daemon acts on it at its next tick; no daemon is running here" in shown
+            )
     lines = [line.split("  ", 2)[1:] for line in house.log]
     asked = [[run, f"{verb} was asked for on the dashboard"] for run, verbs in RUNS.items() for verb in verbs]
     assert [[run, said.partition(" (request")[0]] for run, said in lines] == asked

@@ -152,7 +152,7 @@ def test_an_error_stays_one_sentence_on_standard_error_and_the_exit_status_too(p
 def test_a_request_says_whether_anybody_is_there_to_obey(place: Place) -> None:
     asked = json.loads(place.relay("pause", "r-0001", "--json").stdout)
     assert (asked["run"], asked["verb"], asked["command"]) == ("r-0001", "pause", "relay daemon")
-    assert "no daemon runs here, so type: relay daemon" in place.relay("cancel", "r-0001", "--yes").stdout
+    assert "no daemon is running here, so type: relay daemon" in place.relay("cancel", "r-0001", "--yes").stdout
     Store.at(place.home).take_lease("elsewhere", SystemClock().now(), 60)
     assert json.loads(place.relay("cancel", "r-0001", "--yes", "--json").stdout)["command"] is None
     (run,) = [r for r in json.loads(place.relay("status", "--json").stdout)["runs"] if r["id"] == "r-0001"]

@@ -1,6 +1,5 @@
 """`relay metrics`, `relay tensorboard` and the dashboard's metrics, as users and monitors call them."""
 
-import json
 import urllib.request
 from pathlib import Path
 
@@ -12,8 +11,10 @@ from orchestrator.app.app import App
 from orchestrator.app.dashboard import Dashboard, Served, listening
 from orchestrator.app.settings import Settings
 from orchestrator.cli import main
+from orchestrator.views.monitor_document import monitor_document
 from orchestrator.views.open_metrics import MEDIA_TYPE, open_metrics
-from tests.unit.histories import trained
+from state.read_only import ReadOnlyStore
+from tests.unit.histories import AT, trained
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_a_monitor_can_read_the_dashboards_metrics(home: Path) -> None:
 
 
 def test_a_monitor_is_told_of_a_rehearsals_stand_ins(home: Path) -> None:
-    document = json.loads(relay(home, "status", "--json").stdout)
+    document = monitor_document(ReadOnlyStore(home), AT)
     document["runs"][0]["stages"][0]["stand_ins"] = ["gsm8k", "model"]
     families = {family.name: family for family in text_string_to_metric_families(open_metrics(document))}
     told = [sample.labels["stand_in"] for sample in families["relay_run_stand_in"].samples if sample.value == 1.0]

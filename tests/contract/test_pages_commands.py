@@ -112,7 +112,7 @@ def test_a_dashboard_says_its_address_and_ends_on_ctrl_c_with_status_0(home: Pat
         assert line.startswith("http://127.0.0.1:")
         assert line.endswith("shows all runs; Ctrl-C ends it\n")
         said, _, token = process.stdout.readline().strip().rpartition(" ")
-        assert said == "its buttons work for those who give this token:"
+        assert said == "its buttons ask for this token:"
         assert len(token) == 32
         process.send_signal(told_to_end)
         assert process.wait(timeout=60) == 0

@@ -128,7 +128,7 @@ def test_a_variation_that_exists_and_is_not_listed_yet_gets_no_second_version(tm
 @pytest.mark.slow
 def test_processing_that_takes_hours_is_waited_for_by_the_next_try(tmp_path: Path) -> None:
     with publishing(tmp_path, ModelFault(version=1, action=ModelAction.SLOW, seconds=5000.0)) as here:
-        with pytest.raises(Transient, match="the same command waits on"):
+        with pytest.raises(Transient, match="type the same command again to wait on"):
             here.publish()
         assert here.publish() == 1
         assert here.versions() == [1]

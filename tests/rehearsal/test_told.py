@@ -38,7 +38,7 @@ def test_up_beside_a_daemon_leaves_the_run_to_it_and_follows(tmp_path: Path) -> 
         mine.until(lambda: (mine.home / "relay.db").exists() and mine.ask("SELECT 1 FROM lease"), daemon)
         done = mine.relay("up", str(mine.pipeline))
         assert done.returncode == 0, done.stderr
-        assert f"is executed by the daemon that is running (process {daemon.pid} on " in done.stderr
+        assert f"is executed by the running daemon (process {daemon.pid} on " in done.stderr
         assert "finished" in done.stdout.splitlines()[-1]
         mine.assert_finished(kaggle)
         assert daemon.poll() is None, "the daemon goes on"

@@ -13,9 +13,10 @@ from orchestrator.app.forks import write_fork
 from orchestrator.base.errors import BadInput
 from orchestrator.rehearsal.local_kaggle.world import World
 from orchestrator.rehearsal.simulation.chain import RUN, fast_folder, final_digest
-from orchestrator.views.document import run_document
 from orchestrator.views.history.checkpoint_chain import checkpoint_chain
 from orchestrator.views.history.kaggle_links import kaggle_links
+from orchestrator.views.log_document import log_document
+from orchestrator.views.run_document import run_document
 from state.facts.run import PipelineKept, PlatformLeft
 from state.model.statuses import CheckpointStatus, RunStatus
 from state.store import Store
@@ -220,11 +221,11 @@ def test_what_cannot_move_is_refused_in_one_sentence_and_nothing_is_asked_for(fo
     assert two.chain.store.requests(RUN) == ()
     said = told(two.chain, *edit, "--yes", PATH=path).splitlines()
     assert (
-        "The run goes on on another platform, from its newest verified checkpoint, which relay publishes there once."
+        "The run continues on another platform, from its newest verified checkpoint, which relay publishes there once."
         in said
     )
     assert "  No stage computes with JAX: every number stays the same." in said
-    assert any(line.startswith("Session 1 keeps its order") for line in said)
+    assert any(line.startswith("Session 1 is not affected") for line in said)
     (request,) = two.chain.store.requests(RUN)
     assert request.arguments["owner"].endswith("@lab")
 
@@ -245,7 +246,7 @@ def test_a_fork_elsewhere_asks_before_it_begins(folder: Path) -> None:
 def test_the_status_and_the_report_name_each_move_and_where_each_session_ran(there_and_back: TwoPlatforms) -> None:
     two = there_and_back
     state, facts = two.chain.store.load_with_facts(RUN)
-    found = run_document(state, (), two.chain.clock.now(), facts)
+    found = {**run_document(state, (), two.chain.clock.now()), **log_document(state, facts)}
     assert [session["platform"] for session in found["sessions"]] == ["kaggle", "slurm", "kaggle"]
     assert [session["owner"] for session in found["sessions"]] == ["me", MEMBER, "me"]
     assert [(m["from"], m["to"], m["after_session"]) for m in found["moves"]] == [

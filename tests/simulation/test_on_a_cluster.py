@@ -1,9 +1,14 @@
 """Chains on a played Slurm cluster, whose faults are Slurm's, end as the uncut run does; the platform's own code runs."""
 
+import shutil
 from datetime import UTC, datetime
 
 import pytest
 
+from orchestrator.base.errors import BadInput
+from orchestrator.core.decide_request import ABANDONED
+from orchestrator.engine.adopt.command import Adoption
+from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.simulation import runner
@@ -12,6 +17,8 @@ from orchestrator.rehearsal.simulation.cluster_chain import ClusterSimulation
 from orchestrator.rehearsal.simulation.cluster_faults import JOB_FAULTS, ClusterFaults, SubmitFault, random_faults
 from orchestrator.rehearsal.simulation.invariants import InvariantBroken
 from orchestrator.slurm import jobs
+from state.model.statuses import Phase, RunStatus
+from state.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +70,41 @@ def test_whatever_becomes_of_an_answer_of_sbatch_one_job_runs_the_session(
         simulation.run()
         assert set(simulation.kaggle.started.values()) == {1}
         assert simulation.cluster.struck == [f"sbatch: {fault}"]
+
+
+def test_a_session_that_the_user_abandons_is_stopped_before_the_next_one_begins(pipeline: Pipeline) -> None:
+    with fast_folder() as folder:
+        simulation = ClusterSimulation(1, pipeline, folder, faults=ClusterFaults())
+        chain = simulation.chain
+        for _ in chain.ticks():
+            last = chain.state.last
+            if last is not None and last.phase is Phase.RUNNING:
+                break
+        assert last is not None
+        chain.store.request(chain.run, "resume", {"abandon_session": last.slug}, chain.clock.now())
+        simulation.crash_points = []
+        simulation.run()  # which checks at each tick that at most one session runs
+        abandoned = chain.state.session(*last.key)
+        assert (abandoned.phase, abandoned.reason) == (Phase.LOST, ABANDONED)
+        assert chain.state.run.status is RunStatus.FINISHED
+
+
+def test_a_run_that_came_from_another_platform_is_not_adopted_in_part(pipeline: Pipeline) -> None:
+    with fast_folder() as folder:
+        simulation = ClusterSimulation(1, pipeline, folder, faults=ClusterFaults())
+        simulation.crash_points = []
+        simulation.run()
+        chain, home = simulation.chain, HomeLayout(folder / "new")
+        (sessions,) = (folder / "shared").rglob("sessions")
+        shutil.rmtree(sessions / chain.state.sessions[0].slug)  # as where the first session ran on Kaggle
+        adoption = Adoption(chain.gateway, home, chain.clock, (), lambda: Store.at(home.path))
+        newest = chain.state.head
+        assert newest is not None
+        with pytest.raises(BadInput) as refused:
+            adoption.adopt(chain.run, None, lambda _line: None)
+        assert str(refused.value).startswith(f"Slurm lacks session 1 of {chain.run}, as of a run that moved")
+        assert f"/{newest.place} begins another run" in str(refused.value)
+        assert not home.path.exists()
 
 
 def test_a_cluster_that_ran_a_session_twice_would_be_noticed(

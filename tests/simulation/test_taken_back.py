@@ -218,7 +218,7 @@ def test_a_run_without_any_checkpoint_left_is_not_taken_back(folder: Path) -> No
     with pytest.raises(BadInput) as refused:
         requests.resume(app, "sim-0001")
     assert str(refused.value) == (
-        "sim-0001 cannot be taken back, since none of its checkpoints is left on this disk or on Kaggle: relay start "
+        "sim-0001 cannot be resumed, since none of its checkpoints is left on this disk or on Kaggle: relay start "
         "sim.yaml begins another run"
     )
     assert app.store.requests("sim-0001") == ()

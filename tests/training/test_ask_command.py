@@ -92,7 +92,7 @@ def test_an_adapter_alone_cannot_be_asked(desk: Laptop, tmp_path: Path) -> None:
         (("tiny", "?", "--export", "."), "name a run or --export, not both"),
         (("--export", ".", "?"), "it has no readable export.json"),
         (("tiny", " "), "the question is empty"),
-        (("tiny", "--json"), "no QUESTION on the command line, and standard input is empty"),
+        (("tiny", "--json"), "no QUESTION was given"),
         (
             ("tiny", "--file", "q.jsonl", "--accelerator", "foo"),
             "--accelerator foo: there is none of that name: use one of",
@@ -235,7 +235,7 @@ def test_at_a_prompt_questions_follow_each_other_and_ctrl_c_stops_an_answer(desk
         terminal.type("\x15/help\n")
         terminal.until("there are /quit and /exit, which end")
         terminal.type("/clear\n")
-        terminal.until("there is no /clear")
+        terminal.until("unknown command /clear")
         terminal.type("/quit\n")
         assert terminal.end() == 0
     assert leftovers(desk) == []

@@ -59,6 +59,7 @@ class Desk:
         self.said: list[str] = []
         self.ticks: list[TickResult] = []
         self.stop = Stop()
+        self.betweens: list[datetime] = []
 
     def shell(self, _state: RunState) -> EffectContext:
         return EffectContext(
@@ -78,6 +79,7 @@ class Desk:
             self.said.append,
             self.clock.monotonic,
             self.stop,
+            between=lambda: self.betweens.append(self.clock.now()),
         )
 
     def run(self, *events: object) -> None:
@@ -127,6 +129,7 @@ def test_a_jump_of_the_clock_is_said_once_and_the_lease_is_renewed_at_once(
 def test_a_clock_that_merely_runs_is_no_jump(desk: Desk) -> None:
     desk.run(idle, lambda: desk.clock.sleep(7200.0), idle, lambda: desk.clock.set_by(timedelta(seconds=59)), idle, idle)
     assert desk.said == []
+    assert len(desk.betweens) == 6, "what is done between rounds is done after every round"
 
 
 def test_after_a_jump_the_times_of_looks_are_forgotten_and_failures_are_not(desk: Desk) -> None:

@@ -15,9 +15,10 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.rehearsal.simulation.chain import fast_folder
 from orchestrator.rehearsal.simulation.plans import random_plan
 from orchestrator.rehearsal.simulation.runner import Simulation
-from orchestrator.views.document import run_document
 from orchestrator.views.history import curves, results, timeline
 from orchestrator.views.history.document import HistorySources, history_document
+from orchestrator.views.log_document import log_document
+from orchestrator.views.run_document import run_document
 from orchestrator.views.run_history import read_history
 from state.facts.base import Fact
 from state.facts.checkpoint import DamageFound
@@ -102,7 +103,8 @@ def test_a_simulated_chains_time_is_accounted_for_though_much_goes_wrong(seed: i
         simulation.run()
         chain = simulation.chain
         state, now, facts = chain.state, chain.clock.now(), chain.store.facts(chain.run)
-        run = {**run_document(state, chain.store.last_metrics(chain.run), now, facts), **QUIET}
+        metrics = chain.store.last_metrics(chain.run)
+        run = {**run_document(state, metrics, now), **log_document(state, facts, metrics), **QUIET}
         found = history_document(run, HistorySources(facts=facts, edges=chain.store.step_edges(chain.run)), now)
     assert sum(group["seconds"] for group in found["timeline"]["groups"]) == pytest.approx(found["timeline"]["seconds"])
     # Looks are rare in the queue: a session that was seen to run late says itself that it ran for longer.

@@ -66,10 +66,11 @@ from state.facts.session import (
     TwinEnded,
     TwinSeen,
 )
+from state.failures import IllegalTransition
 from state.model.run_origin import RunOrigin
 from state.model.run_state import RunState
 from state.model.statuses import CheckpointStatus, Outcome, Phase, RunStatus
-from state.transitions import RUN_TRANSITIONS, SESSION_TRANSITIONS, IllegalTransition
+from state.transitions import RUN_TRANSITIONS, SESSION_TRANSITIONS
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
 CURSOR = Cursor(stage="count", step=40)

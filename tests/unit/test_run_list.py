@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.views.document import status_document
+from orchestrator.views.monitor_document import monitor_document
 from orchestrator.views.overview import session_cell
 from orchestrator.views.pages import working
 from orchestrator.views.run_choice import hours_used_s, in_order
@@ -53,6 +54,21 @@ def test_a_row_says_what_relay_status_says_of_the_run(store: Store) -> None:
         assert stages[0] == stages[1], run["id"]
         assert row["session"] == session_cell(run)
         assert row["used_s"] == pytest.approx(hours_used_s(run), abs=0.01)
+
+
+def test_monitors_read_the_numbers_of_relay_status(store: Store) -> None:
+    told = {run["id"]: run for run in status_document(store, Path("home"), NOW)["runs"]}
+    found = monitor_document(store, NOW)
+    assert [run["id"] for run in found["runs"]] == [*told]
+    for run in found["runs"]:
+        whole = told[run["id"]]
+        assert run["totals"].sessions == len(whole["sessions"])
+        assert run["totals"].failed == sum(s["outcome"] in ("failed", "lost") for s in whole["sessions"])
+        assert run["totals"].damage == len(whole["damage"])
+        assert hours_used_s(run) == pytest.approx(hours_used_s(whole), abs=0.01)
+        same = ("state", "stages", "steps_done", "steps_total", "failures", "to_do")
+        assert {name: run[name] for name in same} == {name: whole[name] for name in same}
+        assert run["sessions"] == whole["sessions"][-1:]
 
 
 def test_a_forecast_is_shown_only_while_the_run_goes_on_by_itself(store: Store) -> None:

@@ -11,8 +11,8 @@ from orchestrator.core.durations import estimate_durations
 from orchestrator.core.run_history import RunHistory
 from orchestrator.core.time_classes import SESSION_GROUPS
 from orchestrator.pipeline.loader import parse
-from orchestrator.views.document import run_document
 from orchestrator.views.history.timeline import timeline
+from orchestrator.views.run_document import run_document
 from state.leases import Lease
 from state.memory_store import MemoryStore
 from state.model.poll_state import PollState

@@ -19,7 +19,7 @@ from orchestrator.views.document import curves_of, status_document
 from orchestrator.views.format import metrics_text
 from orchestrator.views.overview import status_view
 from orchestrator.views.printing import console, plain_locale
-from orchestrator.views.run_choice import RunChoice
+from orchestrator.views.run_choice import RunChoice, hours_used_s
 from orchestrator.views.tables import sessions_table, stages_table
 from stages.contract import Cursor
 from state.facts.base import Fact
@@ -106,21 +106,24 @@ def test_the_screen_of_many_runs_is_made_of_the_neediest_alone_and_says_the_same
     assert few["others"] == 5
     every = status_document(place.store, place.home, NOW, alive=lambda _holder: True)
     assert (len(every["runs"]), every["others"]) == (13, 0)
-    assert shown(status_view(few, most=8)) == shown(status_view(every, most=8))
+    assert few["unforecast"] == 6
+    assert shown(status_view({**few, "unforecast": 0}, most=8)) == shown(status_view(every, most=8))
 
 
-def test_a_run_that_is_over_reads_the_same_from_its_rows_alone(place: Place) -> None:
+def test_a_run_in_brief_reads_the_same_from_its_newest_rows_alone(place: Place) -> None:
     finished_run(place.store, "old-0001", 2, AT - timedelta(days=9))
     place.begin("r-0001", *path_to(Phase.RUNNING), RunCancelled())
     place.begin("r-0002")
     few = status_document(place.store, place.home, NOW, alive=lambda _holder: True, choice=RunChoice(most=8))
     every = status_document(place.store, place.home, NOW, alive=lambda _holder: True)
     assert shown(status_view(few)) == shown(status_view(every))
-    left_out = {"forecast", "forecast_problem", "stages", "damage"}
+    in_part = {"sessions", "checkpoints", "numerics", "quota_spent", "stages", "earlier_s", "forecast_problem"}
     for brief, whole in zip(few["runs"], every["runs"], strict=True):
-        assert {key: brief[key] for key in brief.keys() - left_out} == {
-            key: whole[key] for key in whole.keys() - left_out
+        assert {key: brief[key] for key in brief.keys() - in_part} == {
+            key: whole[key] for key in whole.keys() - in_part
         }
+        assert brief["sessions"] == whole["sessions"][-1:]
+        assert hours_used_s(brief) == pytest.approx(hours_used_s(whole), abs=0.01)
 
 
 def shown(view: RenderableType) -> str:

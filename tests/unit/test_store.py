@@ -13,7 +13,7 @@ from state import machine, upgrade
 from state.database import Database
 from state.facts.run import RunCancelled, RunParked, RunWoken
 from state.facts.session import PushIntended, SeenEnded, SeenRunning, TwinEnded, TwinSeen
-from state.failures import RunDamaged, RunExists, StoreCorrupt
+from state.failures import IllegalTransition, RunDamaged, RunExists, StoreCorrupt
 from state.fold_check import FoldCache, VerifiedStates
 from state.leases import LeaseHeld, LeaseLost
 from state.memory_store import MemoryStore
@@ -26,7 +26,6 @@ from state.revisions import SchemaError, newest_revision
 from state.schema import create_tables
 from state.sql import Query, scalar
 from state.store import Store
-from state.transitions import IllegalTransition
 from state.upgrade import backup
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 

@@ -48,9 +48,9 @@ def sqlite_error(name: str) -> sqlite3.OperationalError:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("SQLITE_IOERR_READ", "cannot be read (disk I/O error): see to the disk that holds it, and try again"),
-        ("SQLITE_IOERR_SHORT_READ", "cannot be read (disk I/O error): see to the disk that holds it, and try again"),
-        ("SQLITE_IOERR_CORRUPTFS", "cannot be read (disk I/O error): see to the disk that holds it, and try again"),
+        ("SQLITE_IOERR_READ", "cannot be read (disk I/O error): check the disk that holds it, and try again"),
+        ("SQLITE_IOERR_SHORT_READ", "cannot be read (disk I/O error): check the disk that holds it, and try again"),
+        ("SQLITE_IOERR_CORRUPTFS", "cannot be read (disk I/O error): check the disk that holds it, and try again"),
         ("SQLITE_IOERR_WRITE", "is full or fails (disk I/O error): make room, then try again"),
         ("SQLITE_IOERR_SHMOPEN", "cannot be written (disk I/O error): give relay the right to write that folder"),
     ],
@@ -73,7 +73,7 @@ def test_a_store_that_reads_nothing_is_tried_again_and_its_runs_are_not_damaged(
     two_runs(tmp_path)
     store = Store.at(tmp_path)
     for ask in (lambda: store.snapshot("r-0001"), store.verify, lambda: defects(tmp_path / "relay.db")):
-        said = r"relay\.db cannot be read \(disk I/O error\): see to the disk"
+        said = r"relay\.db cannot be read \(disk I/O error\): check the disk"
         with pytest.raises(StoreUnavailable, match=said), unread(database=True):
             ask()
     assert store.snapshot("r-0001").state == ReadOnlyStore(tmp_path).load("r-0001")

@@ -9,10 +9,11 @@ from rich.console import Console
 
 from orchestrator.pipeline.loader import parse
 from orchestrator.views import fact_text
-from orchestrator.views.document import run_document, status_document
+from orchestrator.views.document import status_document
 from orchestrator.views.format import metrics_text
 from orchestrator.views.live import progress_view
 from orchestrator.views.overview import status_view
+from orchestrator.views.run_document import run_document
 from orchestrator.views.summary import summary_view
 from state import machine
 from state.facts.run import RunParked, RunStarted

@@ -191,7 +191,9 @@ class VersionPublisher:
                     f"Kaggle failed to process {place}/{number} ({failure}): the same command makes another version"
                 )
         lasted = duration(self._clock.monotonic() - began_s)
-        raise Transient(f"Kaggle has not finished {place}/{number} within {lasted}: the same command waits on")
+        raise Transient(
+            f"Kaggle has not finished {place}/{number} within {lasted}: type the same command again to wait on"
+        )
 
     def _has_files(self, version: NewVersion, number: int) -> bool:
         listed = self._models.version_files(version.place, number)

@@ -116,7 +116,7 @@ class Acting:
             if form is None:
                 return self._asked_first(request, run, verb)
             if not self.access.knows(request):
-                return _refused(run, "nobody gave the token here: log in first, and then use the button again", 403)
+                return _refused(run, "you are not logged in: log in with the token, then use the button again", 403)
             if not self.access.takes(request, form.get("form", ""), _purpose(verb, run, form)):
                 return _refused(run, "this form is not the dashboard's, is too old, or was used: open it again", 403)
             if verb == "edit" and "confirmed" not in form:

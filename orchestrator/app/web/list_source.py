@@ -1,6 +1,7 @@
-"""Source of the list of runs: rows at once, forecasts as a thread computes them, since each reads a run's whole log."""
+"""Source of the list of runs: rows and kept forecasts at once, other forecasts as a thread computes them."""
 
 import threading
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from orchestrator.app.workspace import Workspace
 from orchestrator.base.errors import RelayError
 from orchestrator.views.moment import moment_of, moment_of_any
-from orchestrator.views.open_run_forecast import open_run_forecast
+from orchestrator.views.open_run_forecast import kept_forecasts, open_run_forecast
 from orchestrator.views.run_list import list_document
 from state.failures import StoreCorrupt, StoreGone, StoreUnavailable
 from state.reader import Reader
@@ -44,20 +45,30 @@ class ListSource:
 
     def document(self, store: Reader | None) -> dict[str, Any]:
         """Return the document of the list. Forecasts that are still being computed are absent from it."""
-        late: dict[str, int] = {} if store is None else self._late(store)
+        kept: dict[str, str] = {} if store is None else self._kept(store)
+        late: dict[str, int] = {} if store is None else self._late(store, kept)
         if store is not None and 0 < len(late) <= AWAITED_MAX:
             self._begun(store, late).join(FIRST_WAIT_S)
-        known = {run: forecast.found for run, forecast in list(self._known.items())}
+        known = {run: forecast.found for run, forecast in list(self._known.items())} | kept
         with moment_of_any(store, self.relay.clock.now) as (reader, now):
             document = list_document(reader, self.relay.home.path, now, self.relay.warnings(), known)
         if store is not None and len(late) > AWAITED_MAX:  # begun now, since both would share the processor
             self._begun(store, late)
         return document
 
-    def _late(self, store: Reader) -> dict[str, int]:
-        """Return the open runs whose forecast is unknown, older than its run, or stale, with their newest facts."""
+    def _kept(self, store: Reader) -> dict[str, str]:
+        """Return when runs will be done whose forecast is kept and still holds; empty where it is unknown."""
+        parts = kept_forecasts(store, self.relay.clock.now())
+        return {run: _finish_at(part) for run, part in parts.items()}
+
+    def _late(self, store: Reader, kept: Container[str]) -> dict[str, int]:
+        """Return the open runs whose forecast is neither kept nor known, older than its run, or stale, with their newest
+        facts.
+        """
         found, now = {}, self.relay.clock.now()
         for run, (newest_fact, _) in store.change_tokens().items():
+            if run in kept:
+                continue
             known = self._known.get(run)
             if known is None or known.newest_fact != newest_fact or not timedelta() <= now - known.at < STALE:
                 found[run] = newest_fact
@@ -92,5 +103,9 @@ class ListSource:
             return error
         except RelayError:  # such as evidence that cannot be read: the run's page says so
             return ""
-        forecast = part.get("forecast")
-        return str(forecast["finish_at"]) if forecast else ""
+        return _finish_at(part)
+
+
+def _finish_at(part: Mapping[str, Any]) -> str:
+    forecast = part.get("forecast")
+    return str(forecast["finish_at"]) if forecast else ""

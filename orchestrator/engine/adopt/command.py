@@ -85,6 +85,7 @@ class Adoption:
         evidence = look(run, inputs_of(run), self.gateway)
         if evidence is None:
             raise BadInput(self._absent(run))
+        _refuse_moved(evidence, self.gateway)
         canonical = _canonical(evidence, given, path)
         pipeline = _read(canonical, run)
         if pipeline.inputs.files and evidence.inputs is None and pipeline.origin.run:  # forks share their parent's
@@ -154,6 +155,29 @@ class Adoption:
         found = [one.run for one in runs_on_kaggle(self.gateway)]
         there = f"the runs there are {', '.join(found)}" if found else "there is no kernel of any run"
         return f"{self.gateway.label} has no kernel of {run} under the account {self.gateway.owner()}: {there}"
+
+
+def _refuse_moved(evidence: FoundRun, platform: Platform) -> None:
+    """Raise BadInput if sessions before the newest are missing: they ran elsewhere, and their history is not here.
+
+    Not on Kaggle: users delete kernels there, and the checkpoints tell of those sessions.
+    """
+    if platform.label == KAGGLE:
+        return
+    there = {order.session for order in evidence.orders}
+    missing = [number for number in range(1, max(there)) if number not in there]
+    if not missing:
+        return
+    names = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else str(missing[0])
+    newest = max((name for name, seen in evidence.datasets.items() if seen.status == "ready"), default="")
+    other = (
+        f", or relay start FILE --from {platform.owner()}/{newest} begins another run from its newest checkpoint there"
+    )
+    raise BadInput(
+        f"{platform.label} lacks session{'s' if len(missing) > 1 else ''} {names} of {evidence.run}, as of a run that moved "
+        f"between platforms, which relay adopt cannot rebuild: relay restore brings back a backup of its database"
+        f"{other if newest else ''}"
+    )
 
 
 def _canonical(evidence: FoundRun, given: Pipeline | None, path: Path | None) -> str:

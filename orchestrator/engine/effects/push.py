@@ -1,5 +1,6 @@
 """Starts a session's kernel, or adopts the one that exists."""
 
+import itertools
 from datetime import datetime, timedelta
 
 from kaggle_kernels import build
@@ -29,6 +30,7 @@ from state.facts.session import PushConfirmed, PushHeld, PushRefused, PushUnclea
 from state.model.poll_state import PollState
 from state.model.run_state import RunState, Session
 from state.model.snapshot import Snapshot
+from state.model.statuses import Phase
 
 
 def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
@@ -56,6 +58,7 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Effect
 
 def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
     number, attempt = session.key
+    _stop_given_up(snapshot.state, session, shell)
     try:
         refuse_beside_others(snapshot, session, shell)
         pushed = shell.gateway.push(_kernel(snapshot, session, pipeline, shell))
@@ -76,6 +79,19 @@ def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Eff
             raise Permanent(f"{error}. {remedy}") from error
         raise
     return EffectResult((PushConfirmed(number=number, attempt=attempt, kernel_version=pushed.version),))
+
+
+def _stop_given_up(state: RunState, session: Session, shell: EffectContext) -> None:
+    """Stop the sessions right before this one that were given up and may still run, if the platform can do that.
+
+    Those before them were stopped when the next one was pushed. Raises Transient if the platform does not answer.
+    """
+    if not shell.gateway.can_stop:
+        return
+    before = [one for one in state.sessions if one.key < session.key and one.platform == session.platform]
+    for one in itertools.takewhile(lambda one: one.phase is Phase.LOST, reversed(before)):
+        if one.pushed_at is not None or one.unclear:
+            shell.gateway.stop(one.slug, one.kernel_version)
 
 
 def _remedy_at_origin(error: Permanent, state: RunState, session: Session) -> str:

@@ -28,12 +28,11 @@ from orchestrator.rehearsal.simulation.plans import ChainPlan, random_plan
 from orchestrator.rehearsal.simulation.second_home import CopyIdentity, Interrupted, SecondHome
 from orchestrator.rehearsal.simulation.stuck_answers import StuckGateway
 from orchestrator.views import fact_text
-from state.failures import StoreCorrupt
+from state.failures import IllegalTransition, StoreCorrupt
 from state.leases import LeaseLost
 from state.memory_store import MemoryStore
 from state.model.statuses import RunStatus
 from state.store import Store
-from state.transitions import IllegalTransition
 
 ASKED_MAX = 40
 """Number of remedies that the simulated user types before the chain counts as endless."""

@@ -238,8 +238,8 @@ REQUESTS = [
         given(state(gained(1), checkpoints=(checkpoint(1, step(50)),), of=BEGUN), edited(SEEDED)),
         fulfilled(
             PipelineKept(
-                reason="seed cannot change from 0 to 1, since it orders the examples and draws the samples: take that back, or "
-                f"let relay fork {RUN} make another run, with the same history until there"
+                reason="seed cannot change from 0 to 1, since it orders the examples and draws the samples: undo that "
+                f"change, or begin another run from a checkpoint of this one with relay fork {RUN}"
             )
         ),
     ),
@@ -256,8 +256,8 @@ REQUESTS = [
         ),
         fulfilled(
             PipelineKept(
-                reason="seed cannot change from 0 to 1, since it orders the examples and draws the samples: take that back, or "
-                f"let relay fork {RUN} make another run, with the same history until there"
+                reason="seed cannot change from 0 to 1, since it orders the examples and draws the samples: undo that "
+                f"change, or begin another run from a checkpoint of this one with relay fork {RUN}"
             )
         ),
     ),

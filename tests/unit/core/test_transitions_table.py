@@ -66,7 +66,7 @@ from state.facts.session import (
     TwinEnded,
     TwinSeen,
 )
-from state.machine import IllegalTransition
+from state.failures import IllegalTransition
 from state.model.left_platform import LeftPlatform
 from state.model.run_origin import RunOrigin
 from state.model.run_state import Checkpoint, Run, RunState, Session
