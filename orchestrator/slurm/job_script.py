@@ -5,6 +5,7 @@ RELAY_NOT_PREPARED why the environment could not be made, which the program then
 """
 
 import shlex
+from dataclasses import dataclass
 
 from orchestrator.platforms.environment_script import SessionPlaces, environment_script
 from stages.contract import Order
