@@ -10,9 +10,16 @@ from orchestrator.pipeline.environments import ENVIRONMENTS
 from stages.session.package_lock import names_lock, normalised
 
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
-PIN = re.compile(rf"({_NAME})(\[{_NAME}(?:,{_NAME})*\])?(?:==([A-Za-z0-9][A-Za-z0-9.+!_-]*))?")
+_VERSION = r"[A-Za-z0-9][A-Za-z0-9.+!_-]*"
+PIN = re.compile(rf"({_NAME})(\[{_NAME}(?:,{_NAME})*\])?(?:==({_VERSION}))?")
 """Canonical pin: a package's name, its extras, and its version."""
 SPACED = re.compile(r"\s*([\[\],]|==)\s*")
+
+SCHEMA_PATTERN = (
+    rf"^\s*(?!(?:.*\.lock\.txt|{'|'.join(map(re.escape, ENVIRONMENTS))})\s*$)"
+    rf"{_NAME}(?:\s*\[\s*{_NAME}(?:\s*,\s*{_NAME})*\s*\])?(?:\s*==\s*{_VERSION})?\s*$"
+)
+"""Pattern of a pin as it may be written, for the JSON schema; no lock file and no name of a set of pins."""
 
 
 def canonical_pin(entry: str) -> str:

@@ -2,17 +2,19 @@
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.loader import load, parse
+from orchestrator.pipeline.pins import SCHEMA_PATTERN, pin_problems
 from orchestrator.pipeline.reference.schema import EXAMPLES, schema
 from stages.catalog import KINDS
 
@@ -187,6 +189,7 @@ def _pipelines() -> st.SearchStrategy[dict[str, Any]]:
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(_pipelines())
+@example({"name": "p", "stages": [{"name": "one", "kind": "continued", "steps": 1}], "environment": [""]})
 def test_whatever_the_loader_takes_fits_the_schema_and_the_other_way_round(pipeline: dict[str, Any]) -> None:
     text = yaml.safe_dump(pipeline)
     try:
@@ -195,3 +198,14 @@ def test_whatever_the_loader_takes_fits_the_schema_and_the_other_way_round(pipel
         assert not validator().is_valid(pipeline), f"only the loader refuses: {error}"
     else:
         validator().validate(pipeline)
+
+
+PIN_TEXTS = st.text("ab1[],=. -", max_size=12) | st.sampled_from(
+    ["tunix-0.1.5", " tunix-0.1.7 ", "own.lock.txt", "sympy == 1.14.0", "jax[tpu]", "kaggle[a, b]==1", "a>=1", "é"]
+)
+
+
+@given(PIN_TEXTS)
+def test_the_schema_takes_a_package_where_a_session_can_install_it(pin: str) -> None:
+    """Of several that pin a package to two versions, a schema knows nothing."""
+    assert (re.search(SCHEMA_PATTERN, pin) is not None) == (not list(pin_problems([pin])))
