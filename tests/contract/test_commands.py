@@ -269,7 +269,10 @@ def test_a_timed_out_session_parks_the_run_and_a_person_resumes_it(tmp_path: Pat
         done = relay("up", str(written), home=home, environ=kaggle.environment())
     assert done.returncode == 0, done.stdout + done.stderr
     run = json.loads(relay("status", "--json", home=home).stdout)["runs"][0]
-    assert run["sessions"][0]["outcome"] == "timed_out"
+    ends = [session["outcome"] for session in run["sessions"]]
+    assert ends.count("timed_out") == 1 and ends[-1] == "finished", (
+        "on a busy machine a session may yield before the step at which it hangs"
+    )
     assert run["state"] == "finished"
 
 
