@@ -136,8 +136,8 @@ def fine(watched: Watched) -> None:
 
 AXE_AT = {(390, "light"), (1280, "dark")}
 """Where axe-core looks, for seconds a page: at cards and at tables, in both schemes."""
-CONTRAST = "color-contrast"
-"""axe-core's slowest rule by far, 4 ms for each text: asked of a page as it opens. FAINT measures the same of all texts, unfolded."""
+FEW_ROWS = """() => document.querySelectorAll("tbody").forEach((rows) => [...rows.children].slice(4).forEach((row) => row.remove()))"""
+"""Leaves the first rows of each table: axe-core takes 4 ms for each text, and the rows below are like them."""
 
 
 def assert_readable(page: Any, width: int, scheme: str) -> None:
@@ -146,19 +146,9 @@ def assert_readable(page: Any, width: int, scheme: str) -> None:
     for found in (OUTSIDE, OVERFLOWING, CUT_LABELS, FAINT, UNNAMED, ALIKE, MISNAMED, CUT_OFF_FROM_KEYS):
         assert page.evaluate(found) == []
     if (width, scheme) in AXE_AT:
-        assert_no_complaint_of_axe(page, {"rules": {CONTRAST: {"enabled": False}}})
-
-
-def assert_no_complaint_of_axe(page: Any, options: dict[str, Any]) -> None:
-    """axe-core finds no violation of the rules that these options of its leave on."""
-    broken = Axe().run(page, options=options).response["violations"]
-    assert [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in broken] == []
-
-
-def assert_seen_as_it_opens(page: Any, width: int, scheme: str) -> None:
-    """axe-core finds enough contrast in all that is not folded."""
-    if (width, scheme) in AXE_AT:
-        assert_no_complaint_of_axe(page, {"runOnly": [CONTRAST]})
+        page.evaluate(FEW_ROWS)
+        broken = Axe().run(page).response["violations"]
+        assert [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in broken] == []
 
 
 def open_all(page: Any) -> None:
@@ -178,7 +168,6 @@ def test_a_report_reads_well_at_any_width_in_both_schemes(
     watched = opened(report, width=width, color_scheme=scheme)
     page = watched.page
     page.screenshot(path=screenshots / f"report-{scheme}-{width}.png", full_page=True)
-    assert_seen_as_it_opens(page, width, scheme)
     open_all(page)
     assert_readable(page, width, scheme)
     fine(watched)
@@ -192,7 +181,6 @@ def test_a_comparison_reads_well_at_any_width_in_both_schemes(
     watched = opened(comparison, width=width, color_scheme=scheme)
     page = watched.page
     page.screenshot(path=screenshots / f"comparison-{scheme}-{width}.png", full_page=True)
-    assert_seen_as_it_opens(page, width, scheme)
     open_all(page)
     assert_readable(page, width, scheme)
     assert watched.asked == [comparison]
@@ -305,7 +293,6 @@ def test_the_dashboard_reads_well_at_any_width_in_both_schemes(
             if name in LIVE_PAGES:
                 watched.page.get_by_text("Up to date at").wait_for(timeout=PATIENCE_MS)
             watched.page.screenshot(path=screenshots / f"{name}-{scheme}-{width}.png", full_page=True)
-            assert_seen_as_it_opens(watched.page, width, scheme)
             open_all(watched.page)
             assert_readable(watched.page, width, scheme)
             fine(watched)
