@@ -12,8 +12,10 @@ from state.kept_forecasts import ForecastBasis
 
 CHECK_S = 10.0
 """Seconds after which ages are checked although no tick has done anything."""
-RESTS = 100
+RESTS_OF_STEPS = 100
 """How many times as long as computing a forecast took new steps alone do not make it computed again: a percent of a core."""
+RESTS = 50
+"""The same for everything else: two percent of a core, also where a session takes seconds, as in a rehearsal."""
 FAILED_S = 60.0
 """Seconds after which a forecast that failed is tried again."""
 
@@ -28,7 +30,8 @@ class ForecastKeeper:
     def __init__(self, workspace: Workspace, notice: Callable[[str], None], monotonic: Callable[[], float]) -> None:
         self._workspace, self._notice, self._monotonic = workspace, notice, monotonic
         self._check_at_s = 0.0
-        self._rests: dict[str, float] = {}
+        self._computed: dict[str, tuple[float, float]] = {}
+        """When the forecast of a run was computed last, and how long that took, in seconds, by run."""
         self._failed: dict[str, float] = {}
         self._failure = ""
 
@@ -48,11 +51,13 @@ class ForecastKeeper:
         self._check_at_s = self._monotonic() + CHECK_S
 
     def _due(self, of: ForecastBasis, now: datetime) -> bool:
-        if self._monotonic() < self._failed.get(of.run, 0.0):
+        at_s, took_s = self._computed.get(of.run, (0.0, 0.0))
+        rested_s = self._monotonic() - at_s
+        if self._monotonic() < self._failed.get(of.run, 0.0) or rested_s < RESTS * took_s:
             return False
         if of.kept is None or of.outdated or not of.kept.computed_at <= now < of.kept.computed_at + KEPT_FOR / 2:
             return True
-        return of.kept.steps != of.steps and self._monotonic() >= self._rests.get(of.run, 0.0)
+        return of.kept.steps != of.steps and rested_s >= RESTS_OF_STEPS * took_s
 
     def _renew(self, run: str) -> None:
         began_s, store = self._monotonic(), self._workspace.store
@@ -70,6 +75,6 @@ class ForecastKeeper:
                 self._notice(f"the end of {run} cannot be forecast: {type(error).__name__}: {error}")
             return
         self._failed.pop(run, None)
-        self._rests[run] = self._monotonic() + RESTS * (self._monotonic() - began_s)
+        self._computed[run] = self._monotonic(), self._monotonic() - began_s
         for of, part in zip(found, parts, strict=True):
             store.keep_forecast(of, now, part)

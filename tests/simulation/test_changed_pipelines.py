@@ -59,8 +59,8 @@ def test_a_session_keeps_its_order_and_the_next_one_follows_the_changed_pipeline
         "  session.limit_s: 1000.0 → 2000.0",
         "  stage two: steps: 120 → 150",
         "  stage three: added, counting, 9 steps",
-        "Session 2 is not affected; once it has ended, the next one follows the changed pipeline. What is told here of "
-        "steps then counts from its last checkpoint.",
+        "Session 2 is not affected; once it has ended, the next one follows the changed pipeline. Steps are then counted "
+        "from its last checkpoint.",
         "sim-0001: edit requested; the daemon acts on it once session 2 has ended; no daemon is running here, so type: relay daemon",
     ]
     until(chain, "output_collected")

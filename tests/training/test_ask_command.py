@@ -233,7 +233,7 @@ def test_at_a_prompt_questions_follow_each_other_and_ctrl_c_stops_an_answer(desk
         terminal.type("\x1b[A")  # the history holds the first question
         terminal.until(QUESTION)
         terminal.type("\x15/help\n")
-        terminal.until("there are /quit and /exit, which end")
+        terminal.until("/quit and /exit leave, /help shows this")
         terminal.type("/clear\n")
         terminal.until("unknown command /clear")
         terminal.type("/quit\n")

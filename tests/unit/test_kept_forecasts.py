@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.homes import finished_run, live_run
 from orchestrator.app.app import App
-from orchestrator.app.forecast_keeper import CHECK_S, FAILED_S, RESTS, ForecastKeeper
+from orchestrator.app.forecast_keeper import CHECK_S, FAILED_S, RESTS_OF_STEPS, ForecastKeeper
 from orchestrator.app.settings import Settings
 from orchestrator.app.web.list_source import ListSource
 from orchestrator.base.clock import SystemClock, VirtualClock
@@ -203,7 +203,11 @@ def test_new_steps_alone_have_a_forecast_computed_anew_only_so_often(desk: Desk)
         times.append(desk.computed_at()["live-0001"])
     assert times[0] != first["live-0001"]
     assert times[1] == times[0], "it took a second a moment ago"
-    busy.sleep(RESTS * 5.0)
+    store.append("live-0001", [RunWaiting(until="2030-01-09T00:00:00+00:00", reason="hours")], desk.clock.at)
+    keeper.heard("live-0001", TickResult(Wait(None, "")))
+    keeper.renew()
+    assert desk.computed_at()["live-0001"] == times[0], "where facts follow each other quickly, they wait too"
+    busy.sleep(RESTS_OF_STEPS * 5.0)
     keeper.renew()
     assert desk.computed_at()["live-0001"] == desk.clock.at.isoformat()
 
