@@ -38,7 +38,7 @@ class KeptForecast:
 
 @dataclass(frozen=True)
 class ForecastBasis:
-    """What a forecast of a run would be computed from now, and the one that is kept, if any."""
+    """Records from which a forecast of a run would be computed now, and the one that is kept, if any."""
 
     run: str
     basis: str

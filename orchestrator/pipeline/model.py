@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WithJsonSchema,
-    WrapValidator,
 )
 
-from orchestrator.pipeline.environments import DEFAULT, ENVIRONMENTS, HARDWARE, Hardware, lock_of, pins_of
+from orchestrator.pipeline.environment_key import Environment
+from orchestrator.pipeline.environments import DEFAULT, HARDWARE, Hardware, lock_of, pins_of
 from orchestrator.pipeline.later_keys import LATER_KEYS, LATER_KEYS_OF_SECTIONS
-from orchestrator.pipeline.pins import SCHEMA_PATTERN
 from orchestrator.pipeline.sections import (
     STRICT,
     AccountOptions,
@@ -40,29 +36,6 @@ if TYPE_CHECKING:
 
 NAME_CHARS_MAX = 30
 """Length limit of a pipeline's name, in characters: the numbers of run, session and attempt are appended to it."""
-
-
-def _pins(found: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Reject a wrong type in one sentence; pydantic would report a mistake for each type that is allowed."""
-    try:
-        return check(tuple(found) if isinstance(found, list) else found)  # here JSON's list has become Python's
-    except ValidationError:
-        raise ValueError("should be a list of `name==version`, the name of a set of pins, or a lock file") from None
-
-
-PackagePin = Annotated[
-    str,
-    Field(
-        json_schema_extra={
-            "pattern": SCHEMA_PATTERN,
-            "patternErrorMessage": "should be name==version or name, such as sympy==1.14.0",
-        }
-    ),
-]
-PinSetName = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
-LockFile = Annotated[
-    str, Field(json_schema_extra={"pattern": r"^.+\.lock\.txt$", "patternErrorMessage": "should be a file ….lock.txt"})
-]
 
 SHORT = {
     "max_seq_length": 160,
@@ -118,7 +91,7 @@ class Pipeline(BaseModel):
     """Number of published checkpoints to keep; never fewer than two."""
     internet: bool = True
     """Internet access of sessions; needed to install pins and to download data sets."""
-    environment: Annotated[tuple[PackagePin, ...] | LockFile | PinSetName | None, WrapValidator(_pins)] = None
+    environment: Environment = None
     """Packages that a session installs if its own versions differ: a list of `name==version`, a file `….lock.txt` that
     `relay environment lock` wrote, or the name of a set of pins, such as `tunix-0.1.5` for the older release; default:
     the tested pins, `tunix-0.1.7`, if a stage needs JAX."""

@@ -1,4 +1,4 @@
-"""One run as a part of the status document: its position, sessions and checkpoints, and what failed last."""
+"""Part of the status document for each run: its position, sessions and checkpoints, and what failed last."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
